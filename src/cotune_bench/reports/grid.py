@@ -1,0 +1,255 @@
+"""One table as one immutable object, from finished runs; every output format is made from it."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from cotune_bench.errors import UserError
+
+if TYPE_CHECKING:  # importing pandas takes longer than building a table
+    import pandas as pd
+
+DECIMALS = 2  # of what is shown; two means that look the same are the same, also for "best"
+SPREADS = {"sample": "sample std", "population": "population std", "stderr": "standard error"}
+NEEDED = (
+    *("key", "method", "data", "backbone", "protocol", "rate", "seed"),
+    *("accuracy", "weights", "version", "torch", "finished"),
+)
+REMEDY = "delete its record and run it again"
+
+Run = dict[str, Any]  # one finished run, by column
+Place = tuple[str, str, float]  # data, method, rate
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """What a table shows and in which order; ``rates`` are fractions, ``std`` is a key of SPREADS."""
+
+    name: str
+    title: str
+    data: tuple[str, ...]
+    methods: tuple[str, ...]
+    rates: tuple[float, ...]
+    seeds: tuple[int, ...]
+    std: str = "sample"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.-]+", self.name):
+            raise UserError(f"table name {self.name!r} names files: use letters, digits, '_', '-' and '.'")
+        if self.std not in SPREADS:
+            raise UserError(f"table {self.name}: std={self.std!r} is unknown: choose {', '.join(SPREADS)}")
+        for field in ("data", "methods", "rates", "seeds"):
+            values = getattr(self, field)
+            if not values or len(set(values)) < len(values):
+                raise UserError(f"table {self.name}: {field} {values} must be at least one, none twice")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Accuracy in percent of one method on one data set at one sampling rate, over seeds.
+
+    ``values`` holds (seed, accuracy) in the order of the table's seeds; ``mean`` is None without runs,
+    ``spread`` with fewer than two; ``best`` marks the highest shown mean of its data set and rate.
+    """
+
+    data: str
+    method: str
+    rate: float
+    values: tuple[tuple[int, float], ...]
+    expected: int
+    mean: float | None
+    spread: float | None
+    best: bool
+
+    @property
+    def n(self) -> int:
+        """Number of runs found."""
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Names of the backbones and protocols behind one data set's cells, sorted; several mean a mixture."""
+
+    data: str
+    backbones: tuple[str, ...]
+    protocols: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table: ``cells`` by data set, then method, then rate, each in the order of ``spec``."""
+
+    spec: TableSpec
+    cells: tuple[Cell, ...]
+    settings: tuple[Setting, ...]  # one per data set
+    notes: tuple[str, ...]  # what a reader must know, plain text, one sentence each
+
+    def cell(self, data: str, method: str, rate: float) -> Cell:
+        """The cell at this place; KeyError if the table has none."""
+        for cell in self.cells:
+            if (cell.data, cell.method, cell.rate) == (data, method, rate):
+                return cell
+        raise KeyError(f"table {self.spec.name} has no cell ({data}, {method}, {rate})")
+
+    def row(self, data: str, method: str) -> tuple[Cell, ...]:
+        """The cells of one method on one data set, by rate."""
+        return tuple(self.cell(data, method, rate) for rate in self.spec.rates)
+
+
+def spread(values: Iterable[float], kind: str) -> float | None:
+    """Sample std (ddof 1), population std (ddof 0) or standard error (sample std / sqrt n); None if n < 2."""
+    values = tuple(values)
+    if len(values) < 2:
+        return None
+    if kind == "population":
+        return statistics.pstdev(values)
+    sample = statistics.stdev(values)
+    return sample / math.sqrt(len(values)) if kind == "stderr" else sample
+
+
+def build_grid(spec: TableSpec, runs: pd.DataFrame) -> Grid:
+    """The table of ``runs``, one row per finished run and none that is foreign to ``spec``.
+
+    Of several runs of one method, data set, rate and seed the newest counts. Raises UserError for a missing
+    column, a missing value, a time or accuracy that is none, and a run that ``spec`` does not ask for.
+    """
+    newest: dict[Place, dict[int, Run]] = {}
+    for run in sorted(_checked(spec, runs), key=lambda run: (run["finished"], run["key"])):
+        place = (run["data"], run["method"], run["rate"])
+        newest.setdefault(place, {})[run["seed"]] = run
+    counted = [run for seeds in newest.values() for run in seeds.values()]
+    cells = _cells(spec, newest)
+    settings = tuple(
+        Setting(data, _names(counted, data, "backbone"), _names(counted, data, "protocol"))
+        for data in spec.data
+    )
+    return Grid(spec, cells, settings, (*_gaps(cells), *_mixtures(spec, counted)))
+
+
+def _checked(spec: TableSpec, runs: pd.DataFrame) -> list[Run]:
+    if runs.empty:
+        return []
+    absent = [column for column in NEEDED if column not in runs.columns]
+    if absent:
+        raise UserError(f"runs of table {spec.name} lack {', '.join(absent)}: rebuild results.csv")
+    for column in NEEDED:
+        empty = runs.loc[runs[column].isna() | (runs[column] == ""), "key"]
+        if len(empty):
+            raise UserError(f"run {empty.iloc[0]} has no {column}: {REMEDY}")
+    rates = {_rounded(rate): rate for rate in spec.rates}
+    return [_checked_run(spec, rates, run) for run in runs.to_dict("records")]
+
+
+def _checked_run(spec: TableSpec, rates: dict[float, float], run: dict[Any, Any]) -> Run:
+    name = f"run {run['key']}"
+    try:
+        finished = datetime.fromisoformat(str(run["finished"]))
+        rate, accuracy = float(run["rate"]), float(run["accuracy"])
+    except ValueError as error:
+        raise UserError(f"{name}: {error}: {REMEDY}") from error
+    if not 0 <= accuracy <= 100:
+        raise UserError(f"{name}: accuracy {accuracy} is no percentage: {REMEDY}")
+    asked = run["data"] in spec.data and run["method"] in spec.methods and run["seed"] in spec.seeds
+    if not asked or _rounded(rate) not in rates:
+        place = f"{run['data']}, {run['method']}, rate {rate:g}, seed {run['seed']}"
+        raise UserError(f"{name} ({place}) is not part of table {spec.name}: leave it out or add it there")
+    return {
+        **{column: str(run[column]) for column in NEEDED},  # pandas reads a version such as 2.11 as a number
+        "rate": rates[_rounded(rate)],
+        "seed": int(run["seed"]),
+        "accuracy": accuracy,
+        "finished": finished if finished.tzinfo else finished.replace(tzinfo=UTC),
+    }
+
+
+def _rounded(rate: float) -> float:
+    return round(float(rate), 9)  # pandas may read 0.15 one bit off
+
+
+def _cells(spec: TableSpec, newest: dict[Place, dict[int, Run]]) -> tuple[Cell, ...]:
+    values = {
+        (data, method, rate): tuple(
+            (seed, newest[data, method, rate][seed]["accuracy"])
+            for seed in spec.seeds
+            if seed in newest.get((data, method, rate), {})
+        )
+        for data in spec.data
+        for method in spec.methods
+        for rate in spec.rates
+    }
+    # mean and stdev round once, from exact fractions: equal seeds spread by exactly 0, on every machine
+    means = {place: statistics.mean(a for _, a in found) for place, found in values.items() if found}
+    highest: dict[tuple[str, float], float] = {}
+    for (data, _, rate), mean in means.items():
+        highest[data, rate] = max(highest.get((data, rate), 0.0), _shown(mean))
+    return tuple(
+        Cell(
+            *place,
+            values=found,
+            expected=len(spec.seeds),
+            mean=means.get(place),
+            spread=spread((accuracy for _, accuracy in found), spec.std),
+            best=place in means and _shown(means[place]) == highest[place[0], place[2]],
+        )
+        for place, found in values.items()
+    )
+
+
+def _shown(mean: float) -> float:
+    return float(f"{mean:.{DECIMALS}f}")
+
+
+def _names(runs: list[Run], data: str, column: str) -> tuple[str, ...]:
+    return tuple(sorted({run[column] for run in runs if run["data"] == data}))
+
+
+def _gaps(cells: tuple[Cell, ...]) -> list[str]:
+    notes = []
+    expected = sum(cell.expected for cell in cells)
+    missing = expected - sum(cell.n for cell in cells)
+    if missing:
+        incomplete = sum(cell.n < cell.expected for cell in cells)
+        notes.append(f"Runs missing: {missing} of {expected}, in {incomplete} of {len(cells)} cells.")
+    sizes = Counter(cell.n for cell in cells if cell.n)
+    if len(sizes) > 1:
+        counts = ", ".join(f"n = {n} in {_plural(sizes[n], 'cell')}" for n in sorted(sizes))
+        notes.append(f"Unequal numbers of seeds: {counts}.")
+    return notes
+
+
+def _mixtures(spec: TableSpec, runs: list[Run]) -> list[str]:
+    notes = [
+        _mixture("torch versions", Counter(run["torch"] for run in runs)),
+        _mixture("cotune_bench versions", Counter(run["version"] for run in runs)),
+    ]
+    for data in spec.data:
+        here = [run for run in runs if run["data"] == data]
+        for column in ("backbone", "protocol", "weights"):
+            what = column if column == "weights" else f"{column}s"
+            notes.append(_mixture(f"{what} in {data}", Counter(run[column] for run in here)))
+        random = sum(run["weights"] == "random" for run in here)
+        if random:
+            notes.append(f"Random weights, not pre-trained, in {random} of {len(here)} runs of {data}.")
+    return [note for note in notes if note]
+
+
+def _mixture(what: str, counts: Counter[str]) -> str:
+    if len(counts) < 2:
+        return ""
+    return (
+        f"Mixed {what}: "
+        + ", ".join(f"{name} in {_plural(counts[name], 'run')}" for name in sorted(counts))
+        + "."
+    )
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")

@@ -1,0 +1,158 @@
+"""A grid as Markdown, CSV and terminal output; the same grid always gives the same bytes."""
+
+import csv
+import io
+import re
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cotune_bench.files import write_atomically
+from cotune_bench.reports.grid import DECIMALS, SPREADS, Cell, Grid
+
+METHOD_NAMES = {
+    "finetune": "Fine-tune",
+    "l2sp": "L2-SP",
+    "delta": "DELTA",
+    "bss": "BSS",
+    "cotuning": "Co-Tuning",
+    "stochnorm": "StochNorm",
+    "lwf": "LWF",
+    "bituning": "Bi-Tuning",
+    "spottune": "SpotTune",
+    "zootuning": "Zoo-Tuning",
+    "lite_zootuning": "Lite Zoo-Tuning",
+    "knowledge_flow": "Knowledge Flow",
+    "ensemble": "Ensemble",
+    "distill": "Distillation",
+}
+
+
+def display_name(method: str) -> str:
+    """A method's name as papers write it; unknown ones as they are."""
+    return METHOD_NAMES.get(method, method)
+
+
+def display_rate(rate: float) -> str:
+    """A sampling rate in percent, such as "15 %"."""
+    return f"{100 * rate:g} %"
+
+
+def cell_text(cell: Cell, best: str = "**{}**") -> str:
+    """Mean ± spread in percent, put into ``best`` if it is, then "(found/expected)" if runs are missing."""
+    text = "–" if cell.mean is None else f"{cell.mean:.{DECIMALS}f}"
+    if cell.spread is not None:
+        text += f" ± {cell.spread:.{DECIMALS}f}"
+    if cell.best:
+        text = best.format(text)
+    return text if cell.n == cell.expected else f"{text} ({cell.n}/{cell.expected})"
+
+
+def caption(grid: Grid, best: str = "bold") -> str:
+    """What the numbers are: statistic, number of seeds found, metric, and how the best are marked."""
+    sizes = sorted({cell.n for cell in grid.cells if cell.n})
+    if not sizes:
+        return "Top-1 test accuracy in percent; no run has finished yet."
+    seeds = f"n = {sizes[0]}" + (f" to {sizes[-1]}" if len(sizes) > 1 else "")
+    seeds += " seeds" if sizes[-1] > 1 else " seed"
+    statistic = f"Mean ± {SPREADS[grid.spec.std]} over {seeds}" if sizes[-1] > 1 else f"One run, {seeds}"
+    column = "column" if len(grid.spec.data) == 1 else "column within a data set"
+    return f"{statistic}, top-1 test accuracy in percent; best of each {column} {best}."
+
+
+def setting(grid: Grid) -> str:
+    """What the columns are, and the backbone and protocol found for each data set."""
+    found = [
+        f"{here.data}: {'/'.join(here.backbones)}, {'/'.join(here.protocols)}"
+        for here in grid.settings
+        if here.backbones
+    ]
+    names = f" Backbone and protocol of {'; '.join(found)}." if found else ""
+    return f"Columns: sampling rate of the training images.{names}"
+
+
+def to_markdown(grid: Grid) -> str:
+    """The table as GitHub Markdown whose columns also line up in the raw text."""
+    rows = [["Data set", "Method", *map(display_rate, grid.spec.rates)]]
+    for data in grid.spec.data:
+        for method in grid.spec.methods:
+            block = data if method == grid.spec.methods[0] else ""
+            names = [_escaped(block), _escaped(display_name(method))]
+            rows.append([*names, *(cell_text(cell) for cell in grid.row(data, method))])
+    parts = [
+        f"# {_escaped(grid.spec.title)}",
+        _escaped(caption(grid)),
+        _escaped(setting(grid)),
+        _aligned(rows),
+    ]
+    if grid.notes:
+        parts.append("\n".join(["Notes:", "", *(f"- {_escaped(note)}" for note in grid.notes)]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _aligned(rows: list[list[str]], names: int = 2) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rule = ["-" * width if i < names else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    lines = [
+        " | ".join(
+            text.ljust(width) if i < names else text.rjust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in (rows[0], rule, *rows[1:])
+    ]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\|*`<])", r"\\\1", " ".join(text.split()))
+
+
+def to_csv(grid: Grid) -> str:
+    """One line per cell in full precision; the spread's column is ``stderr`` if it is a standard error."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    column = "stderr" if grid.spec.std == "stderr" else "std"
+    writer.writerow(["table", "data", "method", "rate", "n", "expected", "mean", column, "best"])
+    for cell in grid.cells:
+        place = [grid.spec.name, cell.data, cell.method, float(cell.rate)]
+        writer.writerow([*place, cell.n, cell.expected, cell.mean, cell.spread, str(cell.best).lower()])
+    return buffer.getvalue()
+
+
+def write_tables(grid: Grid, folder: Path) -> list[Path]:
+    """Write ``<table>.md`` and ``<table>.csv`` into ``folder``, each whole or not at all; their paths."""
+    texts = {"md": to_markdown(grid), "csv": to_csv(grid)}
+    paths = [Path(folder) / f"{grid.spec.name}.{suffix}" for suffix in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        write_atomically(path, text.encode())
+    return paths
+
+
+def print_grid(grid: Grid, console: Console) -> None:
+    """Show the table within 100 columns; where bold cannot be seen, as in a pipe, a star marks the best."""
+    star = console.color_system is None  # rich then drops bold as well
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("Method")
+    for rate in grid.spec.rates:
+        table.add_column(display_rate(rate), justify="right")
+    for data in grid.spec.data:
+        table.add_row(Text(data, style="italic"))
+        for method in grid.spec.methods:
+            cells = grid.row(data, method)
+            texts = [Text(cell_text(cell, "*{}" if star else "{}"), _style(cell)) for cell in cells]
+            table.add_row(Text(f"  {display_name(method)}"), *texts)
+        table.add_section()
+    console.print(Text(grid.spec.title, style="bold"))
+    console.print(Text(caption(grid, best="marked *" if star else "bold")), Text(setting(grid)), sep="\n")
+    console.print(table)
+    for note in grid.notes:
+        console.print(Text(f"Note: {note}", style="yellow"))
+
+
+def _style(cell: Cell) -> str:
+    if cell.best:
+        return "bold green"
+    return "" if cell.n == cell.expected else "dim"
