@@ -138,9 +138,7 @@ def test_the_order_of_rows_does_not_matter():
 
 def test_equal_seeds_spread_exactly_zero():
     assert np.std([60.2] * 3, ddof=1) != 0  # what rounded sums would show
-    cell = build_grid(SMALL, runs_of(*(("bss", seed, 60.2) for seed in (0, 1, 2)))).cell(
-        "digits", "bss", 0.15
-    )
+    cell = build_grid(SMALL, runs_of(*(("bss", seed, 60.2) for seed in (0, 1, 2)))).cell("digits", "bss", 0.15)
     assert (cell.mean, cell.spread) == (60.2, 0.0)
 
 

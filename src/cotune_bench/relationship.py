@@ -39,14 +39,10 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 
     low, high = np.log(SCALES)
     if slope(low) >= 0:
-        log.warning(
-            "calibration is degenerate: flatter is always better, temperature set to %g", 1 / SCALES[0]
-        )
+        log.warning("calibration is degenerate: flatter is always better, temperature set to %g", 1 / SCALES[0])
         return 1 / SCALES[0]
     if slope(high) <= 0:
-        log.warning(
-            "calibration is degenerate: sharper is always better, temperature set to %g", 1 / SCALES[1]
-        )
+        log.warning("calibration is degenerate: sharper is always better, temperature set to %g", 1 / SCALES[1])
         return 1 / SCALES[1]
     return float(np.exp(-brentq(slope, low, high, xtol=1e-12, rtol=1e-14)))  # pyright: ignore
 
@@ -121,9 +117,7 @@ def _class_count(num_classes: int) -> int:
     return int(num_classes)
 
 
-def _class_labels(
-    name: str, labels: ArrayLike, count: int, num_classes: int | None = None
-) -> NDArray[np.intp]:
+def _class_labels(name: str, labels: ArrayLike, count: int, num_classes: int | None = None) -> NDArray[np.intp]:
     array = np.asarray(labels)
     if array.shape != (count,):
         raise UserError(f"{name} has shape {array.shape}: give one label for each of the {count} samples")

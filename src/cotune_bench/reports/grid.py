@@ -128,8 +128,7 @@ def build_grid(spec: TableSpec, runs: pd.DataFrame) -> Grid:
     counted = [run for seeds in newest.values() for run in seeds.values()]
     cells = _cells(spec, newest)
     settings = tuple(
-        Setting(data, _names(counted, data, "backbone"), _names(counted, data, "protocol"))
-        for data in spec.data
+        Setting(data, _names(counted, data, "backbone"), _names(counted, data, "protocol")) for data in spec.data
     )
     return Grid(spec, cells, settings, (*_gaps(cells), *_mixtures(spec, counted)))
 
@@ -244,11 +243,7 @@ def _mixtures(spec: TableSpec, runs: list[Run]) -> list[str]:
 def _mixture(what: str, counts: Counter[str]) -> str:
     if len(counts) < 2:
         return ""
-    return (
-        f"Mixed {what}: "
-        + ", ".join(f"{name} in {_plural(counts[name], 'run')}" for name in sorted(counts))
-        + "."
-    )
+    return f"Mixed {what}: " + ", ".join(f"{name} in {_plural(counts[name], 'run')}" for name in sorted(counts)) + "."
 
 
 def _plural(count: int, noun: str) -> str:

@@ -1,0 +1,120 @@
+"""What every method may expect of a pre-trained network."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cotune_bench.errors import UserError
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What is known of the weights beside their values: everything a record must tell of them.
+
+    Attributes:
+        weights: name of the weights, e.g. ``IMAGENET1K_V1`` or ``random``.
+        sha256: hex digest of the weights.
+        classes: names of the S source classes, in the order of the source head's outputs.
+        mean, std: per channel, of images scaled to [0, 1]; what the weights were trained with.
+        temperature: calibrated softmax temperature of the source head, 1 if not known.
+    """
+
+    weights: str
+    sha256: str
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    temperature: float = 1.0
+
+
+class Backbone(nn.Module):
+    """A pre-trained network: a trunk from images (B, C, H, W) to features (B, width), and its source head.
+
+    Args:
+        name: the name of the configuration that made it.
+        trunk: nested ``nn.Sequential`` of stages, so that a method can run a part of it.
+        source_head: linear layer from the features to the S source classes.
+        blocks: names of the residual blocks inside the trunk, first to last.
+        taps: names of the convolutions, inside the trunk, whose maps DELTA compares.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        trunk: nn.Sequential,
+        source_head: nn.Linear,
+        info: SourceInfo,
+        *,
+        blocks: Sequence[str] = (),
+        taps: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        known = dict(trunk.named_modules())
+        for layer in (*blocks, *taps):
+            if layer not in known:
+                raise UserError(f"backbone {name} has no layer {layer}: correct blocks and taps in its yaml")
+        self.name = name
+        self.trunk = trunk
+        self.source_head = source_head
+        self.info = info
+        self.width = source_head.in_features
+        self.blocks = tuple(blocks)
+        self.taps = tuple(taps)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Source logits (B, S) of normalised images (B, C, H, W)."""
+        return self.source_head(self.trunk(images))
+
+
+class Frozen(nn.Module):
+    """A copy of a module whose weights and batch statistics never change; gradients still flow to its input."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "Frozen":
+        """Stays in evaluation mode whatever the enclosing module is told."""
+        return super().train(False)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """What the copied module gives."""
+        return self.module(*inputs)
+
+
+@contextmanager
+def tap(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Outputs of the named submodules during the forward passes inside the context, in order of computation."""
+    modules = dict(module.named_modules())
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str):
+        def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
+            outputs[name] = output
+
+        return hook
+
+    handles = [modules[name].register_forward_hook(keep(name)) for name in names]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients inside the context; each submodule's own mode is back afterwards."""
+    modes = [(module, module.training) for root in modules for module in root.modules()]
+    for root in modules:
+        root.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

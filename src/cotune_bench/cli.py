@@ -1,0 +1,145 @@
+"""The command line: one run, a sweep, or the cells of a table."""
+
+import os
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cotune_bench import config as settings
+from cotune_bench import runner
+from cotune_bench.errors import UserError
+from cotune_bench.records import RecordStore, check_writable
+
+#: Flags that Hydra answers itself, without running anything.
+HYDRA_ANSWERS = (
+    "--help",
+    "-h",
+    "--hydra-help",
+    "--cfg",
+    "-c",
+    "--info",
+    "-i",
+    "--version",
+    "--shell-completion",
+    "-sc",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the arguments (``sys.argv`` by default) ask for; gives the exit code.
+
+    0: all done or done before. 1: a run failed. 2: bad input, nothing written. 130: interrupted.
+    """
+    return guarded(_run, list(sys.argv[1:] if arguments is None else arguments))
+
+
+def guarded(command: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """A command's exit code, with bad input and Ctrl-C told in one line."""
+    try:
+        return command(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on with what is missing", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
+    if any(argument.split("=")[0] in HYDRA_ANSWERS for argument in arguments):
+        return _hydra([argument for argument in arguments if not argument.startswith("table=")])
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    if unknown := [flag for flag in flags if flag not in ("-m", "--multirun")]:
+        raise UserError(f"{unknown[0]} is no flag of a run: see --help")
+    tables = [override.partition("=")[2] for override in overrides if override.startswith("table=")]
+    overrides = [override for override in overrides if not override.startswith("table=")]
+    if len(tables) > 1:
+        raise UserError("table= is given twice: run one table at a time")
+    swept = overrides
+    if tables:
+        swept = settings.table_overrides(settings.load_table(tables[0]), overrides)
+    if not flags and not tables:
+        return _single(overrides)
+    code = _sweep(swept)
+    if tables:
+        from cotune_bench.reports.make import make_tables
+
+        make_tables(tables, overrides)
+    return code
+
+
+def _single(overrides: list[str]) -> int:
+    for override in settings.parse(overrides):
+        if override.is_sweep_override():
+            raise UserError(f"{override.input_line} names several values: add -m to run them all")
+    config = settings.compose_config(overrides)
+    check_writable(Path(config.results))
+    try:
+        outcome = runner.run(config, bar=sys.stderr.isatty())
+    except UserError:
+        raise
+    except Exception as error:
+        where = Path(config.results) / "runs" / settings.run_key(config)
+        print(f"failed: {type(error).__name__}: {error} -> {where / 'failure.json'}", file=sys.stderr)
+        return 1
+    print(outcome.line)
+    _refresh(Path(config.results))
+    return 0
+
+
+def _sweep(overrides: list[str]) -> int:
+    cells = settings.check_sweep(overrides)
+    first = settings.compose_config([values[0] for values in settings.axes(overrides)])
+    results = Path(first.results).absolute()
+    check_writable(results)
+    folder = results / ".sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    outcomes = folder / "outcomes.jsonl"
+    started = time.monotonic()
+    try:
+        code = _hydra(["--multirun", *overrides, f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=."])
+        ended = runner.read_outcomes(outcomes)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if results.exists():
+            _refresh(results)
+    counts = Counter(outcome.state for outcome in ended)
+    lost = cells - len(ended)
+    told = [f"{counts[state]} {state}" for state in (runner.DONE, runner.FAILED, runner.SKIPPED)]
+    told += [f"{counts[runner.ELSEWHERE]} {runner.ELSEWHERE}"] if counts[runner.ELSEWHERE] else []
+    told += [f"{lost} did not end: start the same command again"] if lost else []
+    print(f"{', '.join(told)}; {cells} cells in {time.monotonic() - started:.0f} s")
+    for outcome in ended:
+        if outcome.state == runner.FAILED:
+            print(f"  {outcome.line}", file=sys.stderr)
+    return 1 if counts[runner.FAILED] or lost else code
+
+
+def _hydra(arguments: list[str]) -> int:
+    """Let Hydra answer or launch; its launchers decide where the jobs of a sweep run."""
+    import hydra
+
+    program = sys.argv
+    sys.argv = [program[0], *arguments]
+    try:
+        hydra.main(config_path=str(settings.CONF), config_name="config", version_base="1.3")(_job)()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    finally:
+        sys.argv = program
+    return 0
+
+
+def _job(config) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    runner.sweep_job(config, Path(HydraConfig.get().sweep.dir) / "outcomes.jsonl")
+
+
+def _refresh(results: Path) -> None:
+    _, damaged = RecordStore(results).refresh()
+    for line in damaged:
+        print(f"warning: {line}", file=sys.stderr)

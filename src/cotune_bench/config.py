@@ -1,0 +1,299 @@
+"""From command-line overrides to checked, resolved configurations and their keys; no torch in sight."""
+
+import difflib
+import functools
+import importlib
+import inspect
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cotune_bench.errors import UserError
+from cotune_bench.files import digest
+from cotune_bench.protocol import Protocol
+
+Number = TypeVar("Number", int, float)
+
+PACKAGE = Path(__file__).parent
+#: The yaml files: inside an installed package, else at the top of the checkout.
+CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parents[1] / "conf") if path.is_dir())
+
+GROUPS = ("method", "data", "backbone", "protocol", "table")
+#: Raised by one whenever the same configuration would give another result than before.
+RESULT_VERSION = 1
+#: What of a configuration defines the result; paths and devices do not.
+DEFINING = ("method", "data", "backbone", "protocol", "rate", "seed", "split_seed")
+NOT_DEFINING = {"data": ("root",), "protocol": ("threads",)}
+
+
+def choices(group: str) -> list[str]:
+    """Names of a group's yaml files, sorted."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def compose_config(overrides: Sequence[str]) -> DictConfig:
+    """The configuration of one run.
+
+    Raises:
+        UserError: an override names an unknown choice or setting, or gives a value that cannot be used.
+    """
+    for override in parse(overrides):
+        _check_group(override)
+    try:
+        config = _compose(*overrides)
+        defaults = _compose(*[text for text in overrides if not _is_value(text)])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_one_line(error, overrides)) from error
+    _check_values(config, defaults)
+    return config
+
+
+@functools.cache
+def _compose(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides=list(overrides))
+    OmegaConf.set_readonly(config, True)  # it is shared
+    return config
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Hydra's overrides; UserError for text that is none."""
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        text = str(error).splitlines()[0]
+        raise UserError(f"{text}: settings are given as name=value, see --help") from error
+
+
+def axes(overrides: Sequence[str]) -> list[list[str]]:
+    """For every override the overrides it sweeps over, itself if it names one value."""
+    expanded = []
+    for override in parse(overrides):
+        if override.is_sweep_override():
+            key = override.get_key_element()
+            expanded.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        else:
+            expanded.append([override.input_line or ""])
+    return expanded
+
+
+def check_sweep(overrides: Sequence[str]) -> int:
+    """Check every value of a sweep before anything runs; gives the number of its cells.
+
+    Values are checked one axis at a time, beside the first value of the others.
+    """
+    swept = axes(overrides)
+    first = [values[0] for values in swept]
+    compose_config(first)
+    count = 1
+    for place, values in enumerate(swept):
+        count *= len(values)
+        for value in values[1:]:
+            compose_config([*first[:place], value, *first[place + 1 :]])
+    return count
+
+
+def run_config(config: DictConfig) -> dict:
+    """The part of a configuration that defines the result, as plain data."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)  # noqa: S101
+    defining = {name: plain[name] for name in DEFINING}
+    for group, names in NOT_DEFINING.items():
+        defining[group] = {name: value for name, value in defining[group].items() if name not in names}
+    return defining
+
+
+def run_key(config: DictConfig) -> str:
+    """Readable cell and a hash of all that defines the result: the name of the run's record and folder."""
+    return _key(run_config(config))
+
+
+def _key(defining: dict) -> str:
+    mark = digest({**defining, "version": RESULT_VERSION})[:10]
+    data, method = defining["data"]["name"], defining["method"]["name"]
+    return f"{data}-{method}-rate{defining['rate']:g}-seed{defining['seed']}-{mark}"
+
+
+def build(section: DictConfig, *positional: object, drop: Iterable[str] = (), **keywords: object) -> Any:
+    """Call what the section's ``_target_`` names with the section's values, less ``drop``, and these arguments.
+
+    Raises:
+        UserError: the target lies outside this package, does not exist or does not take these values.
+    """
+    values = OmegaConf.to_container(section, resolve=True)
+    assert isinstance(values, dict)  # noqa: S101
+    target = str(values.pop("_target_"))
+    module, _, attribute = target.rpartition(".")
+    if not target.startswith("cotune_bench."):
+        raise UserError(f"_target_={target} lies outside cotune_bench: nothing else is ever called from a yaml")
+    function = getattr(importlib.import_module(module), attribute)
+    values = {str(name): value for name, value in values.items() if name not in drop}
+    try:
+        inspect.signature(function).bind(*positional, **values, **keywords)
+    except TypeError as error:
+        raise UserError(f"{target}: {error}; correct its yaml") from error
+    return function(*positional, **values, **keywords)
+
+
+# Tables -----------------------------------------------------------------------------------------------------------
+
+
+def load_table(name: str) -> dict:
+    """The yaml of a table as plain data; UserError if there is none or it names an unknown method or data set."""
+    _check_choice("table", name)
+    table = OmegaConf.to_container(OmegaConf.load(CONF / "table" / f"{name}.yaml"), resolve=True)
+    assert isinstance(table, dict)  # noqa: S101
+    for group in ("method", "data"):
+        for choice in table[group]:
+            try:
+                _check_choice(group, choice)
+            except UserError as error:
+                raise UserError(f"table {name}: {error}") from error
+    return table
+
+
+AXES = ("data", "method", "rate", "seed")
+
+
+def table_overrides(table: dict, overrides: Sequence[str]) -> list[str]:
+    """A sweep over exactly the cells of a table; overrides on the command line replace a whole axis."""
+    given = {override.key_or_group for override in parse(overrides)}
+    return [f"{axis}={','.join(map(str, table[axis]))}" for axis in AXES if axis not in given] + list(overrides)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A table's axes after overrides, the keys of its cells in order, and where their records lie."""
+
+    data: tuple[str, ...]
+    method: tuple[str, ...]
+    rate: tuple[float, ...]
+    seed: tuple[int, ...]
+    keys: tuple[str, ...]
+    results: str
+
+
+def table_cells(table: dict, overrides: Sequence[str] = ()) -> Cells:
+    """The cells of a table under these overrides.
+
+    One configuration is composed for each data set and method; rates and seeds are put in by hand, because
+    composing hundreds would take many seconds.
+    """
+    swept: dict[str, list[str]] = {}
+    rest: list[str] = []
+    texts = table_overrides(table, overrides)
+    for values, override in zip(axes(texts), parse(texts), strict=True):
+        if override.key_or_group in AXES:
+            swept[override.key_or_group] = [value.partition("=")[2] for value in values]
+        else:
+            rest += values
+    rates = tuple(_number("rate", text, float) for text in swept["rate"])
+    seeds = tuple(_number("seed", text, int) for text in swept["seed"])
+    keys, results = [], ""
+    for data, method in product(swept["data"], swept["method"]):
+        config = compose_config([f"data={data}", f"method={method}", *rest])
+        defining, results = run_config(config), config.results
+        keys += [_key({**defining, "rate": rate, "seed": seed}) for rate, seed in product(rates, seeds)]
+    return Cells(tuple(swept["data"]), tuple(swept["method"]), rates, seeds, tuple(keys), results)
+
+
+# Checks -----------------------------------------------------------------------------------------------------------
+
+
+def _check_group(override: Override) -> None:
+    if override.key_or_group in GROUPS and isinstance(value := override.value(), str):
+        _check_choice(override.key_or_group, value)
+
+
+def _check_choice(group: str, name: str) -> None:
+    if name not in choices(group):
+        raise UserError(f"{group}={name} is unknown: {_suggest(name, choices(group))}")
+
+
+def _suggest(name: str, known: Iterable[str], *, show: bool = True) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    guess = f"did you mean {near[0]}? " if near else ""
+    return f"{guess}choose {', '.join(known)}" if show else guess.strip() or "see --cfg job for all settings"
+
+
+def _is_value(override: str) -> bool:
+    return override.partition("=")[0].lstrip("+~") not in GROUPS
+
+
+def _check_values(config: DictConfig, defaults: DictConfig) -> None:
+    """Names and types as in the yaml files, then the ranges that hold for every run."""
+    known = dict(_leaves(defaults))
+    for name, value in _leaves(config):
+        if name not in known:
+            raise UserError(f"{name} is not a setting: {_suggest(name, known, show=False)}")
+        _check_type(name, value, known[name])
+    for name in ("rate", "seed", "split_seed"):
+        _check_range(name, config[name])
+    OmegaConf.to_container(config, resolve=True)
+    Protocol(**OmegaConf.to_container(config.protocol))  # type: ignore[arg-type]
+
+
+def _check_range(name: str, value: float) -> None:
+    if name == "rate" and not 0 < value <= 1:
+        raise UserError(f"rate={value} cannot be used: it is a share of the training images, in (0, 1]")
+    if name in ("seed", "split_seed") and value < 0:
+        raise UserError(f"{name}={value} cannot be used: it must be 0 or more")
+
+
+def _number(name: str, text: str, kind: type[Number]) -> Number:
+    try:
+        value = kind(text)
+    except ValueError as error:
+        raise UserError(f"{name}={text} cannot be used: it must be a number") from error
+    _check_range(name, value)
+    return value
+
+
+def _leaves(config: DictConfig, prefix: str = "") -> Iterable[tuple[str, object]]:
+    for name in config:
+        value = config[name]
+        if isinstance(value, DictConfig):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", OmegaConf.to_container(value) if OmegaConf.is_list(value) else value
+
+
+def _check_type(name: str, value: object, default: object) -> None:
+    if default is None:
+        return
+    if isinstance(default, list) and isinstance(value, list) and default:
+        for item in value:
+            _check_type(name, item, default[0])
+        return
+    kinds = {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        list: "a list [a,b]",
+    }
+    allowed = (int, float) if isinstance(default, float) else type(default)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and not isinstance(default, bool)):
+        raise UserError(f"{name}={value} cannot be used: it must be {kinds[type(default)]}")
+
+
+def _one_line(error: Exception, overrides: Sequence[str]) -> str:
+    """What Hydra and OmegaConf say in several lines, in one; with the nearest name where one is unknown."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    known = [name for name, _ in _leaves(_compose())]
+    for override in overrides:
+        name = override.partition("=")[0].lstrip("+~")
+        if "/" not in name and any(f"'{name}'" in line for line in lines):
+            return f"{name} is not a setting: {_suggest(name, known, show=False)}"
+    hint = " (install it with: pip install -e '.[parallel]')" if "hydra/launcher/joblib'" in lines[0] else ""
+    return "; ".join(lines) + hint

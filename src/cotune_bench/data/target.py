@@ -1,0 +1,167 @@
+"""The target data of one run: training batches and deterministic views, as network inputs on the device."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cotune_bench.data.augment import Augment, make_augment
+from cotune_bench.data.dataset import Dataset, Images, images_of
+from cotune_bench.data.splits import split
+from cotune_bench.data.views import crop_offsets, crop_views
+from cotune_bench.errors import UserError
+from cotune_bench.files import digest
+from cotune_bench.protocol import Protocol
+
+
+class Normalize:
+    """uint8 images (..., H, W, C) of the host to normalised float images (..., C, H, W) on the device.
+
+    Only bytes travel; a grey image becomes as many equal channels as the statistics have.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
+        self.device = device
+        # (x / 255 - mean) / std as one multiplication and one addition per pixel.
+        self.scale = (1 / (255 * torch.tensor(std, dtype=torch.float64))).float().view(-1, 1, 1).to(device)
+        self.shift = (-torch.tensor(mean, dtype=torch.float64) / torch.tensor(std)).float().view(-1, 1, 1).to(device)
+
+    def __call__(self, images: np.ndarray) -> Tensor:
+        bytes_ = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+        return bytes_.movedim(-1, -3).float() * self.scale + self.shift
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Training batches: ``batches(step)`` gives images (B, C, h, w) and labels (B,), a function of (seed, step).
+
+    A pass over the images is one random order, cut into full batches; its remainder is dropped, as in the
+    published recipes. With fewer images than ``batch_size`` every batch holds all of them.
+    """
+
+    images: Images
+    batch_size: int
+    seed: int
+    augment: Augment
+    normalize: Normalize
+
+    def positions(self, step: int) -> np.ndarray:
+        """Which images, as positions in ``images``, make the batch of this step."""
+        count = len(self.images)
+        size = min(self.batch_size, count)
+        epoch, number = divmod(step, count // size)
+        order = np.random.default_rng([self.seed, 0, epoch]).permutation(count)
+        return order[number * size : (number + 1) * size]
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        positions = self.positions(step)
+        rng = np.random.default_rng([self.seed, 1, step])
+        pixels = self.augment(self.images.take(positions), rng)
+        labels = torch.from_numpy(self.images.labels[positions])
+        return self.normalize(pixels), labels.to(self.normalize.device)
+
+
+@dataclass(frozen=True)
+class Views:
+    """The same crops of every image, in order: iterating gives images (n, V, C, h, w)."""
+
+    images: Images
+    crop: int
+    offsets: np.ndarray
+    normalize: Normalize
+    batch_size: int = 256
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) int64."""
+        return self.images.labels
+
+    def __iter__(self) -> Iterator[Tensor]:
+        size = max(self.batch_size // len(self.offsets), 1)
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))))
+
+    def take(self, positions: np.ndarray) -> Tensor:
+        """Images (len(positions), V, C, h, w) at these positions."""
+        return self.normalize(crop_views(self.images.take(positions), self.crop, self.offsets))
+
+
+@dataclass(frozen=True)
+class TargetData:
+    """What a method trains and is tested on.
+
+    Attributes:
+        train: augmented training batches.
+        plain: the same images, one centre crop each, in order; ``val`` likewise (may be empty).
+        test: the test images in the protocol's views.
+        classes: the K class names.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Batches
+    plain: Views
+    val: Views
+    test: Views
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of the images' identities and labels in all three parts."""
+        parts = {name: getattr(self, name).images.fingerprint() for name in ("plain", "val", "test")}
+        return digest({"data": self.name, "classes": list(self.classes), **parts})
+
+
+def target_data(
+    dataset: Dataset,
+    protocol: Protocol,
+    *,
+    rate: float,
+    seed: int,
+    split_seed: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device,
+) -> TargetData:
+    """The data of one run: official split, fixed validation split, sample at ``rate``, batches from ``seed``."""
+    side = dataset.pixels.shape[1:3]
+    if side != (protocol.resize, protocol.resize):
+        raise UserError(
+            f"data {dataset.name} has images of {side[0]}x{side[1]} pixels, but protocol {protocol.name} wants "
+            f"{protocol.resize}x{protocol.resize}: choose another protocol"
+        )
+    channels = dataset.pixels.shape[3]
+    if channels not in (1, len(mean)):
+        raise UserError(
+            f"data {dataset.name} has {channels} colour channels and the backbone takes {len(mean)}: "
+            "choose another backbone"
+        )
+    train, val = dataset.train, dataset.val
+    if val is None:
+        kept, held = split(
+            dataset.labels[train],
+            len(dataset.classes),
+            rate,
+            val=protocol.val,
+            order=protocol.split_order,
+            seed=split_seed,
+        )
+        train, val = train[kept], train[held]
+    normalize = Normalize(mean, std, device)
+    augment = make_augment(protocol.augment, crop=protocol.crop, shift=protocol.shift, flip=protocol.flip)
+    center = crop_offsets(protocol.resize, protocol.crop, "center")
+    views = crop_offsets(protocol.resize, protocol.crop, protocol.views)
+    plain = images_of(dataset, train)
+    return TargetData(
+        name=dataset.name,
+        classes=dataset.classes,
+        train=Batches(plain, protocol.batch_size, seed, augment, normalize),
+        plain=Views(plain, protocol.crop, center, normalize),
+        val=Views(images_of(dataset, val), protocol.crop, center, normalize),
+        test=Views(images_of(dataset, dataset.test), protocol.crop, views, normalize),
+    )

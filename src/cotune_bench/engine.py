@@ -1,0 +1,106 @@
+"""The one loop that trains and the one that tests, for every method."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cotune_bench.backbones.base import evaluating
+from cotune_bench.cache import Cache
+from cotune_bench.data.target import TargetData, Views
+from cotune_bench.methods.base import Method
+from cotune_bench.protocol import Protocol
+
+#: Called with the number of updates done, the learning rate of the head and the mean of every term since last time.
+Report = Callable[[int, float, dict[str, float]], None]
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss became NaN or infinite; the message names update, learning rate and terms."""
+
+
+def fit(
+    method: Method,
+    data: TargetData,
+    protocol: Protocol,
+    *,
+    seed: int,
+    cache: Cache,
+    report: Report = lambda updates, lr, terms: None,
+    report_every: int = 50,
+) -> None:
+    """Train a method in place by the protocol's schedule; the result is a function of the arguments alone.
+
+    The global random state of torch is set from (seed, step) before every update, so that layers that draw numbers
+    need no state of their own and a run can go on from any step.
+
+    Raises:
+        NonFiniteLossError: at the first report after a loss was NaN or infinite.
+    """
+    method.prepare(data, cache)
+    method.train()
+    optimizer = torch.optim.SGD(
+        method.param_groups(protocol.lr, protocol.backbone_ratio),
+        lr=protocol.lr,
+        momentum=protocol.momentum,
+        nesterov=protocol.nesterov,
+        weight_decay=protocol.weight_decay,
+        fused=True,
+    )
+    starting_rates = [group["lr"] for group in optimizer.param_groups]
+    pending: list[dict[str, Tensor]] = []  # read only at reports: a look at a loss waits for the device
+    for step in range(protocol.updates):
+        factor = protocol.drop_factor ** sum(step >= drop for drop in protocol.drop_at)
+        for group, rate in zip(optimizer.param_groups, starting_rates, strict=True):
+            group["lr"] = rate * factor
+        torch.manual_seed(_mix(seed, step))
+        images, labels = data.train(step)
+        terms = method.losses(images, labels)
+        optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(terms.values())).sum().backward()
+        optimizer.step()
+        pending.append({name: term.detach() for name, term in terms.items()})
+        if (step + 1) % report_every == 0 or step + 1 == protocol.updates:
+            lr = protocol.lr * factor
+            report(step + 1, lr, _means(pending, first=step + 1 - len(pending), lr=lr))
+            pending.clear()
+
+
+def _mix(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, 2, step]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _means(pending: list[dict[str, Tensor]], *, first: int, lr: float) -> dict[str, float]:
+    names = list(pending[0])
+    values = torch.stack([torch.stack([terms[name] for name in names]) for terms in pending]).double().cpu()
+    for offset, row in enumerate(values.tolist()):
+        if not all(map(math.isfinite, row)):
+            told = ", ".join(f"{name}={value:g}" for name, value in zip(names, row, strict=True))
+            raise NonFiniteLossError(
+                f"the loss is not finite at update {first + offset} (learning rate {lr:g}): {told}; "
+                "lower protocol.lr or the weight of the term"
+            )
+    return dict(zip(names, values.mean(dim=0).tolist(), strict=True))
+
+
+def evaluate(method: Method, images: Views) -> dict[str, float]:
+    """Top-1 accuracy in percent and mean negative log-likelihood of logits summed over the views of each image."""
+    logits = predict(method, images)
+    labels = torch.from_numpy(images.labels)
+    correct = (logits.argmax(dim=1) == labels).sum().item()
+    return {
+        "accuracy": 100 * correct / len(labels),
+        "nll": torch.nn.functional.cross_entropy(logits, labels).item(),
+    }
+
+
+def predict(method: Method, images: Views) -> Tensor:
+    """Logits (N, K) on the host, summed over each image's views, in evaluation mode."""
+    with evaluating(method):
+        summed = []
+        for views in images:
+            logits = method.predict(views.flatten(0, 1)).float()
+            summed.append(logits.view(*views.shape[:2], -1).sum(dim=1).cpu())
+    return torch.cat(summed)

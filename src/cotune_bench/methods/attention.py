@@ -1,0 +1,154 @@
+"""DELTA's channel attention: how much the loss rises when a filter is taken away (Li et al., ICLR 2019)."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from cotune_bench.backbones.base import evaluating
+from cotune_bench.cache import Cache
+from cotune_bench.data.target import TargetData
+
+HEAD_EPOCHS = 10
+HEAD_LR = 0.01
+HEAD_DECAY = 0.1 ** (1 / 6)  # a factor of 0.1 in 6 epochs, as in the authors' code
+HEAD_BATCH = 64
+TEMPERATURE = 5.0  # of the softmax over standardised importances, as in the authors' code
+
+
+def filter_importance(
+    model: nn.Module,
+    head: nn.Module,
+    layers: Sequence[str],
+    images: Tensor,
+    labels: Tensor,
+    *,
+    batch_size: int | None = None,
+) -> list[Tensor]:
+    """For each named convolution of C filters, (C,) rises of the mean cross-entropy when one filter is zeroed.
+
+    Everything runs in evaluation mode. Zeroing a filter is not the same as silencing its channel where batch
+    normalisation follows, which then emits a constant.
+
+    Args:
+        model: from images (N, C, H, W) to features; where it is built of ``nn.Sequential``, the part before the
+            layer runs once for all of its filters.
+        head: from features to logits (N, K).
+        layers: names of convolutions without bias inside ``model``.
+        labels: (N,) in 0..K-1.
+        batch_size: images in one forward pass, all of them by default; the mean is over images.
+    """
+    size = batch_size or len(images)
+    importance = []
+    with evaluating(model, head):
+        for layer in layers:
+            convolution = model.get_submodule(layer)
+            before, after = split_at(model, layer)
+            rises = torch.zeros(convolution.weight.shape[0], dtype=images.dtype, device=images.device)
+            for batch, target in zip(images.split(size), labels.split(size), strict=True):
+                inputs = before(batch)
+                intact = cross_entropy(head(after(inputs)), target)
+                for number in range(len(rises)):
+                    with _without_filter(convolution, number):
+                        rise = cross_entropy(head(after(inputs)), target) - intact
+                    rises[number] += rise * (len(batch) / len(images))
+            importance.append(rises)
+    return importance
+
+
+def split_at(model: nn.Module, layer: str) -> tuple[nn.Sequential, nn.Sequential]:
+    """The model as (before, after) around ``layer``, which is in ``after``; exact, at the borders of Sequentials."""
+    before: list[nn.Module] = []
+    after: list[nn.Module] = []
+    path = layer.split(".")
+    while isinstance(model, nn.Sequential) and path:
+        children = list(model.named_children())
+        place = [name for name, _ in children].index(path.pop(0))
+        before += [child for _, child in children[:place]]
+        after = [child for _, child in children[place + 1 :]] + after
+        model = children[place][1]
+    return nn.Sequential(*before), nn.Sequential(model, *after)
+
+
+@contextmanager
+def _without_filter(convolution: nn.Module, number: int) -> Iterator[None]:
+    weight = convolution.weight
+    kept = weight[number].clone()
+    weight[number] = 0
+    try:
+        yield
+    finally:
+        weight[number] = kept
+
+
+def channel_attention(importance: Sequence[Tensor]) -> list[Tensor]:
+    """Per layer (C,) weights that sum to 1: softmax of the standardised importances at temperature 5.
+
+    Where all importances are equal, the weights are uniform.
+    """
+    attention = []
+    for rises in importance:
+        spread = rises.std(correction=0)
+        standardised = (rises - rises.mean()) / torch.where(spread > 0, spread, torch.ones_like(spread))
+        attention.append(torch.softmax(standardised / TEMPERATURE, dim=0))
+    return attention
+
+
+def fit_head(features: Tensor, labels: Tensor, num_classes: int, *, seed: int) -> nn.Linear:
+    """A linear head (width -> K) trained on fixed features (N, width): 10 epochs of SGD at a decaying rate."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        head = nn.Linear(features.shape[1], num_classes).to(features)
+    optimizer = torch.optim.SGD(head.parameters(), lr=HEAD_LR, momentum=0.9, weight_decay=1e-4)
+    rng = np.random.default_rng(seed)
+    for epoch in range(HEAD_EPOCHS):
+        for group in optimizer.param_groups:
+            group["lr"] = HEAD_LR * HEAD_DECAY**epoch
+        order = torch.from_numpy(rng.permutation(len(features))).to(features.device)
+        for chosen in order.split(HEAD_BATCH):
+            optimizer.zero_grad()
+            cross_entropy(head(features[chosen]), labels[chosen]).backward()
+            optimizer.step()
+    return head
+
+
+def attention_of(
+    trunk: nn.Module,
+    layers: Sequence[str],
+    data: TargetData,
+    cache: Cache,
+    *,
+    weights_id: str,
+    max_images: int,
+    batch_size: int,
+) -> list[Tensor]:
+    """Channel attention of the named layers on at most ``max_images`` plain training images, drawn once for all.
+
+    Cached by data, sample, weights, layers and number of images; the training seed plays no part.
+    """
+    inputs = {
+        "data": data.fingerprint,
+        "weights": weights_id,
+        "layers": list(layers),
+        "images": max_images,
+        "batch": batch_size,
+        "crop": data.plain.crop,
+        "version": 1,
+    }
+
+    def compute() -> dict[str, np.ndarray]:
+        with evaluating(trunk):
+            features = torch.cat([trunk(views[:, 0]) for views in data.plain])
+        labels = torch.from_numpy(data.plain.labels).to(features.device)
+        head = fit_head(features, labels, len(data.classes), seed=0)
+        chosen = np.random.default_rng(0).permutation(len(labels))[:max_images]
+        images = data.plain.take(chosen)[:, 0]
+        rises = filter_importance(trunk, head, layers, images, labels[chosen], batch_size=batch_size)
+        return {f"layer{number}": rise.cpu().numpy() for number, rise in enumerate(rises)}
+
+    arrays = cache.get("delta-importance", inputs, compute)
+    rises = [torch.from_numpy(arrays[f"layer{number}"]) for number in range(len(layers))]
+    return channel_attention(rises)

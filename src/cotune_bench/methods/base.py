@@ -1,0 +1,67 @@
+"""The contract between a method of fine-tuning and the one engine that optimises it."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from cotune_bench.backbones.base import Backbone
+from cotune_bench.cache import Cache
+from cotune_bench.data.target import TargetData
+
+
+class Method(nn.Module):
+    """Plain fine-tuning's network, a pre-trained trunk under a new head, and what a method may change of it.
+
+    A method takes its backbone over and trains it in place.
+
+    Args:
+        backbone: the pre-trained network.
+        num_classes: K, the number of target classes.
+        head_init: ``normal`` draws the head from N(0, 0.01) with zero bias, ``torch`` keeps the library's default.
+    """
+
+    #: True where the loss holds penalties that stand for weight decay; the optimiser then applies none.
+    replaces_weight_decay: ClassVar[bool] = False
+
+    def __init__(self, backbone: Backbone, num_classes: int, *, head_init: str = "normal") -> None:
+        super().__init__()
+        self.trunk = backbone.trunk
+        self.head = nn.Linear(backbone.width, num_classes)
+        if head_init == "normal":
+            nn.init.normal_(self.head.weight, std=0.01)
+            nn.init.zeros_(self.head.bias)
+
+    def prepare(self, data: TargetData, cache: Cache) -> None:
+        """One-off statistics of the training images, before any update; nothing by default."""
+
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Named, weighted scalar terms for images (B, C, H, W) and labels (B,); their sum is optimised."""
+        raise NotImplementedError
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Logits (B, K)."""
+        return self.head(self.trunk(images))
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """What is trained from pre-trained values, at the smaller learning rate."""
+        return list(self.trunk.parameters())
+
+    def param_groups(self, lr: float, backbone_ratio: float) -> list[dict]:
+        """Optimiser groups: pre-trained weights at ``lr * backbone_ratio``, the new head at ``lr``."""
+        groups = [
+            {"name": "pretrained", "params": self.pretrained_parameters(), "lr": lr * backbone_ratio},
+            {"name": "head", "params": list(self.head.parameters()), "lr": lr},
+        ]
+        if self.replaces_weight_decay:
+            groups = [{**group, "weight_decay": 0.0} for group in groups]
+        return groups
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Same as ``predict``."""
+        return self.predict(images)
+
+
+def head_penalty(head: nn.Linear) -> Tensor:
+    """1/2 sum of squares of the head's weight and bias: the plain L2 that L2-SP and DELTA put on it."""
+    return 0.5 * torch.stack([parameter.square().sum() for parameter in head.parameters()]).sum()

@@ -1,0 +1,55 @@
+"""BSS: Batch Spectral Shrinkage (Chen et al., NeurIPS 2019) keeps small singular values of the features small."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from cotune_bench.backbones.base import Backbone
+from cotune_bench.errors import UserError
+from cotune_bench.methods.base import Method
+
+
+def spectral_shrinkage(features: Tensor, k: int) -> Tensor:
+    """Sum of the k smallest of the min(B, D) squared singular values of a (B, D) batch (BSS, eq. 5).
+
+    They are the eigenvalues of the smaller Gram matrix. In float64 that is as exact as a float32 singular value
+    decomposition and cheaper; in float32 it would lose half of the digits. The result has the features' dtype.
+    """
+    matrix = features.double()
+    gram = matrix @ matrix.T if len(matrix) <= matrix.shape[1] else matrix.T @ matrix
+    eigenvalues = torch.linalg.eigvalsh(gram)  # ascending
+    return eigenvalues[:k].clamp(min=0).sum().to(features.dtype)
+
+
+class BSS(Method):
+    """Fine-tuning with a penalty on the smallest singular values of each batch of features.
+
+    Args:
+        weight: of the penalty (eta; 0.001 in the paper and its code).
+        k: how many of the smallest singular values are penalised.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        *,
+        weight: float = 1e-3,
+        k: int = 1,
+        head_init: str = "normal",
+    ) -> None:
+        super().__init__(backbone, num_classes, head_init=head_init)
+        if weight < 0:
+            raise UserError(f"method.weight={weight} cannot be used: it must be 0 or more")
+        if k < 1:
+            raise UserError(f"method.k={k} cannot be used: it must be 1 or more")
+        self.weight = weight
+        self.k = k
+
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """``ce`` and ``bss``."""
+        features = self.trunk(images)
+        return {
+            "ce": cross_entropy(self.head(features), labels),
+            "bss": self.weight * spectral_shrinkage(features, self.k),
+        }

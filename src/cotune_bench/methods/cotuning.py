@@ -1,0 +1,129 @@
+"""Co-Tuning: the source head is kept and taught which source categories a target image resembles.
+
+You, Kou, Long, Wang: Co-Tuning for Transfer Learning, NeurIPS 2020.
+"""
+
+import logging
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, log_softmax
+
+from cotune_bench import relationship as formulas
+from cotune_bench.backbones.base import Backbone, evaluating
+from cotune_bench.cache import Cache
+from cotune_bench.data.target import TargetData, Views
+from cotune_bench.errors import UserError
+from cotune_bench.methods.base import Method
+
+log = logging.getLogger(__name__)
+
+APPROACHES = ("reverse", "direct")
+CALIBRATIONS = ("none", "source", "target", "both")
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean over the batch of ``-sum_s targets[b, s] log softmax(logits)[b, s]``, for (B, S) logits and targets."""
+    return -(targets * log_softmax(logits, dim=1)).sum(dim=1).mean()
+
+
+class CoTuning(Method):
+    """Cross-entropy on the target labels plus soft cross-entropy of the source head on ``p(source | target)``.
+
+    Prediction uses the new head only, so that inference costs what fine-tuning's does.
+
+    Args:
+        trade_off: weight of the source term (lambda; 2.3 in the authors' code).
+        relationship: ``reverse`` learns p(target | source) with validation data and turns it round by Bayes' rule,
+            ``direct`` averages source probabilities per class.
+        calibrate: ``source`` divides source logits by the backbone's temperature, ``target`` calibrates the learnt
+            p(target | source) on validation data, ``both``, or ``none``.
+        relationship_split: images that the direct approach averages over, ``train`` or ``train+val``.
+    """
+
+    relationship: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        *,
+        trade_off: float = 2.3,
+        relationship: str = "reverse",
+        calibrate: str = "both",
+        relationship_split: str = "train",
+        head_init: str = "normal",
+    ) -> None:
+        super().__init__(backbone, num_classes, head_init=head_init)
+        _require("relationship", relationship, APPROACHES)
+        _require("calibrate", calibrate, CALIBRATIONS)
+        _require("relationship_split", relationship_split, ("train", "train+val"))
+        if trade_off < 0:
+            raise UserError(f"method.trade_off={trade_off} cannot be used: it must be 0 or more")
+        if relationship == "direct" and calibrate == "target":
+            raise UserError("method.calibrate=target has no meaning for method.relationship=direct: use source")
+        self.source_head = backbone.source_head
+        self.trade_off = trade_off
+        self.approach = relationship
+        self.calibrate_target = calibrate in ("target", "both")
+        self.relationship_split = relationship_split
+        self.temperature = backbone.info.temperature if calibrate in ("source", "both") else 1.0
+        self.weights_id = backbone.info.sha256
+        # NaN until prepare() or a state dict fills it: training without a relationship stops at once.
+        unknown = torch.full((num_classes, self.source_head.out_features), torch.nan)
+        self.register_buffer("relationship", unknown)
+
+    def prepare(self, data: TargetData, cache: Cache) -> None:
+        """Category relationship of the untrained network on plain training (and validation) images."""
+        if self.approach == "reverse" and len(data.val) == 0:
+            raise UserError(
+                "method.relationship=reverse needs validation images and the protocol holds out none: "
+                "set protocol.val=0.2 or method.relationship=direct"
+            )
+        inputs = {
+            "data": data.fingerprint,
+            "weights": self.weights_id,
+            "crop": data.plain.crop,
+            "temperature": self.temperature,
+            "approach": self.approach,
+            "calibrate_target": self.calibrate_target,
+            "split": self.relationship_split,
+            "version": 1,
+        }
+        arrays = cache.get("relationship", inputs, lambda: {"relationship": self._learn(data)})
+        self.relationship.copy_(torch.from_numpy(arrays["relationship"]))
+
+    def _learn(self, data: TargetData) -> np.ndarray:
+        train, val = self._probabilities(data.plain), self._probabilities(data.val)
+        train_labels, val_labels, classes = data.plain.labels, data.val.labels, len(data.classes)
+        if self.approach == "direct":
+            if self.relationship_split == "train+val":
+                train, train_labels = np.concatenate([train, val]), np.concatenate([train_labels, val_labels])
+            return formulas.direct_relationship(train, train_labels, classes)
+        return formulas.reverse_relationship(
+            train, train_labels, val, val_labels, classes, calibrate=self.calibrate_target
+        )
+
+    def _probabilities(self, images: Views) -> np.ndarray:
+        """Source probabilities (N, S) in float64 of images seen in one centre view."""
+        with evaluating(self.trunk, self.source_head):
+            logits = [self.source_head(self.trunk(views[:, 0])).double().cpu() for views in images]
+        if not logits:
+            return np.empty((0, self.source_head.out_features))
+        return torch.softmax(torch.cat(logits) / self.temperature, dim=1).numpy()
+
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """``ce`` on the target labels and ``source``, the soft cross-entropy of the source head."""
+        features = self.trunk(images)
+        source = soft_cross_entropy(self.source_head(features), self.relationship[labels])
+        return {"ce": cross_entropy(self.head(features), labels), "source": self.trade_off * source}
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """The trunk's and the source head's."""
+        return [*self.trunk.parameters(), *self.source_head.parameters()]
+
+
+def _require(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"method.{name}={value} is unknown: choose {', '.join(choices)}")

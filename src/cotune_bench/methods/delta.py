@@ -1,0 +1,110 @@
+"""DELTA: feature maps stay close to the pre-trained network's, channel by channel (Li et al., ICLR 2019)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from cotune_bench.backbones.base import Backbone, Frozen, tap
+from cotune_bench.cache import Cache
+from cotune_bench.data.target import TargetData
+from cotune_bench.errors import UserError
+from cotune_bench.methods.attention import attention_of, channel_attention, filter_importance
+from cotune_bench.methods.base import Method, head_penalty
+
+__all__ = ["Delta", "channel_attention", "feature_map_penalty", "filter_importance"]
+
+
+def feature_map_penalty(
+    source_maps: Sequence[Tensor], target_maps: Sequence[Tensor], attention: Sequence[Tensor]
+) -> Tensor:
+    """Attention-weighted distance of feature maps, summed over layers and batch (DELTA).
+
+    Per layer ``1/2 * C / (H * W) * sum_bc attention_c * ||target_bc - source_bc||^2``, for maps (B, C, H, W) and
+    attention (C,) that sums to 1, so that ``C * attention`` is about 1 for a channel.
+    """
+    terms = []
+    for source, target, weights in zip(source_maps, target_maps, attention, strict=True):
+        channels, height, width = target.shape[1:]
+        distances = (target - source).square().sum(dim=(0, 2, 3))
+        terms.append(channels / (height * width) * (weights * distances).sum())
+    return 0.5 * torch.stack(terms).sum()
+
+
+class Delta(Method):
+    """Fine-tuning that keeps the maps of the backbone's tapped convolutions near the pre-trained ones.
+
+    The penalty takes the place of the optimiser's weight decay. The source network sees the same augmented images
+    with its running statistics, so the penalty is above 0 from the first update on.
+
+    Args:
+        alpha: weight of the feature-map penalty, which is summed, not averaged, over the batch.
+        beta: weight of the plain L2 penalty on the new head.
+        attention_batches: batches of ``attention_batch_size`` plain training images behind the channel attention.
+    """
+
+    replaces_weight_decay = True
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        *,
+        alpha: float = 0.01,
+        beta: float = 0.01,
+        attention_batches: int = 10,
+        attention_batch_size: int = 32,
+        head_init: str = "normal",
+    ) -> None:
+        super().__init__(backbone, num_classes, head_init=head_init)
+        if not backbone.taps:
+            raise UserError(
+                f"backbone {backbone.name} names no layers for DELTA to compare: list them as taps in its yaml"
+            )
+        if min(alpha, beta) < 0:
+            raise UserError(f"method.alpha={alpha}, method.beta={beta} cannot be used: they must be 0 or more")
+        if min(attention_batches, attention_batch_size) < 1:
+            raise UserError("method.attention_batches and method.attention_batch_size must be 1 or more")
+        self.alpha = alpha
+        self.beta = beta
+        self.attention_images = attention_batches * attention_batch_size
+        self.attention_batch_size = attention_batch_size
+        self.source = Frozen(self.trunk)
+        self.taps = backbone.taps
+        self.weights_id = backbone.info.sha256
+        modules = dict(self.trunk.named_modules())
+        for number, name in enumerate(self.taps):
+            channels = modules[name].weight.shape[0]
+            self.register_buffer(f"attention{number}", torch.full((channels,), 1 / channels))
+
+    def prepare(self, data: TargetData, cache: Cache) -> None:
+        """Channel attention of the tapped layers from the training images; the same for every training seed."""
+        found = attention_of(
+            self.trunk,
+            self.taps,
+            data,
+            cache,
+            weights_id=self.weights_id,
+            max_images=self.attention_images,
+            batch_size=self.attention_batch_size,
+        )
+        for number, attention in enumerate(found):
+            self.get_buffer(f"attention{number}").copy_(attention)
+
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """``ce``, ``maps`` (feature-map penalty) and ``head`` (plain L2 of the head)."""
+        with tap(self.trunk, self.taps) as target:
+            logits = self.predict(images)
+        with tap(self.source.module, self.taps) as source, torch.no_grad():
+            self.source(images)
+        penalty = feature_map_penalty(
+            [source[name] for name in self.taps],
+            [target[name] for name in self.taps],
+            [self.get_buffer(f"attention{number}") for number in range(len(self.taps))],
+        )
+        return {
+            "ce": cross_entropy(logits, labels),
+            "maps": self.alpha * penalty,
+            "head": self.beta * head_penalty(self.head),
+        }

@@ -1,0 +1,68 @@
+"""L2-SP: weights are pulled towards their pre-trained values, not towards zero (Li et al., ICML 2018)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from cotune_bench.backbones.base import Backbone
+from cotune_bench.errors import UserError
+from cotune_bench.methods.base import Method, head_penalty
+
+SCOPES = ("all", "conv_only")
+
+
+def starting_point_penalty(parameters: Sequence[Tensor], start: Sequence[Tensor]) -> Tensor:
+    """1/2 sum of squared distances between parameters and their starting values, tensor by tensor (L2-SP)."""
+    distances = [(p - p0).square().sum() for p, p0 in zip(parameters, start, strict=True)]
+    return 0.5 * torch.stack(distances).sum()
+
+
+class L2SP(Method):
+    """Fine-tuning with the starting point as reference, in place of the optimiser's weight decay.
+
+    Args:
+        alpha: weight of the distance to the pre-trained weights.
+        beta: weight of the plain L2 penalty on the new head.
+        scope: ``all`` weights of the backbone, batch normalisation included, or ``conv_only`` as in the
+            authors' first mode. Running statistics are never penalised.
+    """
+
+    replaces_weight_decay = True
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        *,
+        alpha: float = 0.01,
+        beta: float = 0.01,
+        scope: str = "all",
+        head_init: str = "normal",
+    ) -> None:
+        super().__init__(backbone, num_classes, head_init=head_init)
+        if scope not in SCOPES:
+            raise UserError(f"method.scope={scope} is unknown: choose {' or '.join(SCOPES)}")
+        if min(alpha, beta) < 0:
+            raise UserError(f"method.alpha={alpha}, method.beta={beta} cannot be used: they must be 0 or more")
+        self.alpha = alpha
+        self.beta = beta
+        kinds = nn.Conv2d if scope == "conv_only" else nn.Module
+        self._shared = [
+            parameter
+            for module in self.trunk.modules()
+            if isinstance(module, kinds)
+            for parameter in module.parameters(recurse=False)
+        ]
+        for number, parameter in enumerate(self._shared):
+            self.register_buffer(f"start{number}", parameter.detach().clone())
+
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """``ce``, ``sp`` (distance to the start) and ``head`` (plain L2 of the head)."""
+        start = [self.get_buffer(f"start{number}") for number in range(len(self._shared))]
+        return {
+            "ce": cross_entropy(self.predict(images), labels),
+            "sp": self.alpha * starting_point_penalty(self._shared, start),
+            "head": self.beta * head_penalty(self.head),
+        }

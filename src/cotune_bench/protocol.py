@@ -1,0 +1,84 @@
+"""The rules all methods share: schedule, augmentation, test views and split, under one name in every record."""
+
+from dataclasses import dataclass, fields
+
+from cotune_bench.errors import UserError
+
+HEAD_INITS = ("normal", "torch")
+AUGMENTS = ("none", "shift", "resized_crop")
+VIEWS = ("center", "official10", "torchvision10")
+FILTERS = ("nearest", "bilinear", "bicubic")
+SPLIT_ORDERS = ("split_then_sample", "sample_then_split")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a run is trained, split and tested; every value defines the result, but for ``threads``.
+
+    Attributes:
+        updates: number of optimiser steps; there are no epochs.
+        batch_size: images in one update.
+        lr: learning rate of the freshly initialised head.
+        backbone_ratio: learning rate of pre-trained weights, relative to ``lr``.
+        drop_at: numbers of updates after which the learning rate is multiplied by ``drop_factor``.
+        weight_decay: of every trained parameter, unless the method has its own penalty instead.
+        head_init: ``normal`` N(0, 0.01) with zero bias, or ``torch``'s default for a linear layer.
+        resize: side in pixels to which an image is squashed first; filter ``resize_filter``.
+        crop: side in pixels of what the network sees.
+        augment: what is done to training images; ``shift`` pads by ``shift`` pixels and crops at random.
+        views: crops of a test image whose logits are summed.
+        val: share of every class's training images that is held out, 0 for none.
+        split_order: whether validation images are taken before or after sampling at the rate.
+        threads: CPU threads, None for all cores; sums differ in their last bits between thread counts.
+    """
+
+    name: str
+    updates: int
+    batch_size: int
+    lr: float
+    backbone_ratio: float
+    drop_at: tuple[int, ...]
+    drop_factor: float
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    head_init: str
+    resize: int
+    crop: int
+    resize_filter: str
+    augment: str
+    shift: int
+    flip: bool
+    views: str
+    val: float
+    split_order: str
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "drop_at", tuple(self.drop_at))
+        for name in ("updates", "batch_size", "lr", "resize", "crop"):
+            self._require(name, getattr(self, name) > 0, "above 0")
+        for name in ("weight_decay", "backbone_ratio", "momentum", "shift"):
+            self._require(name, getattr(self, name) >= 0, "0 or more")
+        self._require("val", 0 <= self.val < 1, "in [0, 1)")
+        self._require("crop", self.crop <= self.resize, f"at most resize={self.resize}")
+        self._require("drop_at", all(step > 0 for step in self.drop_at), "a list of numbers above 0")
+        self._require("threads", self.threads is None or self.threads > 0, "above 0, or null for all cores")
+        self._require("nesterov", not self.nesterov or self.momentum > 0, "false where momentum is 0")
+        for name, choices in (
+            ("head_init", HEAD_INITS),
+            ("augment", AUGMENTS),
+            ("views", VIEWS),
+            ("resize_filter", FILTERS),
+            ("split_order", SPLIT_ORDERS),
+        ):
+            self._require(name, getattr(self, name) in choices, "one of " + ", ".join(choices))
+
+    def _require(self, name: str, holds: bool, rule: str) -> None:
+        if not holds:
+            raise UserError(f"protocol.{name}={getattr(self, name)} cannot be used: it must be {rule}")
+
+
+def protocol_fields() -> tuple[str, ...]:
+    """Names of the values a protocol consists of."""
+    return tuple(field.name for field in fields(Protocol))

@@ -1,0 +1,53 @@
+"""From the name of a table to its files: which records belong to it, and what is written where."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from cotune_bench import config as settings
+from cotune_bench.records import RecordStore, check_writable, to_frame
+from cotune_bench.reports.grid import Grid, TableSpec, build_grid
+from cotune_bench.reports.tables import print_grid, write_tables
+
+
+def table_grid(name: str, overrides: Sequence[str] = ()) -> tuple[Grid, Path, list[str]]:
+    """A table's grid, its results folder, and a line for each damaged record.
+
+    A record belongs to a cell only if all of its configuration is the cell's; a run with another trade-off or
+    protocol is another experiment. Overrides apply as they do to ``run.py table=NAME``.
+    """
+    table = settings.load_table(name)
+    cells = settings.table_cells(table, overrides)
+    results = Path(cells.results)
+    records, damaged = RecordStore(results).read(cells.keys)
+    spec = TableSpec(
+        name=name,
+        title=table["title"],
+        data=cells.data,
+        methods=cells.method,
+        rates=cells.rate,
+        seeds=cells.seed,
+        std=table["std"],
+    )
+    return build_grid(spec, to_frame(records)), results, damaged
+
+
+def make_tables(names: Sequence[str] = (), overrides: Sequence[str] = ()) -> list[Path]:
+    """Write the tables of these names (all by default) to ``results/tables`` and print them."""
+    console, written = Console(), []
+    for name in names or settings.choices("table"):
+        grid, results, damaged = table_grid(name, overrides)
+        for line in damaged:
+            print(f"warning: {line}", file=sys.stderr)
+        found = sum(cell.n for cell in grid.cells)
+        if not found and not names:
+            console.print(f"{name}: no run yet; python run.py table={name} runs its cells")
+            continue
+        check_writable(results / "tables")
+        written += write_tables(grid, results / "tables")
+        print_grid(grid, console)
+    for path in written:
+        print(path)
+    return written

@@ -1,0 +1,110 @@
+"""The contract that every method meets; a new yaml joins by existing."""
+
+import pytest
+import torch
+from conftest import PROTOCOL, make_backbone, make_data
+
+from cotune_bench.config import build, choices, compose_config
+from cotune_bench.engine import fit
+from cotune_bench.methods.base import Method
+
+CLASSES = 3
+
+
+def make_method(name: str, seed: int = 0, **backbone) -> Method:
+    torch.manual_seed(seed)
+    section = compose_config([f"method={name}"]).method
+    return build(section, make_backbone(seed, **backbone), CLASSES, drop=["name"])
+
+
+@pytest.fixture(params=choices("method"))
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def prepared(name, cache) -> Method:
+    method = make_method(name)
+    method.prepare(make_data(), cache)
+    return method
+
+
+def test_terms_are_named_finite_scalars_with_cross_entropy_first(prepared):
+    images, labels = make_data().train(0)
+    terms = prepared.train().losses(images, labels)
+    assert next(iter(terms)) == "ce"
+    for term in terms.values():
+        assert term.shape == ()
+        assert torch.isfinite(term)
+        assert term >= 0
+
+
+def test_parameter_groups_hold_each_trainable_parameter_once(prepared):
+    grouped = [p for group in prepared.param_groups(0.1, 0.1) for p in group["params"]]
+    trainable = [p for p in prepared.parameters() if p.requires_grad]
+    assert len({id(p) for p in grouped}) == len(grouped)
+    assert {id(p) for p in grouped} == {id(p) for p in trainable}
+
+
+def test_head_learns_at_lr_and_the_rest_at_the_ratio(prepared):
+    head = {id(p) for p in prepared.head.parameters()}
+    for group in prepared.param_groups(0.2, 0.25):
+        expected = 0.2 if id(group["params"][0]) in head else 0.05
+        assert group["lr"] == pytest.approx(expected)
+        assert ("weight_decay" in group) == prepared.replaces_weight_decay
+
+
+def test_training_moves_what_is_grouped_and_batch_statistics_and_nothing_else(name, cache):
+    method, data = make_method(name), make_data()
+    method.prepare(data, cache)
+    before = {key: value.clone() for key, value in method.state_dict().items()}
+    fit(method, data, PROTOCOL, seed=0, cache=cache)
+    grouped = {id(p) for group in method.param_groups(0.1, 0.1) for p in group["params"]}
+    for key, value in method.state_dict(keep_vars=True).items():
+        moves = id(value) in grouped or (
+            key.startswith("trunk.") and key.endswith(("running_mean", "running_var", "num_batches_tracked"))
+        )
+        assert moves != torch.equal(value, before[key]), key
+
+
+def test_predict_gives_repeatable_logits_in_eval(prepared):
+    images, _ = make_data().train(0)
+    prepared.eval()
+    with torch.no_grad():
+        first, second = prepared.predict(images), prepared.predict(images)
+    assert first.shape == (len(images), CLASSES)
+    assert torch.equal(first, second)
+
+
+def test_predict_depends_on_trunk_and_head_alone(prepared):
+    images, _ = make_data().train(0)
+    prepared.eval()
+    assert torch.equal(prepared.predict(images), prepared.head(prepared.trunk(images)))
+
+
+def test_state_dict_restores_predictions_and_losses(name, prepared):
+    other = make_method(name, seed=1)
+    other.load_state_dict(prepared.state_dict())
+    images, labels = make_data().train(0)
+    for method in (prepared, other):
+        method.eval()
+    assert torch.equal(prepared.predict(images), other.predict(images))
+    terms, restored = prepared.losses(images, labels), other.losses(images, labels)
+    assert {key: value.item() for key, value in terms.items()} == {
+        key: value.item() for key, value in restored.items()
+    }
+
+
+def test_head_starts_small_or_as_the_library_likes(name):
+    section = compose_config([f"method={name}"]).method
+    torch.manual_seed(0)
+    normal = build(section, make_backbone(), 50, drop=["name"], head_init="normal").head
+    assert normal.weight.std().item() == pytest.approx(0.01, rel=0.2)
+    assert not normal.bias.any()
+    other = build(section, make_backbone(), 50, drop=["name"], head_init="torch").head
+    assert other.weight.abs().max() > 0.1
+
+
+def test_delta_refuses_a_backbone_without_taps():
+    with pytest.raises(ValueError, match="tiny names no layers for DELTA"):
+        make_method("delta", taps=())
