@@ -1,0 +1,347 @@
+"""The published formulas: numbers worked out by hand, or by another way to the same number."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_backbone
+from PIL import Image
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torchvision.transforms import functional as torchvision
+
+from cotune_bench.backbones.base import Frozen, evaluating, tap
+from cotune_bench.data.views import crop_offsets, crop_views
+from cotune_bench.errors import UserError
+from cotune_bench.methods.attention import channel_attention, filter_importance, split_at
+from cotune_bench.methods.base import head_penalty
+from cotune_bench.methods.bss import spectral_shrinkage
+from cotune_bench.methods.cotuning import soft_cross_entropy
+from cotune_bench.methods.delta import feature_map_penalty
+from cotune_bench.methods.l2sp import starting_point_penalty
+
+
+def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+# Penalties on weights ----------------------------------------------------------------------------------------------
+
+
+def test_starting_point_penalty_by_hand():
+    parameters = [torch.tensor([1.0, 2.0]), torch.tensor([[3.0]])]
+    start = [torch.tensor([0.0, 4.0]), torch.tensor([[0.0]])]
+    assert starting_point_penalty(parameters, start).item() == (1 + 4 + 9) / 2
+
+
+def test_starting_point_penalty_pulls_by_the_distance_and_not_at_all_at_the_start():
+    weight = nn.Parameter(torch.tensor([1.0, -3.0]))
+    starting_point_penalty([weight], [torch.tensor([0.5, -3.0])]).backward()
+    assert weight.grad.tolist() == [0.5, 0.0]
+
+
+def test_starting_point_penalty_wants_a_start_for_every_parameter():
+    with pytest.raises(ValueError, match="shorter"):
+        starting_point_penalty([torch.ones(1), torch.ones(1)], [torch.ones(1)])
+
+
+def test_head_penalty_counts_weight_and_bias():
+    head = nn.Linear(2, 1)
+    nn.init.constant_(head.weight, 2.0)
+    nn.init.constant_(head.bias, 3.0)
+    assert head_penalty(head).item() == (4 + 4 + 9) / 2
+
+
+# BSS ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(4, 9), (9, 4), (5, 5), (1, 3)])
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_spectral_shrinkage_is_the_sum_of_the_smallest_squared_singular_values(shape, k):
+    features = randn(*shape)
+    expected = torch.linalg.svdvals(features)[-k:].square().sum()
+    assert spectral_shrinkage(features, k).item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_spectral_shrinkage_by_hand():
+    features = torch.diag(torch.tensor([3.0, 1.0, 2.0]))
+    assert spectral_shrinkage(features, 1).item() == pytest.approx(1)
+    assert spectral_shrinkage(features, 2).item() == pytest.approx(1 + 4)
+    assert spectral_shrinkage(features, 7).item() == pytest.approx(1 + 4 + 9)
+
+
+def test_spectral_shrinkage_of_a_float32_batch_keeps_the_digits_of_a_small_value():
+    left, _ = torch.linalg.qr(randn(16, 16))
+    right, _ = torch.linalg.qr(randn(40, 16, seed=1))
+    features = (left * torch.tensor([10.0] * 15 + [0.02])) @ right.T
+    found = spectral_shrinkage(features.float(), 1)
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(4e-4, rel=1e-3)  # a float32 Gram matrix is off by more than that
+
+
+@pytest.mark.parametrize("shape", [(4, 9), (9, 4)])
+def test_spectral_shrinkage_has_gradient_two_sigma_u_v(shape):
+    features = randn(*shape).requires_grad_()
+    spectral_shrinkage(features, 2).backward()
+    u, sigma, v = torch.linalg.svd(features.detach(), full_matrices=False)
+    expected = 2 * (u[:, -2:] * sigma[-2:]) @ v[-2:]
+    torch.testing.assert_close(features.grad, expected, rtol=1e-8, atol=1e-10)
+
+
+def test_spectral_shrinkage_of_duplicated_images_is_zero_with_a_finite_gradient():
+    features = randn(2, 8, dtype=torch.float32).repeat(3, 1).requires_grad_()
+    penalty = spectral_shrinkage(features, 3)
+    penalty.backward()
+    assert penalty.item() == pytest.approx(0, abs=1e-12)
+    assert torch.isfinite(features.grad).all()
+    assert features.grad.abs().max().item() == pytest.approx(0, abs=1e-6)
+
+
+# DELTA -------------------------------------------------------------------------------------------------------------
+
+
+def test_feature_map_penalty_by_hand():
+    source = [torch.zeros(1, 2, 1, 2), torch.zeros(1, 1, 2, 2)]
+    target = [torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]]), torch.full((1, 1, 2, 2), 2.0)]
+    attention = [torch.tensor([0.25, 0.75]), torch.tensor([1.0])]
+    # First layer: C / (H W) = 2 / 2, distances 1 + 4 and 9. Second: 1 / 4, distance 4 * 4.
+    expected = (0.25 * 5 + 0.75 * 9) / 2 + 16 / 4 / 2
+    assert feature_map_penalty(source, target, attention).item() == expected
+
+
+def test_feature_map_penalty_sums_over_the_batch_and_not_over_signs():
+    source, target = randn(3, 4, 2, 2), randn(3, 4, 2, 2, seed=1)
+    attention = torch.softmax(randn(4, seed=2), 0)
+    whole = feature_map_penalty([source], [target], [attention])
+    single = [feature_map_penalty([source[i : i + 1]], [target[i : i + 1]], [attention]) for i in range(3)]
+    assert whole.item() == pytest.approx(sum(map(float, single)))
+    assert feature_map_penalty([target], [source], [attention]).item() == pytest.approx(whole.item())
+
+
+def test_feature_map_penalty_wants_as_many_layers_of_each():
+    maps = torch.zeros(1, 1, 1, 1)
+    with pytest.raises(ValueError, match="longer"):
+        feature_map_penalty([maps], [maps, maps], [torch.ones(1)])
+
+
+def test_channel_attention_is_the_softmax_of_fifths_of_standard_scores():
+    importance = torch.tensor([0.0, 0.0, 6.0, 6.0], dtype=torch.float64)  # mean 3, population deviation 3
+    (attention,) = channel_attention([importance])
+    low, high = math.exp(-1 / 5), math.exp(1 / 5)
+    expected = [value / (2 * low + 2 * high) for value in (low, low, high, high)]
+    assert attention.tolist() == pytest.approx(expected)
+    assert attention.sum().item() == pytest.approx(1)
+
+
+def test_channel_attention_ignores_scale_and_offset_and_knows_no_other_layer():
+    first, second = randn(7), randn(3, seed=1)
+    both = channel_attention([first, second])
+    torch.testing.assert_close(both, channel_attention([5 * first + 2, second / 100]))
+    torch.testing.assert_close(both[1], channel_attention([second])[0])
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -3.7])
+def test_channel_attention_of_equal_importances_is_uniform(value):
+    (attention,) = channel_attention([torch.full((6,), value)])
+    assert attention.tolist() == pytest.approx([1 / 6] * 6)
+
+
+@pytest.fixture
+def ablation():
+    backbone = make_backbone(taps=("layer1.0.conv1", "layer2.1.conv2", "conv1"))
+    torch.manual_seed(3)
+    head = nn.Linear(4, 3)
+    nn.init.normal_(head.weight)
+    images = randn(10, 1, 8, 8)
+    labels = torch.arange(10) % 3
+    return backbone.trunk.double(), head.double(), backbone.taps, images, labels
+
+
+def naive_importance(model, head, layers, images, labels) -> list[list[float]]:
+    """One copy of the whole network for each filter, every image by itself."""
+    model, head = copy.deepcopy(model).eval(), copy.deepcopy(head).eval()
+    found = []
+    for layer in layers:
+        rises = []
+        for number in range(model.get_submodule(layer).weight.shape[0]):
+            without = copy.deepcopy(model)
+            without.get_submodule(layer).weight.data[number] = 0
+            losses = [
+                cross_entropy(head(net(image[None])), label[None]).item()
+                for image, label in zip(images, labels, strict=True)
+                for net in (without, model)
+            ]
+            rises.append(float(np.mean(losses[::2]) - np.mean(losses[1::2])))
+        found.append(rises)
+    return found
+
+
+@pytest.mark.parametrize("batch_size", [None, 4, 5, 100])
+def test_filter_importance_equals_the_naive_loop_for_every_batch_size(ablation, batch_size):
+    model, head, layers, images, labels = ablation
+    found = filter_importance(model, head, layers, images, labels, batch_size=batch_size)
+    expected = naive_importance(model, head, layers, images, labels)
+    for rises, naive in zip(found, expected, strict=True):
+        assert rises.tolist() == pytest.approx(naive, rel=1e-9, abs=1e-12)
+        assert rises.abs().max() > 1e-3
+
+
+def test_filter_importance_of_a_network_that_is_no_sequential(ablation):
+    model, head, layers, images, labels = ablation
+
+    class Wrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+
+        def forward(self, x):
+            return self.inner(x)
+
+    wrapped = filter_importance(Wrapped(), head, [f"inner.{layer}" for layer in layers], images, labels)
+    for rises, direct in zip(wrapped, filter_importance(model, head, layers, images, labels), strict=True):
+        assert torch.equal(rises, direct)
+
+
+def test_filter_importance_leaves_weights_modes_and_statistics_alone(ablation):
+    model, head, layers, images, labels = ablation
+    model.train()
+    before = copy.deepcopy(model.state_dict())
+    filter_importance(model, head, layers, images, labels)
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_network_cut_in_two_computes_the_same_and_wastes_nothing(ablation):
+    model, _, _, images, _ = ablation
+    model.eval()
+    for layer, children_before in (("conv1", 0), ("layer1.0.conv1", 1), ("layer2.1.conv2", 3)):
+        before, after = split_at(model, layer)
+        assert torch.equal(after(before(images)), model(images))
+        assert len(before) == children_before
+        assert model.get_submodule(layer) in list(after.modules())
+
+
+# Co-Tuning ---------------------------------------------------------------------------------------------------------
+
+
+def test_soft_cross_entropy_by_hand():
+    logits = torch.tensor([[0.0, math.log(3.0)], [0.0, 0.0]], dtype=torch.float64)  # softmax 1/4, 3/4 and 1/2, 1/2
+    targets = torch.tensor([[0.5, 0.5], [0.1, 0.9]], dtype=torch.float64)
+    expected = (-(math.log(1 / 4) + math.log(3 / 4)) / 2 + math.log(2)) / 2
+    assert soft_cross_entropy(logits, targets).item() == pytest.approx(expected)
+
+
+def test_soft_cross_entropy_of_one_hot_targets_is_cross_entropy():
+    logits, labels = randn(6, 5), torch.tensor([0, 4, 2, 2, 1, 3])
+    targets = torch.nn.functional.one_hot(labels, 5).double()
+    assert soft_cross_entropy(logits, targets).item() == pytest.approx(cross_entropy(logits, labels).item())
+
+
+def test_soft_cross_entropy_has_gradient_softmax_minus_targets():
+    logits, targets = randn(6, 5).requires_grad_(), torch.softmax(randn(6, 5, seed=1), 1)
+    soft_cross_entropy(logits, targets).backward()
+    torch.testing.assert_close(logits.grad, (torch.softmax(logits.detach(), 1) - targets) / 6)
+
+
+# Test views --------------------------------------------------------------------------------------------------------
+
+
+def test_official_ten_crops_stop_one_pixel_short_and_start_flipped():
+    half = [(0, 0), (31, 31), (31, 0), (0, 31), (16, 16)]
+    expected = [(x, y, flip) for flip in (1, 0) for x, y in half]
+    assert [tuple(row) for row in crop_offsets(256, 224, "official10").tolist()] == expected
+
+
+@pytest.mark.parametrize(
+    ("resize", "crop", "kind", "middle"),
+    [
+        (256, 224, "center", 16),
+        (13, 8, "center", 2),  # 2.5 to the even 2
+        (15, 8, "center", 4),  # 3.5 to the even 4
+        (14, 8, "official10", 2),  # (14 - 8 - 1) / 2 = 2.5
+        (8, 8, "official10", 0),
+        (13, 8, "torchvision10", 2),
+    ],
+)
+def test_middle_offsets_round_half_to_even(resize, crop, kind, middle):
+    offsets = crop_offsets(resize, crop, kind)
+    assert tuple(offsets[0 if kind == "center" else 4][:2]) == (middle, middle)
+
+
+@pytest.mark.parametrize(("resize", "crop"), [(256, 224), (13, 8), (15, 8), (8, 8)])
+def test_torchvision_ten_crops_equal_torchvision(resize, crop):
+    pixels = np.random.default_rng(0).integers(0, 256, (resize, resize, 3), dtype=np.uint8)
+    found = crop_views(pixels[None], crop, crop_offsets(resize, crop, "torchvision10"))[0]
+    expected = [np.asarray(view) for view in torchvision.ten_crop(Image.fromarray(pixels), [crop, crop])]
+    assert np.array_equal(found, np.stack(expected))
+
+
+@pytest.mark.parametrize("resize", [13, 15, 16])
+def test_center_crop_equals_torchvision(resize):
+    pixels = np.random.default_rng(0).integers(0, 256, (resize, resize, 3), dtype=np.uint8)
+    found = crop_views(pixels[None], 8, crop_offsets(resize, 8, "center"))[0, 0]
+    assert np.array_equal(found, np.asarray(torchvision.center_crop(Image.fromarray(pixels), [8, 8])))
+
+
+def test_a_flipped_view_is_cropped_after_the_flip():
+    image = np.arange(9, dtype=np.uint8).reshape(1, 3, 3, 1)  # rows 012, 345, 678
+    view = crop_views(image, 2, np.array([(1, 0, 1), (1, 0, 0), (0, 1, 0)]))[0, ..., 0]
+    assert view.tolist() == [[[1, 0], [4, 3]], [[1, 2], [4, 5]], [[3, 4], [6, 7]]]
+
+
+@pytest.mark.parametrize(("resize", "crop", "kind"), [(8, 9, "center"), (8, 0, "center"), (8, 8, "five")])
+def test_impossible_views_are_refused(resize, crop, kind):
+    with pytest.raises(UserError, match=r"crop=\d|views=five is unknown"):
+        crop_offsets(resize, crop, kind)
+
+
+# Networks ----------------------------------------------------------------------------------------------------------
+
+
+def test_frozen_stays_in_evaluation_and_takes_no_gradient_but_passes_it_on():
+    trunk = make_backbone().trunk
+    frozen = Frozen(trunk)
+    outer = nn.Sequential(frozen).train()
+    assert outer.training
+    assert not any(module.training for module in frozen.modules())
+    before = copy.deepcopy(frozen.state_dict())
+    images = randn(4, 1, 8, 8, dtype=torch.float32).requires_grad_()
+    frozen(images).sum().backward()
+    assert images.grad.abs().sum() > 0
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in frozen.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in frozen.state_dict().items())
+    assert all(parameter.requires_grad for parameter in trunk.parameters())
+    trunk[0].weight.data.zero_()
+    assert frozen.module[0].weight.any()
+
+
+def test_tap_gives_the_outputs_with_gradients_and_removes_its_hooks():
+    trunk = make_backbone().trunk.eval()
+    images = randn(2, 1, 8, 8, dtype=torch.float32)
+    with tap(trunk, ["conv1", "layer2.1.conv2"]) as outputs:
+        assert outputs == {}
+        trunk(images)
+    assert list(outputs) == ["conv1", "layer2.1.conv2"]
+    assert torch.equal(outputs["conv1"], trunk[0](images))
+    assert outputs["layer2.1.conv2"].requires_grad
+    kept = outputs["conv1"]
+    trunk(images + 1)
+    assert outputs["conv1"] is kept
+    with pytest.raises(RuntimeError, match="inside"), tap(trunk, ["conv1"]):
+        raise RuntimeError("inside")
+    assert not any(module._forward_hooks for module in trunk.modules())
+
+
+def test_evaluating_gives_each_module_its_own_mode_back():
+    trunk = make_backbone().trunk.train()
+    trunk.layer1.eval()
+    modes = {name: module.training for name, module in trunk.named_modules()}
+    with evaluating(trunk):
+        assert not any(module.training for module in trunk.modules())
+        assert not trunk(randn(1, 1, 8, 8, dtype=torch.float32)).requires_grad
+    assert modes == {name: module.training for name, module in trunk.named_modules()}
+    with pytest.raises(RuntimeError, match="inside"), evaluating(trunk):
+        raise RuntimeError("inside")
+    assert modes == {name: module.training for name, module in trunk.named_modules()}
