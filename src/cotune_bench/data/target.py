@@ -3,13 +3,15 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cotune_bench.data.augment import Augment, make_augment
-from cotune_bench.data.dataset import Dataset, Images, images_of
+from cotune_bench.data.dataset import Dataset, ImageList, Images, images_of
+from cotune_bench.data.decode import decode
 from cotune_bench.data.splits import split
 from cotune_bench.data.views import crop_offsets, crop_views
 from cotune_bench.errors import UserError
@@ -118,7 +120,7 @@ class TargetData:
 
 
 def target_data(
-    dataset: Dataset,
+    images: ImageList | Dataset,
     protocol: Protocol,
     *,
     rate: float,
@@ -127,14 +129,19 @@ def target_data(
     mean: Sequence[float],
     std: Sequence[float],
     device: torch.device,
+    folder: Path | None = None,
 ) -> TargetData:
-    """The data of one run: official split, fixed validation split, sample at ``rate``, batches from ``seed``."""
-    side = dataset.pixels.shape[1:3]
-    if side != (protocol.resize, protocol.resize):
-        raise UserError(
-            f"data {dataset.name} has images of {side[0]}x{side[1]} pixels, but protocol {protocol.name} wants "
-            f"{protocol.resize}x{protocol.resize}: choose another protocol"
-        )
+    """The data of one run: official split, fixed validation split, sample at ``rate``, batches from ``seed``.
+
+    Images that do not have the protocol's size are squashed to it by :func:`decode`, once for all runs in
+    ``folder``, or at every access if that is None.
+    """
+    dataset = decode(
+        images,
+        resize=protocol.resize,
+        resize_filter=protocol.resize_filter,
+        folder=folder,
+    )
     channels = dataset.pixels.shape[3]
     if channels not in (1, len(mean)):
         raise UserError(
@@ -142,16 +149,15 @@ def target_data(
             "choose another backbone"
         )
     train, val = dataset.train, dataset.val
-    if val is None:
-        kept, held = split(
-            dataset.labels[train],
-            len(dataset.classes),
-            rate,
-            val=protocol.val,
-            order=protocol.split_order,
-            seed=split_seed,
-        )
-        train, val = train[kept], train[held]
+    kept, held = split(
+        dataset.labels[train],
+        len(dataset.classes),
+        1.0 if dataset.sampled else rate,
+        val=protocol.val if val is None else 0.0,
+        order=protocol.split_order,
+        seed=split_seed,
+    )
+    train, val = train[kept], train[held] if val is None else val
     normalize = Normalize(mean, std, device)
     augment = make_augment(protocol.augment, crop=protocol.crop, shift=protocol.shift, flip=protocol.flip)
     center = crop_offsets(protocol.resize, protocol.crop, "center")

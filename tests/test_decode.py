@@ -1,0 +1,254 @@
+"""The decoded cache against PIL itself, and what it does when things go wrong."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cotune_bench.data import decode as module
+from cotune_bench.data.dataset import Dataset, ImageList
+from cotune_bench.data.decode import decode
+from cotune_bench.errors import UserError
+
+SIDE = 16
+BYTES = SIDE * SIDE * 3
+
+
+def write_images(root: Path, count: int = 6, shape: tuple[int, int] = (40, 53)) -> ImageList:
+    """Files of noise: an RGB, a grey and a palette one among them, names in sub-folders."""
+    rng = np.random.default_rng(0)
+    files = []
+    for number in range(count):
+        image = Image.fromarray(rng.integers(0, 256, (*shape, 3), dtype=np.uint8))
+        mode, suffix = [("RGB", "jpg"), ("L", "jpg"), ("P", "png")][number % 3]
+        file = f"class{number % 2}/{number:03d}.{suffix}"
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        image.convert(mode).save(root / file)
+        files.append(file)
+    return image_list(root, files)
+
+
+def image_list(root: Path, files: list[str], **options) -> ImageList:
+    labels = np.arange(len(files)) % 2
+    split = {"train": np.arange(0, len(files), 2), "test": np.arange(1, len(files), 2)}
+    return ImageList(name="toy", labels=labels, classes=("a", "b"), root=root, files=tuple(files), **split, **options)
+
+
+def built(images: ImageList, folder: Path | None, **options) -> Dataset:
+    return decode(images, **{"resize": SIDE, "resize_filter": "bicubic", "folder": folder, **options})
+
+
+def no_reading(_squashed: object, row: int) -> np.ndarray:
+    raise AssertionError(f"image {row} was read again")
+
+
+@pytest.mark.parametrize("resize_filter", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("crop_bottom", [0, 7])
+def test_pixels_are_those_of_pil(tmp_path, resize_filter, cached, crop_bottom):
+    images = image_list(tmp_path, list(write_images(tmp_path).files), crop_bottom=crop_bottom)
+    data = built(images, tmp_path / "cache" if cached else None, resize_filter=resize_filter)
+    assert data.pixels.shape == (6, SIDE, SIDE, 3)
+    assert len(data.pixels) == 6
+    filters = {
+        "nearest": Image.Resampling.NEAREST,
+        "bilinear": Image.Resampling.BILINEAR,
+        "bicubic": Image.Resampling.BICUBIC,
+    }
+    order = np.array([4, 0, 5, 1, 2, 3])
+    taken = data.pixels[order]
+    assert taken.dtype == np.uint8
+    for row, pixels in zip(order, taken, strict=True):
+        with Image.open(tmp_path / images.files[row]) as image:
+            whole = image.convert("RGB").crop((0, 0, image.width, image.height - crop_bottom))
+        np.testing.assert_array_equal(pixels, np.asarray(whole.resize((SIDE, SIDE), filters[resize_filter])))
+
+
+def test_labels_classes_and_split_stay(tmp_path):
+    images = write_images(tmp_path)
+    data = built(images, tmp_path / "cache")
+    assert (data.name, data.classes, data.val, data.sampled) == ("toy", ("a", "b"), None, False)
+    for name in ("labels", "train", "test"):
+        np.testing.assert_array_equal(getattr(data, name), getattr(images, name))
+
+
+def test_the_file_is_built_once_and_nothing_else_is_left(tmp_path, monkeypatch):
+    images = write_images(tmp_path)
+    first = built(images, tmp_path / "cache").pixels
+    monkeypatch.setattr(module.Squashed, "read", no_reading)
+    again = built(images, tmp_path / "cache").pixels
+    np.testing.assert_array_equal(first, again)
+    assert not again.flags.writeable
+    assert isinstance(again.base, np.memmap)
+    assert {path.suffix for path in (tmp_path / "cache" / "decoded").iterdir()} <= {".uint8", ".lock"}
+
+
+def test_what_defines_the_pixels_names_the_file(tmp_path):
+    images = write_images(tmp_path)
+    folder = tmp_path / "cache"
+
+    def files() -> int:
+        return len(list((folder / "decoded").glob("*.uint8")))
+
+    built(images, folder)
+    built(images, folder, resize=8)
+    built(images, folder, resize_filter="nearest")
+    assert files() == 3
+    built(image_list(tmp_path, list(images.files), crop_bottom=1), folder)
+    assert files() == 4
+    built(image_list(tmp_path, list(images.files[::-1])), folder)
+    assert files() == 5
+    Image.new("RGB", (9, 9)).save(tmp_path / images.files[0])  # another file of that name
+    assert not built(images, folder).pixels[0].any()
+    assert files() == 6
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("cached", [True, False])
+def test_arrays_are_squashed_by_the_same_code(tmp_path, channels, cached):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 10, channels), dtype=np.uint8)
+    data = Dataset(
+        name="toy",
+        labels=np.arange(4) % 2,
+        classes=("a", "b"),
+        train=np.arange(2),
+        test=np.arange(2, 4),
+        pixels=pixels,
+    )
+    squashed = decode(data, resize=SIDE, resize_filter="bicubic", folder=tmp_path if cached else None)
+    assert squashed.pixels.shape == (4, SIDE, SIDE, channels)
+    for channel in range(channels):
+        expected = Image.fromarray(pixels[2, ..., channel]).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        np.testing.assert_array_equal(squashed.pixels[np.array([2])][0, ..., channel], np.asarray(expected))
+    assert decode(squashed, resize=SIDE, resize_filter="nearest", folder=tmp_path) is squashed
+
+
+def test_missing_and_damaged_files_are_named_before_training(tmp_path):
+    images = write_images(tmp_path, count=12)
+    for number in (0, 3, 6, 9, 10):
+        path = tmp_path / images.files[number]
+        path.write_bytes(path.read_bytes()[: 200 if number else -60])
+    with pytest.raises(
+        UserError, match=r"5 of the images \(class0/000.jpg: .*truncated.* and 2 more\) cannot be read"
+    ):
+        built(images, tmp_path / "cache")
+    assert [path.suffix for path in (tmp_path / "cache" / "decoded").iterdir()] == [".lock"]
+    with pytest.raises(UserError, match=r"class0/000.jpg: .*truncated"):
+        built(images, None).pixels[np.array([1, 0])]
+    (tmp_path / images.files[4]).unlink()
+    with pytest.raises(UserError, match=r"1 of the images \(class0/004.jpg\) missing in .*: get the data set again"):
+        built(images, tmp_path / "cache")
+
+
+def test_a_disk_without_room_is_refused_beforehand(tmp_path, monkeypatch):
+    images = write_images(tmp_path)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=6 * BYTES - 1))
+    monkeypatch.setattr(module.Squashed, "read", no_reading)
+    with pytest.raises(UserError, match=f"cache/decoded/toy-.* needs {6 * BYTES} more bytes and {6 * BYTES - 1} are"):
+        built(images, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("short", [True, False])  # a disk that fills up takes a part of the bytes, then none
+def test_a_disk_that_fills_up_leaves_nothing_half_used(tmp_path, monkeypatch, short):
+    images = write_images(tmp_path)
+    write = os.pwrite
+
+    def full(handle: int, content: bytes, offset: int) -> int:
+        if offset < 3 * BYTES:
+            return write(handle, content, offset)
+        if short:
+            return write(handle, content[:5], offset)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(UserError, match=f"needs {6 * BYTES} more bytes and .* are free: make room"):
+        built(images, tmp_path / "cache", workers=1)
+    assert not list((tmp_path / "cache" / "decoded").glob("*.uint8"))
+    monkeypatch.undo()
+    expected = built(images, None).pixels[np.arange(6)]
+    np.testing.assert_array_equal(built(images, tmp_path / "cache").pixels, expected)
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_decode import built, image_list
+from cotune_bench.data import decode
+decode.NOTE_EVERY = 4
+read = decode.Squashed.read
+def slow(squashed, row):
+    time.sleep({pause})
+    print("read", row, flush=True)
+    return read(squashed, row)
+decode.Squashed.read = slow
+root = Path(sys.argv[1])
+files = sorted(str(path.relative_to(root)) for path in root.glob("class*/*"))
+built(image_list(root, files), root / "cache", workers=2)
+"""
+
+
+def start(root: Path, pause: float) -> subprocess.Popen:
+    script = CHILD.format(tests=str(Path(__file__).parent), pause=pause)
+    return subprocess.Popen([sys.executable, "-c", script, str(root)], stdout=subprocess.PIPE, text=True)
+
+
+def sorted_list(root: Path) -> ImageList:
+    return image_list(root, sorted(str(path.relative_to(root)) for path in root.glob("class*/*")))
+
+
+def test_a_killed_build_goes_on_where_it_was(tmp_path, monkeypatch):
+    write_images(tmp_path, count=24)
+    images = sorted_list(tmp_path)
+    child = start(tmp_path, pause=0.05)
+    deadline = time.monotonic() + 60
+    while not (notes := list(tmp_path.glob("cache/decoded/*.count"))) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    noted = int(notes[0].read_text())
+    assert 0 < noted < 24
+    assert not list(tmp_path.glob("cache/decoded/*.uint8"))
+    expected = built(images, None).pixels[np.arange(24)]
+    rows, read = [], module.Squashed.read
+    monkeypatch.setattr(module.Squashed, "read", lambda squashed, row: rows.append(row) or read(squashed, row))
+    np.testing.assert_array_equal(built(images, tmp_path / "cache").pixels, expected)
+    assert sorted(rows) == list(range(noted, 24))
+
+
+def test_a_damaged_image_is_never_noted_as_done(tmp_path, monkeypatch):
+    images = write_images(tmp_path)
+    read = module.Squashed.read
+
+    def stopped(squashed: module.Squashed, row: int) -> np.ndarray:
+        if row == 4:
+            raise KeyboardInterrupt
+        if row == 2:
+            raise UserError("damaged")
+        return read(squashed, row)
+
+    monkeypatch.setattr(module, "NOTE_EVERY", 1)
+    monkeypatch.setattr(module.Squashed, "read", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        built(images, tmp_path / "cache", workers=1)
+    assert [path.read_text() for path in tmp_path.glob("cache/decoded/*.count")] == ["2"]
+
+
+def test_of_two_processes_one_builds_and_the_other_waits(tmp_path):
+    write_images(tmp_path, count=8)
+    images = sorted_list(tmp_path)
+    children = [start(tmp_path, pause=0.02) for _ in range(2)]
+    outputs = [child.communicate(timeout=60)[0] for child in children]
+    assert [child.returncode for child in children] == [0, 0]
+    assert sorted(len(output.splitlines()) for output in outputs) == [0, 8]
+    expected = built(images, None).pixels[np.arange(8)]
+    np.testing.assert_array_equal(built(images, tmp_path / "cache").pixels, expected)
