@@ -1,0 +1,336 @@
+"""Readers on small trees in every layout that is accepted, and on bad ones."""
+
+from pathlib import Path
+
+import pytest
+import trees
+from omegaconf import OmegaConf
+from scipy.io import savemat
+
+from cotune_bench.config import CONF, build
+from cotune_bench.data import aircraft, cars, coco70, cub
+from cotune_bench.data.dataset import ImageList
+from cotune_bench.data.reading import check, missing_files, require_files
+from cotune_bench.errors import UserError
+
+
+def parts(data: ImageList) -> dict[str, list[tuple[str, int]]]:
+    """(file, label) of every part."""
+    index = {"train": data.train, "val": data.val, "test": data.test}
+    return {
+        part: [(data.files[i], int(data.labels[i])) for i in rows] for part, rows in index.items() if rows is not None
+    }
+
+
+def refused(call, *fragments: str) -> str:
+    """The one line in which a call refuses its input; it must hold these fragments."""
+    with pytest.raises(UserError) as error:
+        call()
+    text = str(error.value)
+    assert "\n" not in text
+    for fragment in fragments:
+        assert fragment in text
+    return text
+
+
+# CUB --------------------------------------------------------------------------------------------------------------
+
+CUB_PARTS = {
+    "train": [("images/001.Albatross/a 1.jpg", 0), ("images/001.Albatross/a2.jpg", 0), ("images/002.Wren/w1.jpg", 1)],
+    "test": [("images/001.Albatross/a3.jpg", 0), ("images/002.Wren/w2.jpg", 1)],
+}
+
+
+@pytest.mark.parametrize("root", ["CUB_200_2011", "."])
+def test_cub_official_from_its_folder_or_the_one_above(tmp_path, root):
+    trees.cub(tmp_path / "CUB_200_2011")
+    data = cub.read("cub", str(tmp_path / root))
+    assert parts(data) == CUB_PARTS
+    assert data.classes == ("001.Albatross", "002.Wren")
+    assert not missing_files(data)
+
+
+def test_cub_keeps_the_numbering_of_classes_txt_not_of_the_alphabet(tmp_path):
+    trees.cub(tmp_path)
+    trees.put_lines(tmp_path / "classes.txt", ["1 Wren", "2 Albatross"])
+    assert cub.read("cub", str(tmp_path)).classes == ("Wren", "Albatross")
+
+
+def test_cub_missing_root_names_path_content_and_command(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    text = refused(lambda: cub.read("cub", str(tmp_path / "CUB_200_2011")), "elsewhere")
+    assert str(tmp_path / "CUB_200_2011" / "images.txt") in text
+    assert "python scripts/prepare_data.py cub" in text
+
+
+@pytest.mark.parametrize("file", ["image_class_labels.txt", "train_test_split.txt", "classes.txt"])
+def test_cub_missing_list(tmp_path, file):
+    trees.cub(tmp_path)
+    (tmp_path / file).unlink()
+    refused(lambda: cub.read("cub", str(tmp_path)), file, "is missing")
+
+
+@pytest.mark.parametrize(
+    ("file", "lines", "words"),
+    [
+        ("image_class_labels.txt", ["1 1", "2 1", "3 1", "4 3", "5 2"], "label 2, outside 0..1"),
+        ("image_class_labels.txt", ["1 0", "2 1", "3 1", "4 2", "5 2"], "label -1"),
+        ("image_class_labels.txt", ["1 1"], "image 2"),
+        ("image_class_labels.txt", ["1 one", "2 1", "3 1", "4 2", "5 2"], "image 1"),
+        ("train_test_split.txt", ["1 1", "2 1", "3 7", "4 1", "5 0"], "image 3"),
+        ("train_test_split.txt", ["1 1", "2 1", "3 1", "4 1", "5 1"], "no test images"),
+        ("classes.txt", ["1 001.Albatross"], "outside 0..0"),
+        ("images.txt", ["1"], "'<id> <value>'"),
+    ],
+)
+def test_cub_damaged_list(tmp_path, file, lines, words):
+    trees.put_lines(trees.cub(tmp_path) / file, lines)
+    refused(lambda: cub.read("cub", str(tmp_path)), words)
+
+
+def test_cub_one_folder_per_class(tmp_path):
+    trees.folders(tmp_path, {"train/002.Wren": 1, "train/010.Auk": 1, "test/010.Auk": 1, "test/002.Wren": 1})
+    data = cub.read("cub", str(tmp_path))
+    assert data.classes == ("002.Wren", "010.Auk")
+    assert parts(data)["test"] == [("test/002.Wren/001.jpg", 0), ("test/010.Auk/001.jpg", 1)]
+    assert data.val is None
+
+
+# Cars -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        "cars_test_annos_withlabels.mat",
+        "devkit/cars_test_annos_withlabels.mat",
+        "cars_test_annos_withlabels (1).mat",
+    ],
+)
+def test_cars_with_devkit(tmp_path, nested, labels):
+    trees.cars(tmp_path / "stanford_cars", nested=nested, labels=labels)
+    data = cars.read("cars", str(tmp_path))
+    prefix = "cars_train/cars_train" if nested else "cars_train"
+    assert parts(data)["train"] == [(f"{prefix}/0000{n}.jpg", label) for n, label in [(1, 0), (2, 1), (3, 2), (4, 0)]]
+    assert [label for _, label in parts(data)["test"]] == [2, 1, 0]
+    assert data.classes == trees.CARS
+    assert not missing_files(data)
+
+
+def test_cars_devkit_in_the_folder_of_kaggle(tmp_path):
+    trees.cars(tmp_path, nested=True)
+    (tmp_path / "car_devkit").mkdir()
+    (tmp_path / "devkit").rename(tmp_path / "car_devkit" / "devkit")
+    assert len(cars.read("cars", str(tmp_path)).files) == 7
+
+
+def test_cars_labels_within_the_devkit_file(tmp_path):
+    trees.cars(tmp_path)
+    (tmp_path / "cars_test_annos_withlabels.mat").replace(tmp_path / "devkit" / "cars_test_annos.mat")
+    assert [label for _, label in parts(cars.read("cars", str(tmp_path)))["test"]] == [2, 1, 0]
+
+
+def test_cars_without_test_labels_says_where_they_are(tmp_path):
+    trees.cars(tmp_path, labels="")
+    refused(lambda: cars.read("cars", str(tmp_path)), "cars_test_annos_withlabels.mat", "docs/data/cars.md")
+
+
+def test_cars_single_annotation(tmp_path):
+    trees.cars(tmp_path, train=1)
+    assert parts(cars.read("cars", str(tmp_path)))["train"] == [("cars_train/00001.jpg", 0)]
+
+
+def test_cars_without_meta_have_the_official_names(tmp_path):
+    (trees.cars(tmp_path) / "devkit" / "cars_meta.mat").unlink()
+    classes = cars.read("cars", str(tmp_path)).classes
+    assert (len(classes), classes[5], classes[195]) == (
+        196,
+        "Acura Integra Type R 2001",
+        "smart fortwo Convertible 2012",
+    )
+
+
+def test_cars_single_archive(tmp_path):
+    data = cars.read("cars", str(trees.cars_archive(tmp_path)))
+    assert parts(data) == {
+        "train": [("car_ims/000001.jpg", 0), ("car_ims/000003.jpg", 1), ("car_ims/000004.jpg", 2)],
+        "test": [("car_ims/000002.jpg", 1), ("car_ims/000005.jpg", 2)],
+    }
+    assert data.classes == trees.CARS
+
+
+def test_cars_one_folder_per_class_has_the_official_order(tmp_path):
+    kinds = ["Acura RL Sedan 2012", "Acura Integra Type R 2001", "Ram C-V Cargo Van Minivan 2012"]
+    trees.folders(
+        tmp_path / "car_data" / "car_data", {f"{part}/{kind}": 1 for part in ("train", "test") for kind in kinds}
+    )
+    data = cars.read("cars", str(tmp_path))
+    assert [label for _, label in parts(data)["train"]] == [1, 5, 173]
+    assert len(data.classes) == 196
+
+
+def test_cars_unknown_class_folder(tmp_path):
+    trees.folders(tmp_path, {"train/Acura RL Sedan 2012": 1, "train/Bicycle": 1})
+    trees.folders(tmp_path, {"test/Acura RL Sedan 2012": 1, "test/Bicycle": 1})
+    refused(lambda: cars.read("cars", str(tmp_path)), "Bicycle", "none of the 196 classes")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (
+            lambda root: (root / "devkit/cars_train_annos.mat").write_bytes(b"not a matlab file" * 20),
+            "get the file again",
+        ),
+        (lambda root: savemat(root / "devkit/cars_train_annos.mat", {"x": 1}), "gives no annotations"),
+        (lambda root: (root / "devkit/cars_train_annos.mat").unlink(), "prepare_data.py cars"),
+    ],
+)
+def test_cars_damaged_annotations(tmp_path, damage, words):
+    damage(trees.cars(tmp_path))
+    refused(lambda: cars.read("cars", str(tmp_path)), "cars_train_annos.mat", words)
+
+
+def test_cars_truncated_annotations(tmp_path):
+    path = trees.cars(tmp_path) / "devkit" / "cars_train_annos.mat"
+    path.write_bytes(path.read_bytes()[:300])
+    refused(lambda: cars.read("cars", str(tmp_path)), "cars_train_annos.mat")
+
+
+# Aircraft ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("root", [".", "fgvc-aircraft-2013b", "fgvc-aircraft-2013b/data"])
+@pytest.mark.parametrize("merged", [True, False])
+def test_aircraft_merges_train_and_val(tmp_path, root, merged):
+    trees.aircraft(tmp_path / "fgvc-aircraft-2013b")
+    if not merged:
+        (tmp_path / "fgvc-aircraft-2013b/data/images_variant_trainval.txt").unlink()
+    data = aircraft.read("aircraft", str(tmp_path / root))
+    assert parts(data) == {
+        "train": [(f"images/000000{n}.jpg", label) for n, label in [(1, 1), (2, 0), (3, 0), (4, 1)]],
+        "test": [("images/0000005.jpg", 1), ("images/0000006.jpg", 0)],
+    }
+    assert data.classes == ("Cessna 172", "F-16A/B")
+    assert data.crop_bottom == 0
+    assert not missing_files(data)
+
+
+def test_aircraft_banner(tmp_path):
+    assert aircraft.read("aircraft", str(trees.aircraft(tmp_path)), crop_banner=True).crop_bottom == 20
+
+
+def test_aircraft_unknown_variant(tmp_path):
+    trees.put_lines(trees.aircraft(tmp_path) / "data/images_variant_test.txt", ["0000005 F-15"])
+    refused(lambda: aircraft.read("aircraft", str(tmp_path)), "'F-15'", "variants.txt")
+
+
+def test_aircraft_missing_test_list(tmp_path):
+    (trees.aircraft(tmp_path) / "data/images_variant_test.txt").unlink()
+    refused(lambda: aircraft.read("aircraft", str(tmp_path)), "images_variant_test.txt", "is missing")
+
+
+def test_aircraft_one_folder_per_class(tmp_path):
+    trees.folders(tmp_path, {f"{part}/{kind}": 1 for part in ("train", "test") for kind in ("F-16A-B", "Cessna 172")})
+    data = aircraft.read("aircraft", str(tmp_path), crop_banner=True)
+    assert (data.classes, data.crop_bottom) == (("Cessna 172", "F-16A-B"), 20)
+
+
+# COCO-70 ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefixed", [False, True])
+@pytest.mark.parametrize("root", [".", "COCO70"])
+def test_coco70_release(tmp_path, prefixed, root):
+    trees.coco70(tmp_path / "COCO70", prefixed=prefixed)
+    data = coco70.read("coco70", str(tmp_path / root))
+    assert parts(data) == {
+        "train": [(f"train/{('person', 'train')[n % 2]}/train_{n}.jpg", n % 2) for n in range(4)],
+        "val": [("dev/person/dev_0.jpg", 0), ("dev/train/dev_1.jpg", 1)],
+        "test": [("test/person/test_0.jpg", 0), ("test/train/test_1.jpg", 1)],
+    }
+    assert data.classes == ("person", "train")
+    assert not missing_files(data)
+
+
+def test_coco70_of_tllib(tmp_path):
+    data = coco70.read("coco70", str(trees.tllib(tmp_path)))
+    assert (len(data.train), data.val, len(data.test)) == (8, None, 2)
+    assert (len(data.classes), data.classes[0], data.classes[69]) == (70, "person", "teddy_bear")
+
+
+def test_coco70_one_folder_per_class(tmp_path):
+    trees.folders(tmp_path, {f"{part}/{kind}": 1 for part in ("train", "dev", "test") for kind in ("tv", "hot dog")})
+    data = coco70.read("coco70", str(tmp_path))
+    assert [data.classes[label] for _, label in parts(data)["val"]] == ["hot_dog", "tv"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["person/dev_0.jpg 0", "../train/person/train_0.jpg 0"], "outside of its folder"),
+        (["person/dev_0.jpg 0", "person/dev_0.jpg 0"], "twice in val"),
+        (["person/dev_0.jpg 2"], "label 2, outside 0..1"),
+        (["person/dev_0.jpg"], "'<file> <label>'"),
+    ],
+)
+def test_coco70_damaged_list(tmp_path, lines, words):
+    trees.put_lines(trees.coco70(tmp_path) / "dev.txt", lines)
+    refused(lambda: coco70.read("coco70", str(tmp_path)), words)
+
+
+def test_file_in_train_and_test(tmp_path):
+    trees.put_lines(trees.tllib(tmp_path) / "image_list/test.txt", ["./train/0//img 0.jpg 0"])
+    refused(lambda: coco70.read("coco70", str(tmp_path)), "train/0/img 0.jpg is both in train and in test")
+
+
+def test_coco70_without_dev_list(tmp_path):
+    (trees.coco70(tmp_path) / "dev.txt").unlink()
+    refused(lambda: coco70.read("coco70", str(tmp_path)), "dev.txt", "is missing")
+
+
+# Checks -----------------------------------------------------------------------------------------------------------
+
+
+def test_check_of_a_whole_data_set(tmp_path):
+    report = check(cub.read("cub", str(trees.cub(tmp_path))), {"classes": 2, "train": 3, "test": 2})
+    assert report.counts == {"classes": 2, "train": 3, "test": 2}
+    assert report.problems == []
+
+
+def test_check_tells_counts_missing_and_broken_images(tmp_path):
+    trees.cub(tmp_path)
+    wren = tmp_path / "images/002.Wren"
+    (wren / "w1.jpg").write_bytes((wren / "w1.jpg").read_bytes()[:-150])
+    (wren / "w2.jpg").unlink()
+    data = cub.read("cub", str(tmp_path))
+    report = check(data, cub.OFFICIAL)
+    assert report.missing == ("images/002.Wren/w2.jpg",)
+    assert [file for file, _ in report.unreadable] == ["images/002.Wren/w1.jpg"]
+    assert report.problems[:3] == ["classes: 2 instead of 200", "train: 3 instead of 5994", "test: 2 instead of 5794"]
+    assert [line.partition(" images")[0] for line in report.problems[3:]] == ["1", "1"]
+    assert check(data, {}, images=False).unreadable == ()
+
+
+def test_a_run_stops_where_images_are_missing(tmp_path):
+    data = cub.read("cub", str(trees.cub(tmp_path)))
+    require_files(data)
+    (tmp_path / "images/002.Wren/w2.jpg").unlink()
+    refused(lambda: require_files(data), "1 of 5 images", "images/002.Wren/w2.jpg")
+
+
+# Yaml files -------------------------------------------------------------------------------------------------------
+
+TREES = {"cub": trees.cub, "cars": trees.cars, "aircraft": trees.aircraft, "coco70": trees.coco70}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_yaml_finds_the_data_set_where_its_archive_puts_it(tmp_path, name):
+    section = OmegaConf.load(CONF / "data" / f"{name}.yaml")
+    section.pop("defaults")
+    above = OmegaConf.create({"data_root": str(tmp_path), "data": section})
+    TREES[name](Path(above.data.root))
+    data = build(above.data)
+    assert data.name == name
+    assert not missing_files(data)
