@@ -1,0 +1,266 @@
+"""The loop: updates worked out by hand, the schedule, and what a run may depend on."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import PROTOCOL, make_backbone, make_data
+from torch import Tensor, nn
+
+from cotune_bench.backbones.base import Backbone, SourceInfo
+from cotune_bench.engine import NonFiniteLossError, evaluate, fit, predict
+from cotune_bench.methods.base import Method
+from cotune_bench.methods.finetune import FineTune
+
+PLAIN = dataclasses.replace(PROTOCOL, weight_decay=0.0, drop_at=())
+SLOPE = 2.0  # of the toy's loss
+
+
+def linear_backbone(*extra: nn.Module) -> Backbone:
+    """One weight per pixel, then three features."""
+    torch.manual_seed(0)
+    trunk = nn.Sequential(nn.Flatten(), nn.Linear(64, 3), *extra)
+    info = SourceInfo("random", "linear", ("a",), (0.5,), (0.25,))
+    return Backbone("linear", trunk, nn.Linear(3, 1), info)
+
+
+class Slope(Method):
+    """A loss whose gradient is the same everywhere: every weight of the head and the trunk falls by itself."""
+
+    def __init__(self) -> None:
+        super().__init__(linear_backbone(), 3)
+        self.modes: list[bool] = []
+        self.prepared: list[int] = []
+
+    def prepare(self, data, cache) -> None:
+        self.prepared.append(len(self.modes))
+
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        self.modes.append(self.training)
+        heights = [parameter.sum() for parameter in self.parameters()]
+        return {"ce": SLOPE * torch.stack(heights).sum(), "half": 0.5 * SLOPE * torch.stack(heights).sum()}
+
+
+class PenalisedSlope(Slope):
+    replaces_weight_decay = True
+
+
+def moved(method: Method, protocol, cache, **options) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Weights before and after fitting."""
+    before = {name: value.detach().clone() for name, value in method.named_parameters()}
+    fit(method, make_data(), protocol, seed=0, cache=cache, **options)
+    return before, {name: value.detach() for name, value in method.named_parameters()}
+
+
+def by_hand(start: Tensor, protocol, ratio: float, decay: float) -> Tensor:
+    """v = 0.9 v + g, and with Nesterov w falls by lr (g + 0.9 v), in float64."""
+    weight, velocity = start.double(), torch.zeros_like(start, dtype=torch.float64)
+    for step in range(protocol.updates):
+        lr = protocol.lr * ratio * (protocol.drop_factor if step in (4, 5) and protocol.drop_at else 1)
+        gradient = 1.5 * SLOPE + decay * weight
+        velocity = protocol.momentum * velocity + gradient
+        weight = weight - lr * (gradient + protocol.momentum * velocity if protocol.nesterov else velocity)
+    return weight
+
+
+def test_the_first_nesterov_update_is_19_tenths_of_the_gradient(cache):
+    protocol = dataclasses.replace(PLAIN, updates=1, lr=0.1, backbone_ratio=0.5)
+    before, after = moved(Slope(), protocol, cache)
+    fall = {name: (before[name] - after[name]).flatten().tolist() for name in before}
+    for name, values in fall.items():
+        lr = 0.1 if name.startswith("head") else 0.05
+        assert values == pytest.approx([lr * (3.0 + 0.9 * 3.0)] * len(values), rel=1e-5), name
+
+
+@pytest.mark.parametrize("drop_at", [(), (4,)])
+@pytest.mark.parametrize("nesterov", [True, False])
+@pytest.mark.parametrize("kind", [Slope, PenalisedSlope])
+def test_six_updates_by_hand(kind, nesterov, drop_at, cache):
+    protocol = dataclasses.replace(PROTOCOL, nesterov=nesterov, drop_at=drop_at, weight_decay=0.1)
+    before, after = moved(kind(), protocol, cache)
+    for name in before:
+        ratio = 1 if name.startswith("head") else protocol.backbone_ratio
+        expected = by_hand(before[name], protocol, ratio, 0.1 if kind is Slope else 0.0)
+        torch.testing.assert_close(after[name].double(), expected, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_the_rate_drops_after_as_many_updates_as_the_protocol_says(cache):
+    protocol = dataclasses.replace(PROTOCOL, updates=7, lr=1.0, drop_at=(2, 5), drop_factor=0.1)
+    reports = []
+    fit(
+        Slope(), make_data(), protocol, seed=0, cache=cache, report=lambda *told: reports.append(told), report_every=1
+    )
+    assert [updates for updates, _, _ in reports] == [1, 2, 3, 4, 5, 6, 7]
+    assert [lr for _, lr, _ in reports] == pytest.approx([1, 1, 0.1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_reports_give_the_mean_of_each_term_since_the_last(cache):
+    fine, coarse = [], []
+    for every, reports in ((1, fine), (4, coarse)):
+        method = Slope()
+        fit(
+            method,
+            make_data(),
+            PLAIN,
+            seed=0,
+            cache=cache,
+            report=lambda *t, r=reports: r.append(t),
+            report_every=every,
+        )
+    assert [updates for updates, _, _ in coarse] == [4, 6]
+    for name in ("ce", "half"):
+        values = [terms[name] for _, _, terms in fine]
+        means = [terms[name] for _, _, terms in coarse]
+        assert means == pytest.approx([np.mean(values[:4]), np.mean(values[4:])], rel=1e-6)
+
+
+def test_preparation_comes_first_and_training_is_in_training_mode(cache):
+    method = Slope().eval()
+    moved(method, PLAIN, cache)
+    assert method.prepared == [0]
+    assert method.modes == [True] * PLAIN.updates
+
+
+# What a run depends on ---------------------------------------------------------------------------------------------
+
+
+def finetuned(cache, seed: int = 0, *, noise: int = 0, **options) -> dict[str, Tensor]:
+    backbone = linear_backbone(nn.Dropout(0.5))
+    method = FineTune(backbone, 3)
+    torch.manual_seed(noise)
+    protocol = dataclasses.replace(PROTOCOL, augment="shift", shift=1, flip=True)
+    fit(method, make_data(protocol=protocol, seed=seed), protocol, seed=seed, cache=cache, **options)
+    return method.state_dict()
+
+
+def same(first: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return all(torch.equal(value, other[name]) for name, value in first.items())
+
+
+def test_one_seed_gives_the_same_weights_bit_for_bit_and_another_does_not(cache):
+    first = finetuned(cache, seed=3)
+    assert same(first, finetuned(cache, seed=3))
+    assert not same(first, finetuned(cache, seed=4))
+
+
+def test_the_random_state_before_a_run_does_not_matter(cache):
+    assert same(finetuned(cache, noise=1), finetuned(cache, noise=2))
+
+
+def test_layers_that_draw_numbers_draw_others_at_every_update_and_seed(cache):
+    class Drawing(Slope):
+        def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+            self.drawn.append(torch.rand(()).item())
+            return super().losses(images, labels)
+
+    drawn = {}
+    for seed in (0, 1):
+        method = Drawing()
+        method.drawn = drawn[seed] = []
+        fit(method, make_data(), PLAIN, seed=seed, cache=cache)
+    assert len({*drawn[0], *drawn[1]}) == 2 * PLAIN.updates
+
+
+@pytest.mark.parametrize("report_every", [1, 4, 100])
+def test_how_often_is_reported_changes_no_bit(report_every, cache):
+    assert same(finetuned(cache), finetuned(cache, report_every=report_every))
+
+
+# Losses that are no numbers ----------------------------------------------------------------------------------------
+
+
+class Breaking(Slope):
+    """Not finite at the fourth update."""
+
+    value = math.nan
+
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        terms = super().losses(images, labels)
+        return {"ce": terms["ce"] * 0 + 1.5, "half": terms["half"] * (self.value if len(self.modes) == 4 else 0)}
+
+
+@pytest.mark.parametrize("report_every", [1, 3, 100])
+def test_a_loss_that_is_no_number_stops_the_run_and_is_told(report_every, cache):
+    reports = []
+    with pytest.raises(NonFiniteLossError) as caught:
+        moved(Breaking(), PLAIN, cache, report=lambda *told: reports.append(told), report_every=report_every)
+    message = str(caught.value)
+    assert message.startswith("the loss is not finite at update 3 (learning rate 0.05): ce=1.5, half=nan")
+    assert "lower protocol.lr" in message
+    assert len(reports) == 3 // report_every
+
+
+def test_an_infinite_term_stops_the_run_too(cache):
+    class Infinite(Breaking):
+        value = math.inf
+
+    with pytest.raises(NonFiniteLossError, match=r"half=-?inf|half=nan"):
+        moved(Infinite(), PLAIN, cache)
+
+
+# Evaluation --------------------------------------------------------------------------------------------------------
+
+
+class Images:
+    """Views that are logits already: predict gives them back."""
+
+    def __init__(self, *images: list[tuple[float, float]], labels: list[int], size: int = 2) -> None:
+        self.views = torch.tensor(images).view(len(images), -1, 2, 1, 1)
+        self.labels = np.array(labels)
+        self.size = size
+
+    def __iter__(self):
+        return iter(self.views.split(self.size))
+
+
+class Told(Method):
+    def __init__(self) -> None:
+        super().__init__(linear_backbone(), 2)
+        self.modes: list[bool] = []
+
+    def predict(self, images: Tensor) -> Tensor:
+        self.modes.append(self.training or torch.is_grad_enabled())
+        return images.flatten(1)
+
+
+#: Two views of three, and the mean of their probabilities, say class 0; the sum of logits is (4, 4.5).
+SPLIT_OPINION = [(2.0, 0.0), (2.0, 0.0), (0.0, 4.5)]
+CLEAR = [(1.0, 0.0), (1.0, 0.0), (1.0, 0.0)]
+
+
+def test_the_sum_of_logits_over_views_decides():
+    images = Images(SPLIT_OPINION, CLEAR, CLEAR, labels=[1, 0, 1])
+    found = evaluate(Told(), images)
+    assert found["accuracy"] == pytest.approx(100 * 2 / 3)
+    losses = [math.log(1 + math.exp(-0.5)), math.log(1 + math.exp(-3)), math.log(1 + math.exp(3))]
+    assert found["nll"] == pytest.approx(np.mean(losses), rel=1e-6)
+    assert predict(Told(), images).tolist() == [[4, 4.5], [3, 0], [3, 0]]
+
+
+def test_evaluation_is_in_evaluation_mode_without_gradients_and_goes_back():
+    method = Told().train()
+    method.head.eval()
+    evaluate(method, Images(CLEAR, CLEAR, CLEAR, labels=[0, 0, 0]))
+    assert method.modes == [False, False]
+    assert method.training
+    assert not method.head.training
+
+
+def test_evaluation_of_ten_crops_equals_one_view_at_a_time():
+    data = make_data(protocol=dataclasses.replace(PROTOCOL, crop=6, views="official10"))
+    method = FineTune(make_backbone(), 3).eval()
+    with torch.no_grad():
+        summed = [sum(method.predict(view[None]) for view in image)[0] for chunk in data.test for image in chunk]
+    logits = torch.stack(summed)
+    torch.testing.assert_close(predict(method, data.test), logits, rtol=1e-4, atol=1e-5)
+    correct = (logits.argmax(1).numpy() == data.test.labels).mean()
+    assert evaluate(method, data.test)["accuracy"] == pytest.approx(100 * correct)
+
+
+def test_training_learns_the_toy(cache):
+    protocol = dataclasses.replace(PROTOCOL, updates=40, drop_at=(30,))
+    method = FineTune(make_backbone(), 3)
+    fit(method, make_data(), protocol, seed=0, cache=cache)
+    assert evaluate(method, make_data().test)["accuracy"] > 80
