@@ -16,10 +16,10 @@ CLASSES = tuple(
     "ABCDEFGHJKLMNOPQRSTUVWXYZ"  # I is l; c k o p s u v w x z are their capitals once they fill the same box
     "abdefghijlmnqrty"
     "ÆØÞæə"
-    "ΓΔΛΞΠΣΨΩΦαβγδεζηθλμξπσω"  # the rest is Latin's, or its own other case
+    "ΓΔΛΠΣΨΩΦαβγδεζηθλμξπσω"  # the rest is Latin's, or its own other case
     "БДЖЗИЛЦЧШЩЪЫЭЮЯбЉЊЋ"
-    "!?#$%&@*+<>(){}[]"
-    "§©€£¥‡∞∫√∀∃≠≤≥±≈→←↑↓⊕⊗⊥"
+    "!?#$%&@*+<>()"
+    "§©€£¥‡∞∫√∀∃≠≤≥±≈⊕⊥"
 )
 FONTS = (
     *(f"DejaVuSans{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
