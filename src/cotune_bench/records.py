@@ -18,13 +18,13 @@ if TYPE_CHECKING:  # half a second that help need not wait for
     import pandas as pd
 
 SCHEMA = 1
-NUMBERS = {
-    "rate": (int, float),
-    "seed": int,
-    "accuracy": (int, float),
-    "nll": (int, float),
+TEXTS = ("key", "method", "data", "backbone", "protocol", "weights", "weights_sha256", "data_sha256", "finished")
+KINDS = {
+    **dict.fromkeys(TEXTS, str),
+    **dict.fromkeys(("rate", "accuracy", "nll", "seconds"), (int, float)),
+    **dict.fromkeys(("seed", "train_images", "test_images"), int),
+    **dict.fromkeys(("config", "environment"), dict),
     "val_accuracy": (int, float, NoneType),
-    "seconds": (int, float),
 }
 
 
@@ -71,7 +71,7 @@ class Record:
     @classmethod
     def from_json(cls, text: str) -> "Record":
         """The record in a file's text; ValueError says what is wrong with it."""
-        values = json.loads(text)
+        values = json.loads(text, parse_constant=_no_number)
         if not isinstance(values, dict):
             raise ValueError("it is not a JSON object")
         if values.get("schema") != SCHEMA:
@@ -81,10 +81,14 @@ class Record:
             raise ValueError(f"it lacks {', '.join(missing)}")
         if unknown := sorted(values.keys() - names):
             raise ValueError(f"it holds the unknown {', '.join(unknown)}")
-        for name, kind in NUMBERS.items():
+        for name, kind in KINDS.items():
             if not isinstance(values[name], kind) or isinstance(values[name], bool):
                 raise ValueError(f"its {name} is {values[name]!r}")
         return cls(**values)
+
+
+def _no_number(constant: str) -> None:
+    raise ValueError(f"it holds {constant}, which is no number")
 
 
 class RecordStore:
