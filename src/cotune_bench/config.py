@@ -4,6 +4,7 @@ import difflib
 import functools
 import importlib
 import inspect
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -48,12 +49,16 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     """
     for override in parse(overrides):
         _check_group(override)
+        if override.is_delete():
+            raise UserError(
+                f"{override.input_line} cannot be used: settings are changed, as in name=value, not removed"
+            )
     try:
         config = _compose(*overrides)
         defaults = _compose(*[text for text in overrides if not _is_value(text)])
+        _check_values(config, defaults)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_line(error, overrides)) from error
-    _check_values(config, defaults)
     return config
 
 
@@ -118,9 +123,18 @@ def run_key(config: DictConfig) -> str:
 
 
 def _key(defining: dict) -> str:
-    mark = digest({**defining, "version": RESULT_VERSION})[:10]
+    mark = digest(_canonical({**defining, "version": RESULT_VERSION}))[:10]
     data, method = defining["data"]["name"], defining["method"]["name"]
     return f"{data}-{method}-rate{defining['rate']:g}-seed{defining['seed']}-{mark}"
+
+
+def _canonical(value: Any) -> Any:
+    """The same value where 1 and 1.0, both of which the command line may say, are one number."""
+    if isinstance(value, dict):
+        return {name: _canonical(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def build(section: DictConfig, *positional: object, drop: Iterable[str] = (), **keywords: object) -> Any:
@@ -210,8 +224,8 @@ def table_cells(table: dict, overrides: Sequence[str] = ()) -> Cells:
 
 
 def _check_group(override: Override) -> None:
-    if override.key_or_group in GROUPS and isinstance(value := override.value(), str):
-        _check_choice(override.key_or_group, value)
+    if override.key_or_group in GROUPS:
+        _check_choice(override.key_or_group, str(override.value()))
 
 
 def _check_choice(group: str, name: str) -> None:
@@ -262,7 +276,7 @@ def _number(name: str, text: str, kind: type[Number]) -> Number:
 def _leaves(config: DictConfig, prefix: str = "") -> Iterable[tuple[str, object]]:
     for name in config:
         value = config[name]
-        if isinstance(value, DictConfig):
+        if isinstance(value, DictConfig) and len(value):
             yield from _leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", OmegaConf.to_container(value) if OmegaConf.is_list(value) else value
@@ -283,7 +297,8 @@ def _check_type(name: str, value: object, default: object) -> None:
         list: "a list [a,b]",
     }
     allowed = (int, float) if isinstance(default, float) else type(default)
-    if not isinstance(value, allowed) or (isinstance(value, bool) and not isinstance(default, bool)):
+    infinite = isinstance(value, float) and not math.isfinite(value)
+    if not isinstance(value, allowed) or infinite or (isinstance(value, bool) and not isinstance(default, bool)):
         raise UserError(f"{name}={value} cannot be used: it must be {kinds[type(default)]}")
 
 
