@@ -48,11 +48,11 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         UserError: an override names an unknown choice or setting, or gives a value that cannot be used.
     """
     for override in parse(overrides):
-        _check_group(override)
         if override.is_delete():
             raise UserError(
                 f"{override.input_line} cannot be used: settings are changed, as in name=value, not removed"
             )
+        _check_group(override)
     try:
         config = _compose(*overrides)
         defaults = _compose(*[text for text in overrides if not _is_value(text)])
@@ -72,11 +72,13 @@ def _compose(*overrides: str) -> DictConfig:
 
 def parse(overrides: Sequence[str]) -> list[Override]:
     """Hydra's overrides; UserError for text that is none."""
-    try:
-        return OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        text = str(error).splitlines()[0]
-        raise UserError(f"{text}: settings are given as name=value, see --help") from error
+    parser, parsed = OverridesParser.create(), []
+    for text in overrides:
+        try:
+            parsed.append(parser.parse_override(text))
+        except HydraException as error:
+            raise UserError(f"{text} cannot be read: settings are given as name=value, see --help") from error
+    return parsed
 
 
 def axes(overrides: Sequence[str]) -> list[list[str]]:
