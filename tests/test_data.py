@@ -294,6 +294,7 @@ def test_images_and_labels_of_a_batch_belong_together():
 AUGMENTATIONS = {
     "none": {"augment": "none", "flip": True, "crop": 6},
     "shift": {"augment": "shift", "shift": 2, "flip": True},
+    "resized_crop": {"augment": "resized_crop", "scale": (0.2, 1.0), "flip": True, "crop": 6},
 }
 
 

@@ -1,0 +1,267 @@
+"""Configuration: every yaml holds what its target takes, bad input is told in one line, tables name runs."""
+
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cotune_bench import config as settings
+from cotune_bench.config import (
+    CONF,
+    axes,
+    build,
+    check_sweep,
+    choices,
+    compose_config,
+    load_table,
+    run_key,
+    table_cells,
+    table_overrides,
+)
+from cotune_bench.errors import UserError
+from cotune_bench.protocol import Protocol
+
+#: What the caller of each group's target gives beside the yaml's values.
+GIVEN = {"method": ("backbone", "num_classes", "head_init"), "data": ("name", "root"), "backbone": ("name", "cache")}
+
+
+def sections(group: str) -> list[str]:
+    return [f"{group}={name}" for name in choices(group)]
+
+
+def read_yaml(group: str, name: str) -> dict:
+    return yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+# Files -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "choice", [*sections("method"), *sections("data"), *sections("backbone"), *sections("protocol")]
+)
+def test_every_choice_composes_and_bears_its_file_s_name(choice):
+    group, _, name = choice.partition("=")
+    config = compose_config([choice])
+    assert config[group].name == name
+    assert run_key(config)
+
+
+@pytest.mark.parametrize("choice", [*sections("method"), *sections("data"), *sections("backbone")])
+def test_every_target_lies_in_the_package_and_takes_exactly_the_yaml_s_values(choice):
+    group, _, name = choice.partition("=")
+    values = {key: value for key, value in read_yaml(group, name).items() if key != "defaults"}
+    module, _, attribute = values.pop("_target_").rpartition(".")
+    assert module.startswith("cotune_bench.")
+    taken = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters
+    assert not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
+    assert set(values) - {"name"} <= set(taken)
+    wanted = {key for key in taken if group == "method" or taken[key].default is inspect.Parameter.empty}
+    assert wanted - set(values) <= set(GIVEN[group])  # a method's defaults are all in its yaml
+
+
+@pytest.mark.parametrize("name", choices("protocol"))
+def test_a_protocol_s_yaml_holds_every_value(name):
+    values = read_yaml("protocol", name)
+    assert set(values) == set(inspect.signature(Protocol).parameters)
+    assert Protocol(**values).name == name
+
+
+@pytest.mark.parametrize("name", choices("table"))
+def test_every_table_loads_with_its_four_axes(name):
+    table = load_table(name)
+    for axis in settings.AXES:
+        assert len(table[axis]) == len(set(table[axis])) > 0
+    assert table["title"]
+
+
+def test_a_configuration_can_not_be_changed_by_accident():
+    with pytest.raises(Exception, match="read-only"):
+        compose_config([]).rate = 0.5
+
+
+# Bad input ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("method=cotunning", "method=cotunning is unknown: did you mean cotuning? choose bss, cotuning,"),
+        ("method=zzz", "method=zzz is unknown: choose bss, cotuning,"),
+        ("data=digit", "data=digit is unknown: did you mean digits? choose "),
+        ("backbone=glyphnets", "backbone=glyphnets is unknown: did you mean glyphnet? choose "),
+        ("protocol=dessk", "protocol=dessk is unknown: did you mean desk? choose "),
+        ("table=dsek", "table=dsek is unknown: did you mean desk? choose "),
+        ("method=null", "method=None is unknown: choose "),
+        ("method=[bss,l2sp]", "method=['bss', 'l2sp'] is unknown: choose "),
+        ("~method", "~method cannot be used: "),
+        ("~rate", "~rate cannot be used: "),
+        ("~protocol.lr", "~protocol.lr cannot be used: "),
+        ("rat=0.5", "rat is not a setting: did you mean rate?"),
+        ("method.trade_of=1", "method.trade_of is not a setting: did you mean method.trade_off?"),
+        ("method.k=1", "method.k is not a setting: "),
+        ("protocol.update=5", "protocol.update is not a setting: did you mean protocol.updates?"),
+        ("+foo=1", "foo is not a setting: "),
+        ("+method.k=2", "method.k is not a setting: "),
+        ("rate=0", "rate=0 cannot be used: it is a share"),
+        ("rate=1.5", "rate=1.5 cannot be used: it is a share"),
+        ("rate=-0.1", "rate=-0.1 cannot be used: it is a share"),
+        ("rate=nan", "rate=nan cannot be used: "),
+        ("rate=abc", "rate=abc cannot be used: it must be a number"),
+        ("rate=", "rate= cannot be used: it must be a number"),
+        ("rate=null", "rate=None cannot be used: it must be a number"),
+        ("rate={}", "rate={} cannot be used: it must be a number"),
+        ("rate=[0.15,0.3]", "rate=[0.15, 0.3] cannot be used: it must be a number"),
+        ("rate=true", "rate=True cannot be used: it must be a number"),
+        ("seed=-1", "seed=-1 cannot be used: it must be 0 or more"),
+        ("split_seed=-1", "split_seed=-1 cannot be used: it must be 0 or more"),
+        ("seed=1.0", "seed=1.0 cannot be used: it must be a whole number"),
+        ("seed=[0,1]", "seed=[0, 1] cannot be used: it must be a whole number"),
+        ("seed=true", "seed=True cannot be used: it must be a whole number"),
+        ("force=1", "force=1 cannot be used: it must be true or false"),
+        ("device=5", "device=5 cannot be used: it must be text"),
+        ("method.trade_off=high", "method.trade_off=high cannot be used: it must be a number"),
+        ("method.trade_off=inf", "method.trade_off=inf cannot be used: it must be a number"),
+        ("protocol.updates=0", "protocol.updates=0 cannot be used: it must be above 0"),
+        ("protocol.updates=2.5", "protocol.updates=2.5 cannot be used: it must be a whole number"),
+        ("protocol.lr=0", "protocol.lr=0 cannot be used: it must be above 0"),
+        ("protocol.lr=nan", "protocol.lr=nan cannot be used: it must be "),
+        ("protocol.val=1", "protocol.val=1 cannot be used: it must be in [0, 1)"),
+        ("protocol.crop=9", "protocol.crop=9 cannot be used: it must be at most resize=8"),
+        ("protocol.drop_at=3", "protocol.drop_at=3 cannot be used: it must be a list [a,b]"),
+        ("protocol.drop_at=[a]", "protocol.drop_at=a cannot be used: it must be a whole number"),
+        ("protocol.drop_at=[0]", "it must be a list of numbers above 0"),
+        ("protocol.nesterov=1", "protocol.nesterov=1 cannot be used: it must be true or false"),
+        ("protocol.momentum=0", "protocol.nesterov=True cannot be used: it must be false where momentum is 0"),
+        ("protocol.views=five", "protocol.views=five cannot be used: it must be one of center, official10"),
+        ("protocol.augment=cutout", "protocol.augment=cutout cannot be used: it must be one of none, shift"),
+        ("results=${nowhere}", "Interpolation key 'nowhere' not found"),
+        ("hydra/launcher=joblob", "Could not find 'hydra/launcher/joblob'"),
+        ("rate", "rate cannot be read: settings are given as name=value"),
+        ("rate=0.1=[", "rate=0.1=[ cannot be read: settings"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(override, message):
+    with pytest.raises(UserError) as caught:
+        compose_config([override])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_good_values_are_not_refused():
+    config = compose_config(
+        ["method=bss", "rate=1", "protocol.drop_at=[]", "protocol.lr=1", "method.weight=0", "results=some where"]
+    )
+    assert (config.rate, config.protocol.lr, config.method.weight) == (1, 1, 0)
+    assert list(config.protocol.drop_at) == []
+    assert config.results == "some where"
+
+
+@pytest.mark.parametrize("target", ["os.system", "cotune_benchmark.run", "builtins.print"])
+def test_only_the_package_is_ever_called_from_a_yaml(target):
+    config = compose_config([f"method._target_={target}"])
+    with pytest.raises(UserError, match=f"_target_={target} lies outside cotune_bench"):
+        build(config.method)
+
+
+def test_a_yaml_that_does_not_fit_its_target_is_named():
+    with pytest.raises(UserError, match=r"cotune_bench.data.digits.read: missing a required argument: 'name'"):
+        build(compose_config([]).data, drop=["name"])
+    with pytest.raises(UserError, match=r"digits.read: got an unexpected keyword argument 'more'"):
+        build(compose_config([]).data, more=1)
+
+
+# Sweeps and tables -------------------------------------------------------------------------------------------------
+
+
+def test_axes_of_a_sweep():
+    assert axes(["seed=0,1", "rate=0.5", "method=bss,l2sp", "split_seed=range(2)"]) == [
+        ["seed=0", "seed=1"],
+        ["rate=0.5"],
+        ["method=bss", "method=l2sp"],
+        ["split_seed=0", "split_seed=1"],
+    ]
+    assert check_sweep(["seed=0,1,2", "rate=0.5", "method=bss,l2sp"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["method=finetune,bsss", "seed=0"], "method=bsss is unknown: did you mean bss?"),
+        (["seed=0,1,-1"], "seed=-1 cannot be used"),
+        (["rate=0.5,abc"], "rate=abc cannot be used"),
+        (["method=bss,finetune", "method.k=1"], "method.k is not a setting"),
+    ],
+)
+def test_every_value_of_a_sweep_is_checked_before_it_starts(overrides, message):
+    with pytest.raises(UserError, match=message):
+        check_sweep(overrides)
+
+
+TABLE = {"data": ["digits"], "method": ["bss", "cotuning"], "rate": [0.15, 1], "seed": [0, 2]}
+
+
+def composed(overrides: list[str], **axes_: list) -> list[str]:
+    """Keys of all cells, each from a configuration of its own."""
+    swept = {**TABLE, **axes_}
+    return [
+        run_key(compose_config([f"data={data}", f"method={method}", f"rate={rate}", f"seed={seed}", *overrides]))
+        for data in swept["data"]
+        for method in swept["method"]
+        for rate in swept["rate"]
+        for seed in swept["seed"]
+    ]
+
+
+def test_cells_of_a_table_are_the_keys_of_its_runs():
+    cells = table_cells(TABLE)
+    assert list(cells.keys) == composed([])
+    assert (cells.data, cells.method, cells.rate, cells.seed) == (
+        ("digits",),
+        ("bss", "cotuning"),
+        (0.15, 1.0),
+        (0, 2),
+    )
+    assert cells.results == "results"
+
+
+def test_overrides_replace_an_axis_and_reach_every_cell():
+    cells = table_cells(TABLE, ["seed=5", "rate=0.3,0.5", "protocol.updates=2", "results=here"])
+    assert list(cells.keys) == composed(["protocol.updates=2"], rate=[0.3, 0.5], seed=[5])
+    assert cells.results == "here"
+
+
+def test_the_sweep_of_a_table_runs_exactly_its_cells():
+    sweep = table_overrides(TABLE, ["method=l2sp", "protocol.updates=2"])
+    assert sweep == ["data=digits", "rate=0.15,1", "seed=0,2", "method=l2sp", "protocol.updates=2"]
+    assert check_sweep(sweep) == len(table_cells(TABLE, ["method=l2sp", "protocol.updates=2"]).keys) == 4
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["rate=abc"], "rate=abc cannot be used: it must be a number"),
+        (["rate=2"], "rate=2.0 cannot be used: it is a share"),
+        (["seed=-3"], "seed=-3 cannot be used"),
+        (["method=bsss"], "method=bsss is unknown: did you mean bss?"),
+        (["protocol.updates=0"], "protocol.updates=0 cannot be used"),
+    ],
+)
+def test_bad_overrides_of_a_table_are_told(overrides, message):
+    with pytest.raises(UserError, match=message):
+        table_cells(TABLE, overrides)
+
+
+def test_an_unknown_table_or_a_table_of_unknown_things_is_named(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="table=desc is unknown: did you mean desk"):
+        load_table("desc")
+    for group in ("method", "data", "table"):
+        (tmp_path / group).mkdir()
+    for path in (CONF / "data").glob("*.yaml"):
+        (tmp_path / "data" / path.name).write_text("")
+    (tmp_path / "method" / "bss.yaml").write_text("")
+    (tmp_path / "table" / "odd.yaml").write_text("data: [digits]\nmethod: [bss, bsx]\n")
+    monkeypatch.setattr(settings, "CONF", Path(tmp_path))
+    with pytest.raises(UserError, match=r"table odd: method=bsx is unknown: did you mean bss\? choose bss"):
+        load_table("odd")
