@@ -1,39 +1,14 @@
-"""Readers on small trees in every layout that is accepted, and on bad ones."""
-
-from pathlib import Path
+"""Readers of the paper's four data sets, on small trees in every layout that is accepted and on bad ones."""
 
 import pytest
 import trees
-from omegaconf import OmegaConf
 from scipy.io import savemat
+from trees import parts, refused
 
-from cotune_bench.config import CONF, build
 from cotune_bench.data import aircraft, cars, coco70, cub
-from cotune_bench.data.dataset import ImageList
-from cotune_bench.data.reading import check, missing_files, require_files
-from cotune_bench.errors import UserError
+from cotune_bench.data.reading import missing_files
 
-
-def parts(data: ImageList) -> dict[str, list[tuple[str, int]]]:
-    """(file, label) of every part."""
-    index = {"train": data.train, "val": data.val, "test": data.test}
-    return {
-        part: [(data.files[i], int(data.labels[i])) for i in rows] for part, rows in index.items() if rows is not None
-    }
-
-
-def refused(call, *fragments: str) -> str:
-    """The one line in which a call refuses its input; it must hold these fragments."""
-    with pytest.raises(UserError) as error:
-        call()
-    text = str(error.value)
-    assert "\n" not in text
-    for fragment in fragments:
-        assert fragment in text
-    return text
-
-
-# CUB --------------------------------------------------------------------------------------------------------------
+# CUB ----------------------------------------------------------------------------------------------------------------
 
 CUB_PARTS = {
     "train": [("images/001.Albatross/a 1.jpg", 0), ("images/001.Albatross/a2.jpg", 0), ("images/002.Wren/w1.jpg", 1)],
@@ -96,7 +71,7 @@ def test_cub_one_folder_per_class(tmp_path):
     assert data.val is None
 
 
-# Cars -------------------------------------------------------------------------------------------------------------
+# Cars ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -198,7 +173,7 @@ def test_cars_truncated_annotations(tmp_path):
     refused(lambda: cars.read("cars", str(tmp_path)), "cars_train_annos.mat")
 
 
-# Aircraft ---------------------------------------------------------------------------------------------------------
+# Aircraft -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("root", [".", "fgvc-aircraft-2013b", "fgvc-aircraft-2013b/data"])
@@ -237,7 +212,7 @@ def test_aircraft_one_folder_per_class(tmp_path):
     assert (data.classes, data.crop_bottom) == (("Cessna 172", "F-16A-B"), 20)
 
 
-# COCO-70 ----------------------------------------------------------------------------------------------------------
+# COCO-70 ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("prefixed", [False, True])
@@ -288,49 +263,3 @@ def test_file_in_train_and_test(tmp_path):
 def test_coco70_without_dev_list(tmp_path):
     (trees.coco70(tmp_path) / "dev.txt").unlink()
     refused(lambda: coco70.read("coco70", str(tmp_path)), "dev.txt", "is missing")
-
-
-# Checks -----------------------------------------------------------------------------------------------------------
-
-
-def test_check_of_a_whole_data_set(tmp_path):
-    report = check(cub.read("cub", str(trees.cub(tmp_path))), {"classes": 2, "train": 3, "test": 2})
-    assert report.counts == {"classes": 2, "train": 3, "test": 2}
-    assert report.problems == []
-
-
-def test_check_tells_counts_missing_and_broken_images(tmp_path):
-    trees.cub(tmp_path)
-    wren = tmp_path / "images/002.Wren"
-    (wren / "w1.jpg").write_bytes((wren / "w1.jpg").read_bytes()[:-150])
-    (wren / "w2.jpg").unlink()
-    data = cub.read("cub", str(tmp_path))
-    report = check(data, cub.OFFICIAL)
-    assert report.missing == ("images/002.Wren/w2.jpg",)
-    assert [file for file, _ in report.unreadable] == ["images/002.Wren/w1.jpg"]
-    assert report.problems[:3] == ["classes: 2 instead of 200", "train: 3 instead of 5994", "test: 2 instead of 5794"]
-    assert [line.partition(" images")[0] for line in report.problems[3:]] == ["1", "1"]
-    assert check(data, {}, images=False).unreadable == ()
-
-
-def test_a_run_stops_where_images_are_missing(tmp_path):
-    data = cub.read("cub", str(trees.cub(tmp_path)))
-    require_files(data)
-    (tmp_path / "images/002.Wren/w2.jpg").unlink()
-    refused(lambda: require_files(data), "1 of 5 images", "images/002.Wren/w2.jpg")
-
-
-# Yaml files -------------------------------------------------------------------------------------------------------
-
-TREES = {"cub": trees.cub, "cars": trees.cars, "aircraft": trees.aircraft, "coco70": trees.coco70}
-
-
-@pytest.mark.parametrize("name", TREES)
-def test_yaml_finds_the_data_set_where_its_archive_puts_it(tmp_path, name):
-    section = OmegaConf.load(CONF / "data" / f"{name}.yaml")
-    section.pop("defaults")
-    above = OmegaConf.create({"data_root": str(tmp_path), "data": section})
-    TREES[name](Path(above.data.root))
-    data = build(above.data)
-    assert data.name == name
-    assert not missing_files(data)

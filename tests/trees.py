@@ -1,12 +1,17 @@
 """Small data sets on disk, in the layouts in which the real ones are found; every builder returns its folder."""
 
 import pickle
+import pickletools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from scipy.io import savemat
+
+from cotune_bench.data.dataset import ImageList
+from cotune_bench.errors import UserError
 
 
 def put_image(path: Path, size: tuple[int, int] = (24, 20), mode: str = "RGB") -> Path:
@@ -188,11 +193,41 @@ def cifar_binary(root: Path) -> Path:
     return root
 
 
-def cifar_python(root: Path, protocol: int = 2) -> Path:
-    """The Python version, which is pickled."""
-    root.mkdir(parents=True)
+def cifar_python(root: Path) -> Path:
+    """The Python version, which is pickled, with the opcodes and names of Python 2 like the published one."""
+    root.mkdir(parents=True, exist_ok=True)
+    contents: dict[str, dict] = {"meta": {"fine_label_names": ["apple", "aquarium_fish"]}}
     for part, (pixels, labels) in cifar_images().items():
-        content = {"data": pixels, "fine_labels": labels.tolist(), "coarse_labels": [9] * len(labels)}
-        (root / part).write_bytes(pickle.dumps(content, protocol=protocol))
-    (root / "meta").write_bytes(pickle.dumps({"fine_label_names": ["apple", "aquarium_fish"]}, protocol=protocol))
+        contents[part] = {"data": pixels, "fine_labels": labels.tolist(), "coarse_labels": [9] * len(labels)}
+    for file, content in contents.items():
+        (root / file).write_bytes(_as_python2(pickle.dumps(content, protocol=3)))
     return root
+
+
+def _as_python2(pickled: bytes) -> bytes:
+    code = bytearray(pickled)
+    strings = {"SHORT_BINBYTES": b"U", "BINBYTES": b"T", "BINUNICODE": b"T"}
+    for opcode, _, position in pickletools.genops(pickled):
+        if opcode.name in strings:
+            code[position : position + 1] = strings[opcode.name]
+    code[1] = 2
+    return bytes(code).replace(b"cnumpy._core.multiarray", b"cnumpy.core.multiarray")
+
+
+def parts(data: ImageList) -> dict[str, list[tuple[str, int]]]:
+    """(file, label) of every part."""
+    index = {"train": data.train, "val": data.val, "test": data.test}
+    return {
+        part: [(data.files[i], int(data.labels[i])) for i in rows] for part, rows in index.items() if rows is not None
+    }
+
+
+def refused(call, *fragments: str) -> str:
+    """The one line in which a call refuses its input; it must hold these fragments."""
+    with pytest.raises(UserError) as error:
+        call()
+    text = str(error.value)
+    assert "\n" not in text
+    for fragment in fragments:
+        assert fragment in text
+    return text

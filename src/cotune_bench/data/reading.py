@@ -103,7 +103,9 @@ def image_list(
                 where = f"twice in {part}" if place[file] == part else f"both in {place[file]} and in {part}"
                 raise UserError(f"data {name}: {file} is {where}: name it once")
             if not 0 <= label < len(classes):
-                raise UserError(f"data {name}: {file} ({part}) has label {label}, outside 0..{len(classes) - 1}")
+                raise UserError(
+                    f"data {name}: {file} ({part}) has label {label}, outside 0..{len(classes) - 1}: correct it"
+                )
             place[file] = part
     members = [member for part in parts.values() for member in part]
     ends = np.cumsum([len(part) for part in parts.values()])

@@ -1,0 +1,71 @@
+"""Checks of what a reader found, and the yaml files that call the readers."""
+
+from pathlib import Path
+
+import pytest
+import trees
+from omegaconf import OmegaConf
+from trees import refused
+
+from cotune_bench.config import CONF, build
+from cotune_bench.data import cub
+from cotune_bench.data.dataset import ImageList
+from cotune_bench.data.reading import check, missing_files, require_files
+
+# Checks -------------------------------------------------------------------------------------------------------------
+
+
+def test_check_of_a_whole_data_set(tmp_path):
+    report = check(cub.read("cub", str(trees.cub(tmp_path))), {"classes": 2, "train": 3, "test": 2})
+    assert report.counts == {"classes": 2, "train": 3, "test": 2}
+    assert report.problems == []
+
+
+def test_check_tells_counts_missing_and_broken_images(tmp_path):
+    trees.cub(tmp_path)
+    wren = tmp_path / "images/002.Wren"
+    content = trees.put_image(wren / "w1.jpg", size=(200, 200)).read_bytes()
+    (wren / "w1.jpg").write_bytes(content[:-300])  # cut within the pixels: it opens, but cannot be decoded
+    (wren / "w2.jpg").unlink()
+    data = cub.read("cub", str(tmp_path))
+    report = check(data, cub.OFFICIAL)
+    assert report.missing == ("images/002.Wren/w2.jpg",)
+    assert [file for file, _ in report.unreadable] == ["images/002.Wren/w1.jpg"]
+    assert "truncated" in report.unreadable[0][1]
+    assert report.problems[:3] == ["classes: 2 instead of 200", "train: 3 instead of 5994", "test: 2 instead of 5794"]
+    assert [line.partition(" images")[0] for line in report.problems[3:]] == ["1", "1"]
+    assert check(data, {}, images=False).unreadable == ()
+
+
+def test_a_run_stops_where_images_are_missing(tmp_path):
+    data = cub.read("cub", str(trees.cub(tmp_path)))
+    require_files(data)
+    (tmp_path / "images/002.Wren/w2.jpg").unlink()
+    refused(lambda: require_files(data), "1 of 5 images", "images/002.Wren/w2.jpg")
+
+
+# Yaml files ---------------------------------------------------------------------------------------------------------
+
+TREES = {
+    "cub": trees.cub,
+    "cars": trees.cars,
+    "aircraft": trees.aircraft,
+    "coco70": trees.coco70,
+    "flowers": trees.flowers,
+    "indoors": trees.indoors,
+    "eurosat": trees.eurosat,
+    "cifar100": lambda root: trees.cifar_binary(root / "cifar-100-binary"),
+    "folder": lambda root: trees.folders(root, {"cat": 2, "dog": 2}),
+    "imagelist": trees.tllib,
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_yaml_finds_the_data_set_where_its_archive_puts_it(tmp_path, name):
+    section = OmegaConf.load(CONF / "data" / f"{name}.yaml")
+    assert section.pop("defaults")
+    config = OmegaConf.create({"data_root": str(tmp_path), "rate": 0.15, "split_seed": 0, "data": section})
+    TREES[name](Path(config.data.root))
+    data = build(config.data)
+    assert data.name == name
+    assert not isinstance(data, ImageList) or not missing_files(data)
