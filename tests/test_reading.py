@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from trees import refused
 
 from cotune_bench.config import CONF, build
-from cotune_bench.data import cub
+from cotune_bench.data import aircraft, cars, cifar100, coco70, cub, eurosat, flowers, indoors
 from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.reading import check, missing_files, require_files
 
@@ -69,3 +69,16 @@ def test_yaml_finds_the_data_set_where_its_archive_puts_it(tmp_path, name):
     data = build(config.data)
     assert data.name == name
     assert not isinstance(data, ImageList) or not missing_files(data)
+
+
+@pytest.mark.parametrize("module", [cub, cars, aircraft, coco70, flowers, indoors, eurosat, cifar100])
+def test_the_page_of_data_sets_has_the_official_numbers(module):
+    name = module.__name__.rpartition(".")[2]
+    page = (Path(__file__).parents[1] / "docs/data/README.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+    numbers = [
+        int(cell.strip().replace(",", "")) for cell in row.split("|") if cell.strip().replace(",", "").isdigit()
+    ]
+    assert numbers == [
+        module.OFFICIAL[part] for part in ("classes", "train", "val", "test") if part in module.OFFICIAL
+    ]
