@@ -1,0 +1,129 @@
+"""Any timm model with a linear classifier as a backbone; timm is an extra dependency."""
+
+import difflib
+import importlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from cotune_bench.backbones.base import Backbone, SourceInfo, evaluating
+from cotune_bench.backbones.weights import (
+    class_names,
+    file_sha256,
+    fill,
+    read_state,
+    source_temperature,
+    state_sha256,
+)
+from cotune_bench.errors import UserError
+
+SEED = 0  # of random weights
+
+
+def load(
+    name: str,
+    cache: Path,
+    *,
+    model: str,
+    weights: str,
+    temperature: float | None,
+    temperature_logits: str | None,
+    blocks: Sequence[str],
+    taps: Sequence[str],
+) -> Backbone:
+    """A timm model; its layers keep timm's names behind ``model.``, its classifier becomes the source head.
+
+    Args:
+        model: timm's name, with or without a tag that names the weights: ``resnet50.a1_in1k``.
+        weights: ``pretrained`` (fetched by timm into the cache), ``random``, or the path of a state dict.
+        temperature, temperature_logits: of the source softmax, as for torchvision's networks.
+        blocks, taps: names of residual blocks and of convolutions for the methods that need them.
+
+    Raises:
+        UserError: timm or the model is missing, weights that cannot be had, or no linear classifier at the end.
+    """
+    timm = _timm()
+    if not timm.is_model(model):
+        near = difflib.get_close_matches(model, timm.list_models(), n=3)
+        raise UserError(
+            f"backbone.model={model} is unknown to timm {timm.__version__}: "
+            + (f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()")
+        )
+    network, label, sha256 = _network(timm, model, weights, Path(cache) / "weights")
+    config = network.pretrained_cfg
+    trunk, head = take_apart(network, model)
+    info = SourceInfo(
+        weights=label,
+        sha256=sha256,
+        classes=class_names(head.out_features),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        temperature=source_temperature(temperature, temperature_logits, sha256, head.out_features),
+    )
+    return Backbone(name, trunk, head, info, blocks=blocks, taps=taps)
+
+
+def take_apart(network: Any, model: str) -> tuple[nn.Sequential, nn.Linear]:
+    """(trunk, head), compared with the whole on one random image; UserError if the whole is not head after trunk."""
+    head = network.get_classifier()
+    if not isinstance(head, nn.Linear):
+        raise UserError(
+            f"backbone.model={model} has no linear classifier but {type(head).__name__}: "
+            "Co-Tuning trains a linear source head, choose another model"
+        )
+    images = torch.rand(1, *network.pretrained_cfg["input_size"], generator=torch.Generator().manual_seed(SEED))
+    with evaluating(network):
+        whole = network(images)
+        network.reset_classifier(0)
+        features = network(images)
+        fits = features.ndim == 2 and features.shape[1] == head.in_features
+        fits = fits and torch.allclose(head(features), whole, rtol=1e-4, atol=1e-5)
+    if not fits:
+        raise UserError(
+            f"backbone.model={model} does more after its features than one linear classifier: choose another model"
+        )
+    return nn.Sequential(OrderedDict(model=network)), head
+
+
+def _network(timm: ModuleType, model: str, weights: str, folder: Path) -> tuple[Any, str, str]:
+    """(network, name of its weights for the record, their SHA-256)."""
+    if weights == "pretrained":
+        try:
+            network = _create(timm, model, pretrained=True, cache_dir=folder)
+        except (OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"timm cannot get the weights of {model} ({reason}): give backbone.weights=/path/of/a/state_dict.pth"
+            ) from error
+        return network, f"timm {network.pretrained_cfg['tag'] or weights}", state_sha256(network.state_dict())
+    if weights == "random":
+        network = _create(timm, model)
+        return network, weights, state_sha256(network.state_dict())
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise UserError(
+            f"backbone.weights={weights} is no file: choose pretrained, random or the path of a state dict of {model}"
+        )
+    state = read_state(path)
+    classifier = state.get(f"{timm.get_pretrained_cfg_value(model, 'classifier')}.weight")
+    network = _create(timm, model, **({} if classifier is None else {"num_classes": len(classifier)}))
+    fill(network, state, path, model)
+    return network, path.name, file_sha256(path)
+
+
+def _create(timm: ModuleType, model: str, **options: object) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        return timm.create_model(model, **options)
+
+
+def _timm() -> ModuleType:
+    try:
+        return importlib.import_module("timm")
+    except ImportError as error:
+        raise UserError("backbone=timm needs timm, which is not installed: pip install -e '.[timm]'") from error

@@ -1,0 +1,142 @@
+"""torchvision's ResNet, DenseNet and Inception-V3 as backbones, under torchvision's own layer names."""
+
+import difflib
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.models import DenseNet, Inception3, ResNet
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from cotune_bench.backbones.base import Backbone, SourceInfo
+from cotune_bench.backbones.weights import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    class_names,
+    fetch,
+    file_sha256,
+    fill,
+    read_state,
+    source_temperature,
+    state_sha256,
+)
+from cotune_bench.errors import UserError
+
+SHORT_NAMES = {"V1": "IMAGENET1K_V1", "V2": "IMAGENET1K_V2"}
+FAMILIES = ("resnet", "resnext", "wide_resnet", "densenet", "inception_v3")
+SEED = 0  # of random weights
+IMAGENET_CLASSES = 1000
+
+
+def load(
+    name: str,
+    cache: Path,
+    *,
+    model: str,
+    weights: str,
+    temperature: float | None,
+    temperature_logits: str | None,
+    taps: Sequence[str],
+    base_url: str | None = None,
+) -> Backbone:
+    """A network of torchvision with published weights, those of a file, or random ones.
+
+    Args:
+        name: the name of the configuration.
+        cache: published weights are kept in its folder ``weights``.
+        model: torchvision's name of a ResNet, DenseNet or Inception-V3.
+        weights: ``V1``, ``V2`` (or torchvision's full names), ``random``, or the path of a state dict.
+        temperature: of the source softmax; None: that known of these weights, else 1.
+        temperature_logits: ``.npz`` file of logits and labels to fit the temperature on.
+        taps: convolutions that DELTA compares.
+        base_url: a mirror of torchvision's weights.
+
+    Raises:
+        UserError: unknown model or weights, no connection, a wrong hash, or weights of another architecture.
+    """
+    if model not in known_models():
+        raise UserError(f"backbone.model={model} is unknown: {_nearest(model)}or use backbone=timm")
+    label, path, sha256 = _weights(model, weights, Path(cache) / "weights", base_url)
+    if path is None:
+        network = build(model)
+        sha256 = state_sha256(network.state_dict())
+    else:
+        state = with_current_names(read_state(path))
+        network = build(model, source_classes(state))
+        fill(network, state, path, model)
+    trunk, head = take_apart(network)
+    # torchvision feeds Inception-V3 images scaled to [-1, 1]: it undoes ImageNet's statistics inside the model
+    half = isinstance(network, Inception3)
+    info = SourceInfo(
+        weights=label,
+        sha256=sha256,
+        classes=class_names(head.out_features),
+        mean=(0.5,) * 3 if half else IMAGENET_MEAN,
+        std=(0.5,) * 3 if half else IMAGENET_STD,
+        temperature=source_temperature(temperature, temperature_logits, sha256, head.out_features),
+    )
+    blocks = [layer for layer, module in trunk.named_modules() if isinstance(module, BasicBlock | Bottleneck)]
+    return Backbone(name, trunk, head, info, blocks=blocks, taps=taps)
+
+
+def known_models() -> list[str]:
+    """torchvision's names of the networks that can be taken apart here."""
+    return [model for model in models.list_models(module=models) if model.startswith(FAMILIES)]
+
+
+def build(model: str, num_classes: int = IMAGENET_CLASSES) -> ResNet | DenseNet | Inception3:
+    """The network with random weights, always the same ones, without Inception's auxiliary classifier."""
+    options = {"aux_logits": False, "init_weights": False} if model == "inception_v3" else {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        return models.get_model(model, weights=None, num_classes=num_classes, **options)  # pyright: ignore[reportReturnType]
+
+
+def take_apart(network: ResNet | DenseNet | Inception3) -> tuple[nn.Sequential, nn.Linear]:
+    """(trunk, head): images (B, 3, H, W) to features (B, width), features to logits (B, S).
+
+    The network's children stand in the order of its forward pass, the head last.
+    """
+    *stages, (_, head) = network.named_children()
+    if isinstance(network, DenseNet):  # these two are no modules there
+        stages += [("relu", nn.ReLU(inplace=True)), ("avgpool", nn.AdaptiveAvgPool2d(1))]
+    return nn.Sequential(OrderedDict([*stages, ("flatten", nn.Flatten())])), head  # pyright: ignore[reportReturnType]
+
+
+def with_current_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict without auxiliary classifier and under today's names: DenseNet is published with older ones."""
+    older = re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)")
+    return {older.sub(r"\1\2", key): value for key, value in state.items() if not key.startswith("AuxLogits.")}
+
+
+def source_classes(state: dict[str, Tensor]) -> int:
+    """Number of classes of the head in a state dict; ImageNet's if it has none."""
+    heads = [state[key] for key in ("fc.weight", "classifier.weight") if key in state]
+    return len(heads[0]) if heads and heads[0].ndim else IMAGENET_CLASSES
+
+
+def _weights(model: str, weights: str, folder: Path, base_url: str | None) -> tuple[str, Path | None, str]:
+    """(name for the record, file or None for random, SHA-256 of the file)."""
+    if weights == "random":
+        return weights, None, ""
+    published = {entry.name: entry for entry in models.get_model_weights(model)}
+    label = SHORT_NAMES.get(weights, weights)
+    if label in published:
+        return label, *fetch(published[label].url, folder, base_url=base_url)
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        offered = [short for short, long in SHORT_NAMES.items() if long in published]
+        raise UserError(
+            f"backbone.weights={weights} is no file and no name of weights for {model}: "
+            f"choose {', '.join(offered)}, random or the path of a state dict"
+        )
+    return path.name, path, file_sha256(path)
+
+
+def _nearest(model: str) -> str:
+    near = difflib.get_close_matches(model, known_models(), n=3)
+    return f"did you mean {' or '.join(near)}? " if near else f"choose one of {', '.join(known_models())}, "

@@ -1,0 +1,200 @@
+"""Files of pre-trained weights: fetched once, checked at every use, read as tensors and nothing else."""
+
+import hashlib
+import http.client
+import logging
+import math
+import re
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from filelock import FileLock
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor, nn
+from torchvision.models import ResNet50_Weights
+
+from cotune_bench.errors import UserError
+from cotune_bench.relationship import fit_temperature
+
+log = logging.getLogger(__name__)
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+#: Known temperatures by the first digits of the weights' SHA-256: ResNet-50 V1, from the Co-Tuning authors' code.
+TEMPERATURES = {"0676ba61": 1 / 0.8840456604957581}
+
+TIMEOUT = 30  # seconds without an answer
+CHUNK = 1 << 20
+
+
+def class_names(count: int) -> tuple[str, ...]:
+    """Names of the source classes: ImageNet's if there are 1000, else their numbers."""
+    names = ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
+    return tuple(names) if count == len(names) else tuple(f"source class {number}" for number in range(count))
+
+
+# Fetching ---------------------------------------------------------------------------------------------------------
+
+
+def fetch(url: str, folder: Path, *, base_url: str | None = None) -> tuple[Path, str]:
+    """The file of a URL, in ``folder``, and its hex SHA-256; downloaded if it is not there, checked at every call.
+
+    Args:
+        url: its file name ends in the first digits of the file's SHA-256, as in ``resnet50-0676ba61.pth``.
+        base_url: a mirror, in place of all that stands before the file name.
+
+    Raises:
+        UserError: no connection, or another hash; such a file is kept aside under a name that ends in ``.bad``.
+    """
+    name = url.rpartition("/")[2]
+    if not (digits := re.search(r"-([0-9a-f]{8,64})\.\w+$", name)):
+        raise UserError(f"{url} does not tell its hash: download it by hand and give the file as backbone.weights")
+    if base_url is not None:
+        url = f"{base_url.rstrip('/')}/{name}"
+    path = Path(folder) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{name}.lock")):
+        if not path.exists():
+            _download(url, path)
+        found = file_sha256(path)
+        if not found.startswith(digits[1]):
+            bad = path.replace(path.with_name(f"{name}.bad"))
+            raise UserError(
+                f"{name} has SHA-256 {found[:8]}..., not {digits[1]}...: kept aside as {bad}; "
+                f"run again to fetch it anew, or put the file of {url} at {path}"
+            )
+    return path, found
+
+
+def _download(url: str, path: Path) -> None:
+    """The content of a URL to a file: whole, or not at all."""
+    log.info("downloading %s to %s", url, path)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, part.open("wb") as file:  # noqa: S310 (file:// is a mirror)
+            _copy(answer, file, int(answer.headers.get("Content-Length") or 0), path.name)
+        part.replace(path)
+    except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is the connection, too
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise UserError(
+            f"cannot download {path.name} ({reason}): fetch {url} by hand and put it at {path}"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _copy(answer: BinaryIO, file: BinaryIO, size: int, name: str) -> None:
+    """Copy with a progress bar on a terminal; OSError if fewer bytes than ``size`` come."""
+    done = 0
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(name, total=size or None)
+        while chunk := answer.read(CHUNK):
+            file.write(chunk)
+            done += len(chunk)
+            progress.update(task, completed=done)
+    if done < size:
+        raise OSError(f"broke off after {done} of {size} bytes")
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def state_sha256(state: Mapping[str, Tensor]) -> str:
+    """Hex SHA-256 of a state dict: names and values, in order."""
+    content = hashlib.sha256()
+    for name, value in state.items():
+        content.update(name.encode())
+        content.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()
+
+
+# Reading ----------------------------------------------------------------------------------------------------------
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file of ``torch.save``; UserError if it holds anything but named tensors."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a file that is no pickle can raise anything
+        state = f"{type(error).__name__} while reading"
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        found = state if isinstance(state, str) else f"it holds {_content(state)}"
+        raise UserError(
+            f"{path} is no file of named tensors and nothing else ({found}): "
+            "save it with torch.save(model.state_dict(), path)"
+        )
+    return dict(state)
+
+
+def _content(state: object) -> str:
+    return (
+        f"the entries {', '.join(map(str, list(state)[:3]))}" if isinstance(state, Mapping) else type(state).__name__
+    )
+
+
+def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, name: str) -> None:
+    """Copy a state dict into the model called ``name``; UserError unless names and shapes are the model's."""
+    own = model.state_dict()
+    optional = "num_batches_tracked"  # not in files of the first torch versions, and no weight
+    differences = {
+        "missing": [key for key in own if key not in state and not key.endswith(optional)],
+        "unexpected": [key for key in state if key not in own],
+        "of another shape": [key for key in own if key in state and own[key].shape != state[key].shape],
+    }
+    if told := [f"{len(keys)} {kind} ({_first(keys)})" for kind, keys in differences.items() if keys]:
+        raise UserError(f"{path} does not fit {name}: {', '.join(told)}: give weights of this architecture")
+    model.load_state_dict(state, strict=False)
+
+
+def _first(keys: list[str]) -> str:
+    return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
+
+
+# Calibration ------------------------------------------------------------------------------------------------------
+
+
+def source_temperature(given: float | None, logits_file: str | None, sha256: str, num_classes: int) -> float:
+    """Temperature of the source softmax: as given, or fitted, or known of these weights, or 1.
+
+    Args:
+        logits_file: ``.npz`` with ``logits`` (N, S) and ``labels`` (N,) of images the weights were not trained on.
+        sha256: of the weights.
+    """
+    if given is not None and logits_file is not None:
+        raise UserError("backbone.temperature and backbone.temperature_logits are both given: give one of them")
+    if logits_file is not None:
+        return _fitted(Path(logits_file).expanduser(), num_classes)
+    if given is None:
+        return TEMPERATURES.get(sha256[:8], 1.0)
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < math.inf:
+        raise UserError(f"backbone.temperature={given} cannot be used: it must be a number above 0")
+    return float(given)
+
+
+def _fitted(path: Path, num_classes: int) -> float:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            logits, labels = file["logits"], file["labels"]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        raise UserError(
+            f"backbone.temperature_logits={path} cannot be read ({error}): "
+            "give an .npz file with arrays logits (N, S) and labels (N,)"
+        ) from error
+    if logits.ndim != 2 or logits.shape[1] != num_classes:
+        raise UserError(
+            f"{path} has logits of shape {logits.shape}: one column for each of {num_classes} classes is needed"
+        )
+    return fit_temperature(logits, labels)
