@@ -1,0 +1,285 @@
+"""The command line from end to end, on real digits and a network with random weights."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cotune_bench import cli
+from cotune_bench.config import compose_config, run_key
+from cotune_bench.methods.bss import BSS
+from cotune_bench.methods.finetune import FineTune
+
+ROOT = Path(cli.__file__).parents[2]
+TINY = ("backbone.weights=random", "backbone.widths=[8,16]", "protocol.updates=2", "device=cpu")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty working directory with a cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "argv", ["run.py"])
+    return tmp_path
+
+
+def key_of(*overrides: str) -> str:
+    return run_key(compose_config([*overrides, *TINY]))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def records(results: Path) -> list[str]:
+    return sorted(path.name for path in (results / "records").iterdir())
+
+
+def rows(results: Path) -> list[dict]:
+    with (results / "results.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+# One run -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_a_record_and_is_not_run_again_unless_forced(here, capsys):
+    results = here / "results"
+    assert cli.main(["method=finetune", *TINY]) == 0
+    key = key_of("method=finetune")
+    out, _ = capsys.readouterr()
+    assert out.startswith("digits finetune rate 0.15 seed 0: ")
+    assert out.rstrip().endswith(f"-> results/records/{key}.json")
+    assert records(results) == [f"{key}.json"]
+    (row,) = rows(results)
+    record = json.loads((results / "records" / f"{key}.json").read_text())
+    assert float(row["accuracy"]) == record["accuracy"]
+    assert f"{record['accuracy']:.2f} % (validation {record['val_accuracy']:.2f} %)" in out
+    assert (record["test_images"], record["weights"]) == (899, "random")
+    assert record["config"]["protocol"]["updates"] == 2
+    assert "threads" not in record["config"]["protocol"]
+    metrics = (results / "runs" / key / "metrics.csv").read_text().splitlines()
+    assert metrics[0] == "updates,lr,ce,loss"
+    assert [line.split(",")[:2] for line in metrics[1:]] == [["1", "0.03"], ["2", "0.03"]]
+    assert not (results / "runs" / key / "failure.json").exists()
+
+    before = files(results)
+    assert cli.main(["method=finetune", *TINY]) == 0
+    assert capsys.readouterr().out == f"{key}: finished before, not run again (force=true does)\n"
+    assert files(results) == before
+
+    assert cli.main(["method=finetune", *TINY, "force=true"]) == 0
+    assert records(results) == [f"{key}.json", f"{key}~2.json"]
+    first, second = rows(results)
+    assert (first["accuracy"], first["nll"]) == (second["accuracy"], second["nll"])
+    assert files(results)[f"records/{key}.json"] == before[f"records/{key}.json"]
+
+
+def test_a_failed_run_is_told_and_kept_until_it_succeeds(here, capsys, monkeypatch):
+    def broken(self, images, labels):
+        raise RuntimeError("out of luck")
+
+    folder = here / "results" / "runs" / key_of("method=finetune")
+    with monkeypatch.context() as patch:
+        patch.setattr(FineTune, "losses", broken)
+        assert cli.main(["method=finetune", *TINY]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"failed: RuntimeError: out of luck -> {folder.relative_to(here) / 'failure.json'}\n"
+    failure = json.loads((folder / "failure.json").read_text())
+    assert failure["reason"] == "RuntimeError: out of luck"
+    assert failure["traceback"].startswith("Traceback (most recent call last)")
+    assert 'raise RuntimeError("out of luck")' in failure["traceback"]
+    assert failure["config"]["seed"] == 0
+    assert not (here / "results" / "records").exists()
+
+    assert cli.main(["method=finetune", *TINY]) == 0
+    assert not (folder / "failure.json").exists()
+    assert len(records(here / "results")) == 1
+
+
+def test_a_loss_that_is_no_number_fails_with_its_place(here, capsys):
+    assert cli.main(["method=finetune", *TINY, "protocol.lr=1e30"]) == 1
+    err = capsys.readouterr().err
+    assert "failed: NonFiniteLossError: the loss is not finite at update 1 (learning rate 1e+30): ce=" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.xfail(reason="a failure while data, backbone and method are built leaves no failure.json", strict=True)
+def test_a_run_that_fails_before_it_trains_is_kept_too(here, capsys, monkeypatch):
+    def broken(self, *_values, **_more):
+        raise RuntimeError("no weights today")
+
+    monkeypatch.setattr(FineTune, "__init__", broken)
+    assert cli.main(["method=finetune", *TINY]) == 1
+    path = capsys.readouterr().err.rstrip().partition(" -> ")[2]
+    assert json.loads(Path(path).read_text())["reason"] == "RuntimeError: no weights today"
+
+
+# Bad input ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["method=bsss"], "method=bsss is unknown: did you mean bss?"),
+        (["rate=2"], "rate=2 cannot be used"),
+        (["nonsense"], "nonsense cannot be read: settings are given as name=value"),
+        (["--quick"], "--quick is no flag of a run: see --help"),
+        (["seed=0,1"], "seed=0,1 names several values: add -m to run them all"),
+        (["-m", "seed=0,-1"], "seed=-1 cannot be used"),
+        (["-m", "method=bss,finetune", "method.k=1"], "method.k is not a setting"),
+        (["table=desc"], "table=desc is unknown: did you mean desk?"),
+        (["table=desk", "table=desk"], "table= is given twice"),
+        (["table=desk", "seed=x"], "seed=x cannot be used"),
+        (["device=quantum"], "device=quantum cannot be used ("),
+        (["backbone.weights=imagenet"], "backbone glyphnet has no weights imagenet: choose glyphs or random"),
+        (["method.k=0", "method=bss"], "method.k=0 cannot be used: it must be 1 or more"),
+        pytest.param(
+            ["protocol.val=0", "method=cotuning"],
+            "method.relationship=reverse needs validation images",
+            marks=pytest.mark.xfail(reason="found while preparing, after the run's folder was made", strict=True),
+        ),
+    ],
+)
+def test_bad_input_exits_with_2_and_one_line_and_writes_nothing(here, capsys, arguments, message):
+    tiny = [] if "table=desk" in arguments else [text for text in TINY if text.split("=")[0] not in str(arguments)]
+    assert cli.main([*arguments, *tiny]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (here / "results").exists()
+
+
+@pytest.mark.parametrize("arguments", [["method=finetune"], ["-m", "seed=0,1"], ["table=desk"]])
+def test_a_results_folder_that_is_a_file_is_refused(here, capsys, arguments):
+    (here / "taken").write_text("mine")
+    assert cli.main([*arguments, *TINY, "results=taken"]) == 2
+    assert "error: results=" in capsys.readouterr().err
+    assert files(here) == {"taken": b"mine"}
+
+
+# Sweeps ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_goes_on_after_a_failure_and_goes_on_again_with_what_is_missing(here, capsys, monkeypatch):
+    sweep = ["-m", "method=finetune,bss", "seed=0,1", *TINY]
+    results, failing = here / "results", iter([True])
+    losses = BSS.losses
+
+    def broken_once(self, images, labels):
+        if next(failing, False):
+            raise RuntimeError("out of luck\nand more")
+        return losses(self, images, labels)
+
+    cli.main(["method=finetune", "seed=1", *TINY])
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(BSS, "losses", broken_once)
+        assert cli.main(sweep) == 1
+    out, err = capsys.readouterr()
+    key = key_of("method=bss", "seed=0")
+    failure = results / "runs" / key / "failure.json"
+    assert out.splitlines()[-1].startswith("2 done, 1 failed, 1 skipped; 4 cells in ")
+    told = f"{key} failed: RuntimeError: out of luck -> {failure.relative_to(here)}"
+    assert [line.strip() for line in err.splitlines()] == [told, told]  # when it happens, and in the summary
+    assert "Traceback" in json.loads(failure.read_text())["traceback"]
+    assert len(records(results)) == len(rows(results)) == 3
+    assert not any((results / ".sweeps").iterdir())
+
+    assert cli.main(sweep) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("1 done, 0 failed, 3 skipped; 4 cells in ")
+    assert not failure.exists()
+    assert sorted((row["method"], row["seed"]) for row in rows(results)) == [
+        ("bss", "0"),
+        ("bss", "1"),
+        ("finetune", "0"),
+        ("finetune", "1"),
+    ]
+
+
+def test_a_cell_of_a_sweep_with_bad_input_fails_alone(here, capsys):
+    assert cli.main(["-m", "method=cotuning", "protocol.val=0,0.2", *TINY]) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1].startswith("1 done, 1 failed, 0 skipped; 2 cells in ")
+    assert "method.relationship=reverse needs validation images" in err
+
+
+def test_a_table_runs_exactly_its_cells_and_prints_the_grid(here, capsys):
+    # the axes as given here replace the table's own
+    arguments = ["table=desk", "seed=0", "rate=0.15", *TINY]
+    assert cli.main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "5 done, 0 failed, 0 skipped; 5 cells in " in out
+    methods = ["bss", "cotuning", "delta", "finetune", "l2sp"]
+    assert sorted(row["method"] for row in rows(here / "results")) == methods
+    for row in rows(here / "results"):
+        assert f"{float(row['accuracy']):.2f}" in out
+    tables = here / "results" / "tables"
+    before = files(tables)
+    assert {"desk.md", "desk.csv"} <= set(before)
+
+    damaged = here / "results" / "records" / f"{key_of('method=bss')}.json"
+    damaged.write_text("{")
+    assert cli.main(arguments) == 0
+    out, err = capsys.readouterr()
+    assert f"warning: {damaged}" in err.replace("warning: results", f"warning: {here}/results")
+    assert damaged.read_text() == "{"
+    assert sorted(row["method"] for row in rows(here / "results")) == methods[1:]
+    assert files(tables)["desk.csv"] != before["desk.csv"]
+    assert "0 done, 0 failed, 5 skipped" in out
+
+
+# Processes ---------------------------------------------------------------------------------------------------------
+
+
+def command(here: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    code = "import sys; from cotune_bench.cli import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=here,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_names_the_choices_and_runs_nothing(here):
+    done = command(here, "--help")
+    assert done.returncode == 0
+    assert "method: bss, cotuning, delta, finetune, l2sp" in done.stdout
+    assert "python run.py table=desk" in done.stdout
+    assert done.stderr == ""
+    assert list(here.iterdir()) == []
+
+
+def test_settings_are_shown_without_a_run(here, capsys):
+    assert cli.main(["method=l2sp", "--cfg", "job"]) == 0
+    out = capsys.readouterr().out
+    assert "scope: all" in out
+    assert "updates: 300" in out
+    assert list(here.iterdir()) == []
+
+
+def test_bad_input_reaches_the_shell_before_torch_is_loaded(here):
+    code = "import sys; from cotune_bench.cli import main; print(main(['rate=7']), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=True)
+    assert done.stdout == "2 False\n"
+    assert done.stderr.startswith("error: rate=7 cannot be used")
+    assert list(here.iterdir()) == []
+
+
+def test_another_process_gives_the_same_numbers(here):
+    assert cli.main(["method=bss", *TINY]) == 0
+    other = command(here, "method=bss", *TINY, "results=other", OMP_NUM_THREADS="2")
+    assert (other.returncode, other.stderr) == (0, "")
+    first, second = rows(here / "results")[0], rows(here / "other")[0]
+    for name in ("key", "accuracy", "nll", "val_accuracy", "train_images"):
+        assert first[name] == second[name]
