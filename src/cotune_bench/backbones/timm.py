@@ -54,7 +54,7 @@ def load(
             f"backbone.model={model} is unknown to timm {timm.__version__}: "
             + (f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()")
         )
-    network, label, sha256 = _network(timm, model, weights, Path(cache) / "weights")
+    network, label, sha256 = _network(timm, model, weights, Path(cache).expanduser() / "weights")
     config = network.pretrained_cfg
     trunk, head = take_apart(network, model)
     info = SourceInfo(

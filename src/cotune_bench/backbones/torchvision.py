@@ -60,7 +60,7 @@ def load(
     """
     if model not in known_models():
         raise UserError(f"backbone.model={model} is unknown: {_nearest(model)}or use backbone=timm")
-    label, path, sha256 = _weights(model, weights, Path(cache) / "weights", base_url)
+    label, path, sha256 = _weights(model, weights, Path(cache).expanduser() / "weights", base_url)
     if path is None:
         network = build(model)
         sha256 = state_sha256(network.state_dict())
