@@ -60,6 +60,9 @@ def test_a_run_leaves_a_record_and_is_not_run_again_unless_forced(here, capsys):
     assert float(row["accuracy"]) == record["accuracy"]
     assert f"{record['accuracy']:.2f} % (validation {record['val_accuracy']:.2f} %)" in out
     assert (record["test_images"], record["weights"]) == (899, "random")
+    for name, images in (("accuracy", 899), ("val_accuracy", 177)):  # whole numbers of images
+        right = record[name] * images / 100
+        assert right == pytest.approx(round(right), abs=1e-6)
     assert record["config"]["protocol"]["updates"] == 2
     assert "threads" not in record["config"]["protocol"]
     metrics = (results / "runs" / key / "metrics.csv").read_text().splitlines()
