@@ -43,8 +43,8 @@ def warnings_in(caplog):
 
 
 def test_softmax_divides_by_the_temperature():
-    np.testing.assert_allclose(softmax([[0.0, 2 * math.log(3)]], 2), [[0.25, 0.75]], rtol=1e-15)
-    assert softmax(np.float32([[1e4, 0]])).dtype == np.float32
+    np.testing.assert_allclose(softmax([[0.0, 2 * math.log(3)]], 2.0), [[0.25, 0.75]], rtol=1e-15)
+    assert softmax(np.array([[1e4, 0]], np.float32)).dtype == np.float32
     with pytest.raises(UserError, match="temperature"):
         softmax([[0.0, 1.0]], 0)
 
@@ -183,7 +183,7 @@ def test_reverse_is_the_published_recipe(classes, calibrate):
     joint = conditional * np.concatenate([train, val]).mean(axis=0)
     np.testing.assert_allclose(result, joint / joint.sum(axis=1, keepdims=True), atol=1e-7)
     assert max(fit.gradient_norms) <= 1e-7
-    assert fit.final_gradient_norm <= 1e-10
+    assert fit.final_gradient_norm <= 1e-12
     assert max(fit.steps) < 20
 
 
