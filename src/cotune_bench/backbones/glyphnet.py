@@ -102,9 +102,12 @@ def load(
     """The network with weights ``glyphs`` (from the cache folder, trained if they are not there) or ``random``.
 
     Raises:
-        UserError: unknown weights, or a file in the cache that was changed after it was written.
+        UserError: unknown weights, widths that are no multiples of 16, a file in the cache that was changed.
     """
     widths = tuple(int(width) for width in widths)
+    for width in widths:
+        if width <= 0 or width % 16:  # fewer channels in a strided 1x1 convolution: oneDNN bug 6035
+            raise UserError(f"width {width} of backbone {name} makes oneDNN corrupt memory: give multiples of 16")
     model = Network(widths, seed)
     temperature = 1.0
     if weights == "glyphs":
@@ -141,7 +144,7 @@ def pretrain(
     seed: int,
     threads: int,
 ) -> tuple[Network, float]:
-    """The network trained on ``per_class`` glyphs of each class, and its temperature on others (Nesterov SGD)."""
+    """The network trained on ``per_class`` glyphs of each class by Nesterov SGD, and its temperature on others."""
     print("glyphnet: drawing glyphs and training on them, once (about half a minute)", file=sys.stderr)
     pixels, classes, _ = glyphs(per_class + HELD_OUT_PER_CLASS, seed)
     held_out = np.arange(len(classes)) % (per_class + HELD_OUT_PER_CLASS) >= per_class
@@ -220,7 +223,7 @@ def save(path: Path, model: Network, temperature: float) -> None:
 def restore(path: Path, model: Network) -> float:
     """Loads the weights into the model and gives the temperature; UserError if the file is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             state = {name: torch.from_numpy(file[f"state.{name}"]) for name in model.state_dict()}
             temperature, written = float(file["temperature"]), str(file["sha256"])
         model.load_state_dict(state)

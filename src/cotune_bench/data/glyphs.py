@@ -15,11 +15,11 @@ from PIL import Image, ImageDraw, ImageFont
 CLASSES = tuple(
     "ABCDEFGHJKLMNOPQRSTUVWXYZ"  # I is l; c k o p s u v w x z are their capitals once they fill the same box
     "abdefghijlmnqrty"
-    "ÆØÞæə"
+    "ÆØÞæəÅÇÑŁ"
     "ΓΔΛΠΣΨΩΦαβγδεζηθλμξπσω"  # the rest is Latin's, or its own other case
-    "БДЖЗИЛЦЧШЩЪЫЭЮЯбЉЊЋ"
-    "!?#$%&@*+<>()"
-    "§©€£¥‡∞∫√∀∃≠≤≥±≈⊕⊥"
+    "БДЖЗИЙЛЦЧШЩЪЫЭЮЯбЉЊЂЋ"
+    "?#$%&@*+<>()"
+    "§©€£¥‡∞∫√∀∃≠≤≥±≈⊕"
 )
 FONTS = (
     *(f"DejaVuSans{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
@@ -33,14 +33,12 @@ BOX = 32  # pixels of the bitmap whose 4x4 blocks are counted, as in the digits
 BLOCK = 4
 CHUNK = 2048  # images at once: what stays near the processor is faster
 
-SLANT, TURN, WOBBLE = 0.2, 0.1, 0.04  # standard deviations: shear, radians, parts of the height
+SLANT, TURN, WOBBLE = 0.2, 0.1, 0.05  # standard deviations: shear, radians, parts of the height
 WAVES = 3
 WIDTH = (15.0, 20.0)  # pixels between the outermost strokes; the digits leave a column free on either side
-STRETCH = (1.0, 2.2)  # of what is narrower than that
-INK, INK_SPREAD = (
-    0.285,
-    0.025,
-)  # black part of the box, whatever is written: the digits' stroke is stretched too
+STRETCH = (0.6, 1.6)  # of what is narrower than that
+INK = 0.285  # black part of the box, whatever is written: the digits' stroke is stretched with them
+INK_SPREAD = 0.025
 MARGIN = 1.5  # pixels that the pen adds outside of the outermost strokes
 
 
