@@ -183,7 +183,7 @@ def test_reverse_is_the_published_recipe(classes, calibrate):
     joint = conditional * np.concatenate([train, val]).mean(axis=0)
     np.testing.assert_allclose(result, joint / joint.sum(axis=1, keepdims=True), atol=1e-7)
     assert max(fit.gradient_norms) <= 1e-7
-    assert fit.final_gradient_norm <= 1e-12
+    assert fit.final_gradient_norm <= 1e-11
     assert max(fit.steps) < 20
 
 
