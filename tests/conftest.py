@@ -72,6 +72,7 @@ PROTOCOL = Protocol(
     resize_filter="bicubic",
     augment="none",
     shift=0,
+    scale=(1.0, 1.0),
     flip=False,
     views="center",
     val=0.2,

@@ -15,7 +15,7 @@ from cotune_bench.methods.bss import BSS
 from cotune_bench.methods.finetune import FineTune
 
 ROOT = Path(cli.__file__).parents[2]
-TINY = ("backbone.weights=random", "backbone.widths=[8,16]", "protocol.updates=2", "device=cpu")
+TINY = ("backbone.weights=random", "backbone.widths=[16,16]", "protocol.updates=2", "device=cpu")
 
 
 @pytest.fixture
@@ -112,7 +112,6 @@ def test_a_loss_that_is_no_number_fails_with_its_place(here, capsys):
     assert len(err.splitlines()) == 1
 
 
-@pytest.mark.xfail(reason="a failure while data, backbone and method are built leaves no failure.json", strict=True)
 def test_a_run_that_fails_before_it_trains_is_kept_too(here, capsys, monkeypatch):
     def broken(self, *_values, **_more):
         raise RuntimeError("no weights today")
@@ -142,11 +141,7 @@ def test_a_run_that_fails_before_it_trains_is_kept_too(here, capsys, monkeypatch
         (["device=quantum"], "device=quantum cannot be used ("),
         (["backbone.weights=imagenet"], "backbone glyphnet has no weights imagenet: choose glyphs or random"),
         (["method.k=0", "method=bss"], "method.k=0 cannot be used: it must be 1 or more"),
-        pytest.param(
-            ["protocol.val=0", "method=cotuning"],
-            "method.relationship=reverse needs validation images",
-            marks=pytest.mark.xfail(reason="found while preparing, after the run's folder was made", strict=True),
-        ),
+        (["protocol.val=0", "method=cotuning"], "method.relationship=reverse needs validation images"),
     ],
 )
 def test_bad_input_exits_with_2_and_one_line_and_writes_nothing(here, capsys, arguments, message):
@@ -230,13 +225,13 @@ def test_a_table_runs_exactly_its_cells_and_prints_the_grid(here, capsys):
 
     damaged = here / "results" / "records" / f"{key_of('method=bss')}.json"
     damaged.write_text("{")
-    assert cli.main(arguments) == 0
+    assert cli.main(arguments) == 1  # its cell is neither done nor may it be written over
     out, err = capsys.readouterr()
     assert f"warning: {damaged}" in err.replace("warning: results", f"warning: {here}/results")
     assert damaged.read_text() == "{"
     assert sorted(row["method"] for row in rows(here / "results")) == methods[1:]
     assert files(tables)["desk.csv"] != before["desk.csv"]
-    assert "0 done, 0 failed, 5 skipped" in out
+    assert "0 done, 1 failed, 4 skipped" in out
 
 
 # Processes ---------------------------------------------------------------------------------------------------------

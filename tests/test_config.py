@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from cotune_bench import config as settings
 from cotune_bench.config import (
@@ -160,9 +161,29 @@ def test_good_values_are_not_refused():
 
 @pytest.mark.parametrize("target", ["os.system", "cotune_benchmark.run", "builtins.print"])
 def test_only_the_package_is_ever_called_from_a_yaml(target):
-    config = compose_config([f"method._target_={target}"])
     with pytest.raises(UserError, match=f"_target_={target} lies outside cotune_bench"):
-        build(config.method)
+        build(OmegaConf.create({"_target_": target}))
+    with pytest.raises(UserError, match="choose a yaml file with method=NAME instead"):
+        compose_config([f"method._target_={target}"])
+
+
+@pytest.mark.parametrize("target", ["cotune_bench.nowhere.read", "cotune_bench.data.digits.write"])
+def test_a_target_that_does_not_exist_is_named(target):
+    with pytest.raises(UserError, match=f"_target_={target} does not exist"):
+        build(OmegaConf.create({"_target_": target}))
+
+
+def test_a_choice_cannot_be_given_another_name():
+    with pytest.raises(UserError, match="choose a yaml file with data=NAME instead"):
+        compose_config(["data.name=mine"])
+
+
+def test_threads_may_be_null_or_a_number_and_nothing_else():
+    assert compose_config(["protocol.threads=null"]).protocol.threads is None
+    for protocol in ("desk", "paper"):  # 1 and null in their yaml
+        assert compose_config([f"protocol={protocol}", "protocol.threads=2"]).protocol.threads == 2
+        with pytest.raises(UserError, match=r"protocol\.threads=abc cannot be used: it must be a whole number"):
+            compose_config([f"protocol={protocol}", "protocol.threads=abc"])
 
 
 def test_a_yaml_that_does_not_fit_its_target_is_named():

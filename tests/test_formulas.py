@@ -273,7 +273,7 @@ def test_middle_offsets_round_half_to_even(resize, crop, kind, middle):
 @pytest.mark.parametrize(("resize", "crop"), [(256, 224), (13, 8), (15, 8), (8, 8)])
 def test_torchvision_ten_crops_equal_torchvision(resize, crop):
     pixels = np.random.default_rng(0).integers(0, 256, (resize, resize, 3), dtype=np.uint8)
-    found = crop_views(pixels[None], crop, crop_offsets(resize, crop, "torchvision10"))[0]
+    found = crop_views(torch.from_numpy(pixels[None]), crop, crop_offsets(resize, crop, "torchvision10"))[0]
     expected = [np.asarray(view) for view in torchvision.ten_crop(Image.fromarray(pixels), [crop, crop])]
     assert np.array_equal(found, np.stack(expected))
 
@@ -281,12 +281,12 @@ def test_torchvision_ten_crops_equal_torchvision(resize, crop):
 @pytest.mark.parametrize("resize", [13, 15, 16])
 def test_center_crop_equals_torchvision(resize):
     pixels = np.random.default_rng(0).integers(0, 256, (resize, resize, 3), dtype=np.uint8)
-    found = crop_views(pixels[None], 8, crop_offsets(resize, 8, "center"))[0, 0]
+    found = crop_views(torch.from_numpy(pixels[None]), 8, crop_offsets(resize, 8, "center"))[0, 0]
     assert np.array_equal(found, np.asarray(torchvision.center_crop(Image.fromarray(pixels), [8, 8])))
 
 
 def test_a_flipped_view_is_cropped_after_the_flip():
-    image = np.arange(9, dtype=np.uint8).reshape(1, 3, 3, 1)  # rows 012, 345, 678
+    image = torch.arange(9).reshape(1, 3, 3, 1)  # rows 012, 345, 678
     view = crop_views(image, 2, np.array([(1, 0, 1), (1, 0, 0), (0, 1, 0)]))[0, ..., 0]
     assert view.tolist() == [[[1, 0], [4, 3]], [[1, 2], [4, 5]], [[3, 4], [6, 7]]]
 

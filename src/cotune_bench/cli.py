@@ -12,6 +12,7 @@ from cotune_bench import config as settings
 from cotune_bench import runner
 from cotune_bench.errors import UserError
 from cotune_bench.records import RecordStore, check_writable
+from cotune_bench.signals import InterruptedRun
 
 #: Flags that Hydra answers itself, without running anything.
 HYDRA_ANSWERS = (
@@ -31,7 +32,7 @@ HYDRA_ANSWERS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the arguments (``sys.argv`` by default) ask for; gives the exit code.
 
-    0: all done or done before. 1: a run failed. 2: bad input, nothing written. 130: interrupted.
+    0: all done or done before. 1: a run failed. 2: bad input, nothing written. 130, 143: stopped by a signal.
     """
     return guarded(_run, list(sys.argv[1:] if arguments is None else arguments))
 
@@ -43,6 +44,9 @@ def guarded(command: Callable[[list[str]], int], arguments: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except InterruptedRun as interrupted:
+        print(f"{interrupted}; the same command goes on from there", file=sys.stderr)
+        return interrupted.exit_code
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with what is missing", file=sys.stderr)
         return 130
@@ -68,7 +72,7 @@ def _run(arguments: list[str]) -> int:
     if tables:
         from cotune_bench.reports.make import make_tables
 
-        make_tables(tables, overrides)
+        make_tables(tables, overrides, warn=False)  # the sweep has told
     return code
 
 

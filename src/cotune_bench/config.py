@@ -1,15 +1,13 @@
 """From command-line overrides to checked, resolved configurations and their keys; no torch in sight."""
 
-import difflib
 import functools
 import importlib
 import inspect
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -18,11 +16,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cotune_bench.checks import check_values, leaves, number, suggest
 from cotune_bench.errors import UserError
 from cotune_bench.files import digest
-from cotune_bench.protocol import Protocol
-
-Number = TypeVar("Number", int, float)
 
 PACKAGE = Path(__file__).parent
 #: The yaml files: inside an installed package, else at the top of the checkout.
@@ -33,7 +29,10 @@ GROUPS = ("method", "data", "backbone", "protocol", "table")
 RESULT_VERSION = 1
 #: What of a configuration defines the result; paths and devices do not.
 DEFINING = ("method", "data", "backbone", "protocol", "rate", "seed", "split_seed")
-NOT_DEFINING = {"data": ("root",), "protocol": ("threads",)}
+#: ``data.rate`` and ``data.split_seed``, where a reader takes them, repeat the settings of that name.
+NOT_DEFINING = {"data": ("root", "rate", "split_seed"), "protocol": ("threads",)}
+#: Readers whose images are the user's own: nothing but the folder tells which.
+OWN_IMAGES = ("folder", "imagelist")
 
 
 def choices(group: str) -> list[str]:
@@ -53,10 +52,13 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
                 f"{override.input_line} cannot be used: settings are changed, as in name=value, not removed"
             )
         _check_group(override)
+        name = override.key_or_group.rpartition(".")
+        if name[0] in GROUPS and name[2] in ("name", "_target_"):
+            raise UserError(f"{override.input_line} cannot be used: choose a yaml file with {name[0]}=NAME instead")
     try:
         config = _compose(*overrides)
         defaults = _compose(*[text for text in overrides if not _is_value(text)])
-        _check_values(config, defaults)
+        check_values(config, defaults)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_line(error, overrides)) from error
     return config
@@ -116,6 +118,8 @@ def run_config(config: DictConfig) -> dict:
     defining = {name: plain[name] for name in DEFINING}
     for group, names in NOT_DEFINING.items():
         defining[group] = {name: value for name, value in defining[group].items() if name not in names}
+    if plain["data"]["name"] in OWN_IMAGES:
+        defining["data"]["root"] = str(Path(plain["data"]["root"]).expanduser().resolve())
     return defining
 
 
@@ -151,8 +155,13 @@ def build(section: DictConfig, *positional: object, drop: Iterable[str] = (), **
     module, _, attribute = target.rpartition(".")
     if not target.startswith("cotune_bench."):
         raise UserError(f"_target_={target} lies outside cotune_bench: nothing else is ever called from a yaml")
-    function = getattr(importlib.import_module(module), attribute)
-    values = {str(name): value for name, value in values.items() if name not in drop}
+    try:
+        function = getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("cotune_bench"):
+            raise
+        raise UserError(f"_target_={target} does not exist ({error}): correct its yaml") from error
+    values = {str(name): value for name, value in values.items() if str(name) not in drop}
     try:
         inspect.signature(function).bind(*positional, **values, **keywords)
     except TypeError as error:
@@ -183,6 +192,9 @@ AXES = ("data", "method", "rate", "seed")
 def table_overrides(table: dict, overrides: Sequence[str]) -> list[str]:
     """A sweep over exactly the cells of a table; overrides on the command line replace a whole axis."""
     given = {override.key_or_group for override in parse(overrides)}
+    for override in parse(overrides):
+        if override.is_sweep_override() and override.key_or_group not in AXES:
+            raise UserError(f"{override.input_line}: a table has one value for each setting but {', '.join(AXES)}")
     return [f"{axis}={','.join(map(str, table[axis]))}" for axis in AXES if axis not in given] + list(overrides)
 
 
@@ -212,8 +224,8 @@ def table_cells(table: dict, overrides: Sequence[str] = ()) -> Cells:
             swept[override.key_or_group] = [value.partition("=")[2] for value in values]
         else:
             rest += values
-    rates = tuple(_number("rate", text, float) for text in swept["rate"])
-    seeds = tuple(_number("seed", text, int) for text in swept["seed"])
+    rates = tuple(number("rate", text, float) for text in swept["rate"])
+    seeds = tuple(number("seed", text, int) for text in swept["seed"])
     keys, results = [], ""
     for data, method in product(swept["data"], swept["method"]):
         config = compose_config([f"data={data}", f"method={method}", *rest])
@@ -232,85 +244,21 @@ def _check_group(override: Override) -> None:
 
 def _check_choice(group: str, name: str) -> None:
     if name not in choices(group):
-        raise UserError(f"{group}={name} is unknown: {_suggest(name, choices(group))}")
-
-
-def _suggest(name: str, known: Iterable[str], *, show: bool = True) -> str:
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    guess = f"did you mean {near[0]}? " if near else ""
-    return f"{guess}choose {', '.join(known)}" if show else guess.strip() or "see --cfg job for all settings"
+        raise UserError(f"{group}={name} is unknown: {suggest(name, choices(group))}")
 
 
 def _is_value(override: str) -> bool:
     return override.partition("=")[0].lstrip("+~") not in GROUPS
 
 
-def _check_values(config: DictConfig, defaults: DictConfig) -> None:
-    """Names and types as in the yaml files, then the ranges that hold for every run."""
-    known = dict(_leaves(defaults))
-    for name, value in _leaves(config):
-        if name not in known:
-            raise UserError(f"{name} is not a setting: {_suggest(name, known, show=False)}")
-        _check_type(name, value, known[name])
-    for name in ("rate", "seed", "split_seed"):
-        _check_range(name, config[name])
-    OmegaConf.to_container(config, resolve=True)
-    Protocol(**OmegaConf.to_container(config.protocol))  # type: ignore[arg-type]
-
-
-def _check_range(name: str, value: float) -> None:
-    if name == "rate" and not 0 < value <= 1:
-        raise UserError(f"rate={value} cannot be used: it is a share of the training images, in (0, 1]")
-    if name in ("seed", "split_seed") and value < 0:
-        raise UserError(f"{name}={value} cannot be used: it must be 0 or more")
-
-
-def _number(name: str, text: str, kind: type[Number]) -> Number:
-    try:
-        value = kind(text)
-    except ValueError as error:
-        raise UserError(f"{name}={text} cannot be used: it must be a number") from error
-    _check_range(name, value)
-    return value
-
-
-def _leaves(config: DictConfig, prefix: str = "") -> Iterable[tuple[str, object]]:
-    for name in config:
-        value = config[name]
-        if isinstance(value, DictConfig) and len(value):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", OmegaConf.to_container(value) if OmegaConf.is_list(value) else value
-
-
-def _check_type(name: str, value: object, default: object) -> None:
-    if default is None:
-        return
-    if isinstance(default, list) and isinstance(value, list) and default:
-        for item in value:
-            _check_type(name, item, default[0])
-        return
-    kinds = {
-        bool: "true or false",
-        int: "a whole number",
-        float: "a number",
-        str: "text",
-        list: "a list [a,b]",
-    }
-    allowed = (int, float) if isinstance(default, float) else type(default)
-    infinite = isinstance(value, float) and not math.isfinite(value)
-    if not isinstance(value, allowed) or infinite or (isinstance(value, bool) and not isinstance(default, bool)):
-        raise UserError(f"{name}={value} cannot be used: it must be {kinds[type(default)]}")
-
-
 def _one_line(error: Exception, overrides: Sequence[str]) -> str:
     """What Hydra and OmegaConf say in several lines, in one; with the nearest name where one is unknown."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    known = [name for name, _ in _leaves(_compose())]
+    text = str(error).partition("Config search path")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    known = [name for name, _ in leaves(_compose())]
     for override in overrides:
         name = override.partition("=")[0].lstrip("+~")
         if "/" not in name and any(f"'{name}'" in line for line in lines):
-            return f"{name} is not a setting: {_suggest(name, known, show=False)}"
+            return f"{name} is not a setting: {suggest(name, known, show=False)}"
     hint = " (install it with: pip install -e '.[parallel]')" if "hydra/launcher/joblib'" in lines[0] else ""
     return "; ".join(lines) + hint

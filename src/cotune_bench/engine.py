@@ -1,5 +1,6 @@
 """The one loop that trains and the one that tests, for every method."""
 
+import logging
 import math
 from collections.abc import Callable
 
@@ -9,9 +10,13 @@ from torch import Tensor
 
 from cotune_bench.backbones.base import evaluating
 from cotune_bench.cache import Cache
+from cotune_bench.checkpoint import Checkpoints
 from cotune_bench.data.target import TargetData, Views
 from cotune_bench.methods.base import Method
 from cotune_bench.protocol import Protocol
+from cotune_bench.signals import InterruptedRun, StopRequest
+
+log = logging.getLogger(__name__)
 
 #: Called with the number of updates done, the learning rate of the head and the mean of every term since last time.
 Report = Callable[[int, float, dict[str, float]], None]
@@ -30,14 +35,28 @@ def fit(
     cache: Cache,
     report: Report = lambda updates, lr, terms: None,
     report_every: int = 50,
+    checkpoints: Checkpoints | None = None,
+    stop: StopRequest | None = None,
 ) -> None:
     """Train a method in place by the protocol's schedule; the result is a function of the arguments alone.
 
     The global random state of torch is set from (seed, step) before every update, so that layers that draw numbers
     need no state of their own and a run can go on from any step.
 
+    Args:
+        method: built and on its device.
+        data: of the run.
+        protocol: schedule and optimiser.
+        seed: of batches, augmentation and layers that draw numbers.
+        cache: for what the method prepares.
+        report: called every ``report_every`` updates and at the end.
+        report_every: number of updates.
+        checkpoints: where to go on from and what to save to; None starts afresh and saves nothing.
+        stop: asked after every update; a signal in it saves a checkpoint and ends the run.
+
     Raises:
         NonFiniteLossError: at the first report after a loss was NaN or infinite.
+        InterruptedRun: ``stop`` heard a signal.
     """
     method.prepare(data, cache)
     method.train()
@@ -51,13 +70,25 @@ def fit(
     )
     starting_rates = [group["lr"] for group in optimizer.param_groups]
     pending: list[dict[str, Tensor]] = []  # read only at reports: a look at a loss waits for the device
-    for step in range(protocol.updates):
+    first = 0
+    if checkpoints and (saved := checkpoints.load()):
+        first, pending = saved["updates"], saved["pending"]
+        method.load_state_dict(saved["method"])
+        optimizer.load_state_dict(saved["optimizer"])
+        log.info("goes on after update %d", first)
+    for step in range(first, protocol.updates):
         factor = protocol.drop_factor ** sum(step >= drop for drop in protocol.drop_at)
         for group, rate in zip(optimizer.param_groups, starting_rates, strict=True):
             group["lr"] = rate * factor
         torch.manual_seed(_mix(seed, step))
         images, labels = data.train(step)
-        terms = method.losses(images, labels)
+        try:
+            terms = method.losses(images, labels)
+        except torch.linalg.LinAlgError as error:  # pyright: ignore # what decompositions say to NaN
+            lr = protocol.lr * factor
+            raise NonFiniteLossError(
+                f"the loss of update {step} (learning rate {lr:g}) is not finite: {error}"
+            ) from error
         optimizer.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()
@@ -66,6 +97,12 @@ def fit(
             lr = protocol.lr * factor
             report(step + 1, lr, _means(pending, first=step + 1 - len(pending), lr=lr))
             pending.clear()
+        stopped = stop.number if stop else None
+        if checkpoints and (stopped or checkpoints.due(step + 1)):
+            state = {"method": method.state_dict(), "optimizer": optimizer.state_dict(), "pending": pending}
+            checkpoints.save(step + 1, state)
+        if stopped:
+            raise InterruptedRun(stopped)
 
 
 def _mix(seed: int, step: int) -> int:
@@ -74,7 +111,8 @@ def _mix(seed: int, step: int) -> int:
 
 def _means(pending: list[dict[str, Tensor]], *, first: int, lr: float) -> dict[str, float]:
     names = list(pending[0])
-    values = torch.stack([torch.stack([terms[name] for name in names]) for terms in pending]).double().cpu()
+    # Row by row to the host: what a checkpoint brought back is there already.
+    values = torch.stack([torch.stack([terms[name] for name in names]).cpu() for terms in pending]).double()
     for offset, row in enumerate(values.tolist()):
         if not all(map(math.isfinite, row)):
             told = ", ".join(f"{name}={value:g}" for name, value in zip(names, row, strict=True))

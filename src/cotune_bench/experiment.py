@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 import cotune_bench
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.cache import Cache
+from cotune_bench.checkpoint import Checkpoints
 from cotune_bench.config import build, run_config, run_key
 from cotune_bench.data.target import TargetData, target_data
 from cotune_bench.engine import Report, evaluate, fit
@@ -24,6 +25,7 @@ from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method
 from cotune_bench.protocol import Protocol
 from cotune_bench.records import Record
+from cotune_bench.signals import StopRequest
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +60,20 @@ class Experiment:
             mean=backbone.info.mean,
             std=backbone.info.std,
             device=device,
+            folder=cache.folder if config.decode_cache else None,
         )
         torch.manual_seed(config.seed)  # of the new head
         method = build(config.method, backbone, len(data.classes), head_init=protocol.head_init, drop=["name"])
+        method.check(data)
         return cls(run_key(config), config, protocol, cache, backbone, data, method.to(device))
 
-    def train(self, report: Report) -> None:
-        """Train the method by the protocol."""
+    def train(
+        self,
+        report: Report = lambda updates, lr, terms: None,
+        checkpoints: Checkpoints | None = None,
+        stop: StopRequest | None = None,
+    ) -> None:
+        """Train the method by the protocol, from the last checkpoint if there is one."""
         every = max(1, min(50, self.protocol.updates // 20))
         fit(
             self.method,
@@ -74,6 +83,8 @@ class Experiment:
             cache=self.cache,
             report=report,
             report_every=every,
+            checkpoints=checkpoints,
+            stop=stop,
         )
 
     def validate(self) -> dict[str, float] | None:

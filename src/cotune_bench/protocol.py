@@ -1,6 +1,6 @@
 """The rules all methods share: schedule, augmentation, test views and split, under one name in every record."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from cotune_bench.errors import UserError
 
@@ -25,7 +25,8 @@ class Protocol:
         head_init: ``normal`` N(0, 0.01) with zero bias, or ``torch``'s default for a linear layer.
         resize: side in pixels to which an image is squashed first; filter ``resize_filter``.
         crop: side in pixels of what the network sees.
-        augment: what is done to training images; ``shift`` pads by ``shift`` pixels and crops at random.
+        augment: what is done to training images; ``shift`` pads by ``shift`` pixels and crops at random,
+            ``resized_crop`` takes a random part, ``scale`` of the area, and stretches it to the crop.
         views: crops of a test image whose logits are summed.
         val: share of every class's training images that is held out, 0 for none.
         split_order: whether validation images are taken before or after sampling at the rate.
@@ -48,6 +49,7 @@ class Protocol:
     resize_filter: str
     augment: str
     shift: int
+    scale: tuple[float, float]
     flip: bool
     views: str
     val: float
@@ -56,13 +58,18 @@ class Protocol:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "drop_at", tuple(self.drop_at))
+        object.__setattr__(self, "scale", tuple(self.scale))
         for name in ("updates", "batch_size", "lr", "resize", "crop"):
             self._require(name, getattr(self, name) > 0, "above 0")
+        self._require("drop_factor", 0 < self.drop_factor <= 1, "above 0 and at most 1")
         for name in ("weight_decay", "backbone_ratio", "momentum", "shift"):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         self._require("val", 0 <= self.val < 1, "in [0, 1)")
         self._require("crop", self.crop <= self.resize, f"at most resize={self.resize}")
         self._require("drop_at", all(step > 0 for step in self.drop_at), "a list of numbers above 0")
+        self._require(
+            "scale", len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1] <= 1, "[a,b], 0 < a <= b <= 1"
+        )
         self._require("threads", self.threads is None or self.threads > 0, "above 0, or null for all cores")
         self._require("nesterov", not self.nesterov or self.momentum > 0, "false where momentum is 0")
         for name, choices in (
@@ -77,8 +84,3 @@ class Protocol:
     def _require(self, name: str, holds: bool, rule: str) -> None:
         if not holds:
             raise UserError(f"protocol.{name}={getattr(self, name)} cannot be used: it must be {rule}")
-
-
-def protocol_fields() -> tuple[str, ...]:
-    """Names of the values a protocol consists of."""
-    return tuple(field.name for field in fields(Protocol))

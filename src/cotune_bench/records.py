@@ -98,6 +98,17 @@ class RecordStore:
         self.results = Path(results)
         self.folder = self.results / "records"
 
+    def finished(self, key: str) -> bool:
+        """Whether this key has a record; UserError if there is one that cannot be read."""
+        path = self.path(key)
+        if not path.exists():
+            return False
+        try:
+            Record.from_json(path.read_text(encoding="utf-8"))
+        except (ValueError, TypeError, OSError) as error:
+            raise UserError(f"{path} cannot be read: {error}; move it away to run its cell again") from error
+        return True
+
     def path(self, key: str) -> Path:
         """Where the first record of this key is or will be."""
         return self.folder / f"{key}.json"

@@ -240,3 +240,14 @@ def _class_labels(name: str, labels: ArrayLike, count: int, num_classes: int | N
         top = "" if num_classes is None else f"..{num_classes - 1}"
         raise UserError(f"{name} has values from {array.min()} to {array.max()}: labels run from 0{top}")
     return array.astype(np.intp)
+
+
+def top_sources(row: ArrayLike, names: Sequence[str], count: int) -> list[tuple[str, float]]:
+    """The ``count`` largest of a relationship's row (S,), as (source class, percent), largest first.
+
+    The form of the paper's example: elephant = 30 % Indian elephant, 26 % African elephant, 25 % tusker, others.
+    """
+    shares = np.asarray(row, dtype=np.float64)
+    if len(shares) != len(names):
+        raise UserError(f"row has {len(shares)} source classes and names {len(names)}: give one name for each")
+    return [(str(names[place]), 100 * float(shares[place])) for place in np.argsort(-shares, kind="stable")[:count]]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import socket
 import sys
 import time
@@ -19,6 +20,7 @@ from cotune_bench.config import run_config, run_key
 from cotune_bench.errors import UserError
 from cotune_bench.files import write_atomically
 from cotune_bench.records import Record, RecordStore
+from cotune_bench.signals import InterruptedRun, StopRequest
 
 log = logging.getLogger("cotune_bench")
 
@@ -35,7 +37,9 @@ class Outcome:
 
 
 def run(config: DictConfig, *, bar: bool = False) -> Outcome:
-    """Train, evaluate and record one configuration, unless a record is there already or another process is at it.
+    """Train, evaluate and record one configuration, unless a record is there or another process is at it.
+
+    A run that was killed goes on from its last checkpoint.
 
     Args:
         config: of one run, composed and checked.
@@ -43,32 +47,37 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
 
     Raises:
         UserError: the input is wrong; nothing was written.
+        InterruptedRun: a signal stopped the run; it was saved.
         Exception: whatever went wrong in training, after a failure record was written.
     """
     key, store = run_key(config), RecordStore(Path(config.results))
-    if store.path(key).exists() and not config.force:
+    if store.finished(key) and not config.force:
         return Outcome(key, SKIPPED, f"{key}: finished before, not run again (force=true does)")
-    from cotune_bench.experiment import Experiment  # torch takes seconds to import
-
+    folder = store.results / "runs" / key
+    status = Status(folder, key, config.protocol.updates)
     started = time.monotonic()
-    experiment = Experiment.build(config)
-    folder = Path(config.results) / "runs" / key
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / "lock", blocking=False):
-            if store.path(key).exists() and not config.force:
-                return Outcome(key, SKIPPED, f"{key}: finished meanwhile by another process")
-            with _log_file(folder / "run.log"), _failure_record(folder, config):
+    with _end_kept(folder, config, status):
+        from cotune_bench.checkpoint import Checkpoints  # torch takes seconds to import
+        from cotune_bench.experiment import Experiment
+
+        experiment = Experiment.build(config)
+        checkpoints = Checkpoints(folder, config.checkpoint_every)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(folder / "lock", blocking=False), _log_file(folder / "run.log"), StopRequest() as stop:
+                if store.finished(key) and not config.force:
+                    return Outcome(key, SKIPPED, f"{key}: finished meanwhile by another process")
                 OmegaConf.save(OmegaConf.create(run_config(config)), folder / "config.yaml")
-                with Follower(folder / "metrics.csv", key, experiment.protocol.updates, bar=bar) as follower:
-                    experiment.train(follower)
+                with Follower(folder / "metrics.csv", status, bar=bar) as follower:
+                    experiment.train(follower, checkpoints, stop)
                 record = experiment.record(started)
                 path = store.add(record, again=config.force)
-                line = told(record, path)
-                log.info(line)
-    except Timeout:
-        return Outcome(key, ELSEWHERE, f"{key}: another process is running it")
-    return Outcome(key, DONE, line)
+                log.info(told(record, path))
+                checkpoints.delete()
+                status.write("done")
+        except Timeout:
+            return Outcome(key, ELSEWHERE, f"{key}: another process is running it")
+    return Outcome(key, DONE, told(record, path))
 
 
 def told(record: Record, path: Path) -> str:
@@ -80,35 +89,84 @@ def told(record: Record, path: Path) -> str:
     )
 
 
-class Follower:
-    """Writes ``metrics.csv`` while a run trains and moves its progress bar."""
+class Status:
+    """``status.json`` of a run: what it is doing, where, and when it was last heard of."""
 
-    def __init__(self, path: Path, title: str, updates: int, *, bar: bool) -> None:
+    HEARTBEAT = 5.0  # seconds between two writes
+
+    def __init__(self, folder: Path, key: str, updates: int) -> None:
+        self.path = folder / "status.json"
+        self.key = key
+        self.updates = updates
+        self._started = datetime.now(UTC)
+        self._first: tuple[int, float] | None = None  # updates done and clock at the first report, to tell the pace
+        self._written = 0.0
+
+    def report(self, done: int) -> None:
+        """Note that so many updates are done, if the last note is old enough."""
+        now = time.monotonic()
+        self._first = self._first or (done, now)
+        if now - self._written >= self.HEARTBEAT:
+            pace = (now - self._first[1]) / (done - self._first[0]) if done > self._first[0] else None
+            self.write("running", done=done, eta_s=pace and round(pace * (self.updates - done), 1))
+
+    def write(self, state: str, **more: object) -> None:
+        """Note a state: running, interrupted, failed or done."""
+        self._written = time.monotonic()
+        status = {
+            "key": self.key,
+            "state": state,
+            "updates": self.updates,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started": self._started.isoformat(timespec="seconds"),
+            "heard": datetime.now(UTC).isoformat(timespec="seconds"),
+            **more,
+        }
+        write_atomically(self.path, (json.dumps(status, indent=1) + "\n").encode())
+
+
+class Follower:
+    """Writes ``metrics.csv`` while a run trains, notes its status and moves its progress bar.
+
+    A run that goes on from a checkpoint rewrites the rows after it.
+    """
+
+    def __init__(self, path: Path, status: Status, *, bar: bool) -> None:
         self._path = path
-        self._title = title
-        self._updates = updates
+        self._status = status
+        self._rows: list[str] | None = None
         self._bar = _progress_bar() if bar else None
 
     def __enter__(self) -> "Follower":
-        self._file = self._path.open("w", encoding="utf-8")
+        self._status.write("running", done=0)
         if self._bar:
             self._bar.start()
-            self._task = self._bar.add_task(self._title, total=self._updates, terms="")
+            self._task = self._bar.add_task(self._status.key, total=self._status.updates, terms="")
         return self
 
     def __call__(self, updates: int, lr: float, terms: dict[str, float]) -> None:
         """Report of the engine: updates done, learning rate of the head, mean of every term since last time."""
-        if self._file.tell() == 0:
-            self._file.write(",".join(["updates", "lr", *terms, "loss"]) + "\n")
+        if self._rows is None:
+            self._rows = self._kept(updates) or [",".join(["updates", "lr", *terms, "loss"])]
+            self._path.write_text("\n".join(self._rows) + "\n", encoding="utf-8")
         row = [updates, lr, *terms.values(), sum(terms.values())]
-        self._file.write(",".join(f"{value:.8g}" for value in row) + "\n")
-        self._file.flush()
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(",".join(f"{value:.8g}" for value in row) + "\n")
+        self._status.report(updates)
         if self._bar:
             shown = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
             self._bar.update(self._task, completed=updates, terms=shown)
 
+    def _kept(self, updates: int) -> list[str]:
+        """Header and rows before this number of updates, of an earlier part of the same run."""
+        if not self._path.exists():
+            return []
+        header, *rows = self._path.read_text(encoding="utf-8").splitlines() or [""]
+        kept = [row for row in rows if row.partition(",")[0].isdigit() and int(row.partition(",")[0]) < updates]
+        return [header, *kept] if kept else []
+
     def __exit__(self, *_error: object) -> None:
-        self._file.close()
         if self._bar:
             self._bar.stop()
 
@@ -123,24 +181,31 @@ def _progress_bar():
 
 @contextmanager
 def _log_file(path: Path) -> Iterator[None]:
-    handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+    handler = logging.FileHandler(path, mode="a", encoding="utf-8")  # a resumed run goes on writing
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     try:
         yield
+    except BaseException as error:
+        log.error("%s: %s", type(error).__name__, error)
+        raise
     finally:
         log.removeHandler(handler)
         handler.close()
 
 
 @contextmanager
-def _failure_record(folder: Path, config: DictConfig) -> Iterator[None]:
-    """Keeps ``failure.json`` beside the run's log if the block raises; a later success takes it away."""
+def _end_kept(folder: Path, config: DictConfig, status: Status) -> Iterator[None]:
+    """Keeps how the block ended: ``failure.json`` if it raised, until a later success; bad input leaves nothing."""
     path = folder / "failure.json"
     try:
         yield
+    except UserError:
+        raise
+    except InterruptedRun:
+        status.write("interrupted")
+        raise
     except Exception as error:
-        log.error("%s: %s", type(error).__name__, error)
         failure = {
             "key": run_key(config),
             "reason": f"{type(error).__name__}: {error}",
@@ -150,6 +215,7 @@ def _failure_record(folder: Path, config: DictConfig) -> Iterator[None]:
             "config": run_config(config),
         }
         write_atomically(path, (json.dumps(failure, indent=1) + "\n").encode())
+        status.write("failed", reason=failure["reason"])
         raise
     path.unlink(missing_ok=True)
 

@@ -66,9 +66,11 @@ class Dataset(Labelled):
 
     Attributes:
         pixels: (N, H, W, C) uint8 array; may be a memory map.
+        content: hash of what the pixels are made from, filled in by ``decode``.
     """
 
     pixels: np.ndarray
+    content: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,12 +54,13 @@ def decode(
     Raises:
         UserError: a file is missing or cannot be read, or the disk is full.
     """
-    if isinstance(images, Dataset) and images.pixels.shape[1:3] == (resize, resize):
-        return images
     squashed = Squashed(images, resize, resize_filter, workers or os.cpu_count() or 1)
-    pixels = squashed if folder is None else _stored(squashed, Path(folder).expanduser() / "decoded")
+    if isinstance(images, Dataset) and images.pixels.shape[1:3] == (resize, resize):
+        return images if images.content else replace(images, content=squashed.key())
+    key = squashed.key()
+    pixels = squashed if folder is None else _stored(squashed, key, Path(folder).expanduser() / "decoded")
     labelled = {field.name: getattr(images, field.name) for field in fields(Labelled)}
-    return Dataset(**labelled, pixels=pixels)  # type: ignore[arg-type]
+    return Dataset(**labelled, pixels=pixels, content=key)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -137,10 +138,10 @@ def _some(files: list[str]) -> str:
     return f"{len(files)} of the images ({', '.join(files[:3])}{more})"
 
 
-def _stored(squashed: Squashed, folder: Path) -> np.ndarray:
+def _stored(squashed: Squashed, key: str, folder: Path) -> np.ndarray:
     """The pixels as a read-only memory map of a finished file."""
     name = squashed.images.name
-    path = folder / f"{name}-{squashed.resize}-{squashed.resize_filter}-{squashed.key()[:16]}.uint8"
+    path = folder / f"{name}-{squashed.resize}-{squashed.resize_filter}-{key[:16]}.uint8"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(path.with_suffix(".lock"), name):

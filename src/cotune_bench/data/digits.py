@@ -13,7 +13,7 @@ def read(name: str) -> Dataset:
     """
     from sklearn.datasets import load_digits  # 1.6 s that help and reports need not wait for
 
-    images, labels = load_digits(return_X_y=True)
+    images, labels = map(np.asarray, load_digits(return_X_y=True))
     pixels = np.round(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
     order = np.arange(len(labels))
     half = len(labels) // 2

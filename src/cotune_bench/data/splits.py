@@ -35,7 +35,7 @@ def sample(labels: np.ndarray, rate: float, seed: int) -> np.ndarray:
     chosen = []
     for label in np.unique(labels):
         members = _permuted(labels, label, seed, _SAMPLE)
-        chosen.append(members[: _ceil(rate * len(members))])
+        chosen.append(members[: max(1, _ceil(rate * len(members)))])
     return np.sort(np.concatenate(chosen))
 
 
@@ -57,12 +57,11 @@ def split(
         chosen = sample(labels, rate, seed)
         kept, held = hold_out(labels[chosen], val, seed)
         train, validation = chosen[kept], chosen[held]
-        # One image of a class cannot serve both sides; hold_out keeps it for training.
     empty = np.setdiff1d(np.arange(num_classes), labels[train])
     if len(empty):
         raise UserError(
             f"rate={rate} leaves {len(empty)} of {num_classes} classes without a training image "
-            f"(first: class {empty[0]}): raise rate or lower protocol.val"
+            f"(first: class {empty[0]}): the data set has too few images of it, remove the class or add images"
         )
     return train, validation
 

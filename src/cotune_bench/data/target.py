@@ -95,7 +95,9 @@ class Views:
 
     def take(self, positions: np.ndarray) -> Tensor:
         """Images (len(positions), V, C, h, w) at these positions."""
-        return self.normalize(crop_views(self.images.take(positions), self.crop, self.offsets))
+        # Normalised and cropped on the device: what travels is every image once, not once for every view.
+        whole = self.normalize(self.images.take(positions)).movedim(-3, -1)
+        return crop_views(whole, self.crop, self.offsets).movedim(-1, -3)
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class TargetData:
         plain: the same images, one centre crop each, in order; ``val`` likewise (may be empty).
         test: the test images in the protocol's views.
         classes: the K class names.
+        content: hash of what the pixels are made from, see :class:`Dataset`.
     """
 
     name: str
@@ -115,12 +118,13 @@ class TargetData:
     plain: Views
     val: Views
     test: Views
+    content: str
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex SHA-256 of the images' identities and labels in all three parts."""
+        """Hex SHA-256 of images, labels and split: what trains, validates and tests."""
         parts = {name: getattr(self, name).images.fingerprint() for name in ("plain", "val", "test")}
-        return digest({"data": self.name, "classes": list(self.classes), **parts})
+        return digest({"data": self.name, "classes": list(self.classes), "content": self.content, **parts})
 
 
 def target_data(
@@ -163,7 +167,9 @@ def target_data(
     )
     train, val = train[kept], train[held] if val is None else val
     normalize = Normalize(mean, std, device)
-    augment = make_augment(protocol.augment, crop=protocol.crop, shift=protocol.shift, flip=protocol.flip)
+    augment = make_augment(
+        protocol.augment, crop=protocol.crop, shift=protocol.shift, flip=protocol.flip, scale=protocol.scale
+    )
     center = crop_offsets(protocol.resize, protocol.crop, "center")
     views = crop_offsets(protocol.resize, protocol.crop, protocol.views)
     plain = images_of(dataset, train)
@@ -174,4 +180,5 @@ def target_data(
         plain=Views(plain, protocol.crop, center, normalize),
         val=Views(images_of(dataset, val), protocol.crop, center, normalize),
         test=Views(images_of(dataset, dataset.test), protocol.crop, views, normalize),
+        content=dataset.content,
     )

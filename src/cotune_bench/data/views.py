@@ -1,6 +1,8 @@
 """Where a test image is cropped: the published test-time views, as numbers."""
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from cotune_bench.errors import UserError
 
@@ -35,7 +37,9 @@ def _half_to_even(value: float) -> int:
     return round(value)  # Python rounds .5 to the even neighbour, as PIL and the published code do
 
 
-def crop_views(images: np.ndarray, crop: int, offsets: np.ndarray) -> np.ndarray:
+def crop_views(images: Tensor, crop: int, offsets: np.ndarray) -> Tensor:
     """Crops (n, V, crop, crop, C) of square images (n, H, W, C), one per row of ``offsets``."""
-    flipped = images[:, :, ::-1]
-    return np.stack([(flipped if flip else images)[:, y : y + crop, x : x + crop] for x, y, flip in offsets], axis=1)
+    flipped = images.flip(2)
+    return torch.stack(
+        [(flipped if flip else images)[:, y : y + crop, x : x + crop] for x, y, flip in offsets], dim=1
+    )

@@ -45,14 +45,14 @@ def filter_importance(
     importance = []
     with evaluating(model, head):
         for layer in layers:
-            convolution = model.get_submodule(layer)
+            weight = model.get_submodule(layer).get_parameter("weight")
             before, after = split_at(model, layer)
-            rises = torch.zeros(convolution.weight.shape[0], dtype=images.dtype, device=images.device)
+            rises = torch.zeros(len(weight), dtype=images.dtype, device=images.device)
             for batch, target in zip(images.split(size), labels.split(size), strict=True):
                 inputs = before(batch)
                 intact = cross_entropy(head(after(inputs)), target)
                 for number in range(len(rises)):
-                    with _without_filter(convolution, number):
+                    with _without_filter(weight, number):
                         rise = cross_entropy(head(after(inputs)), target) - intact
                     rises[number] += rise * (len(batch) / len(images))
             importance.append(rises)
@@ -74,8 +74,7 @@ def split_at(model: nn.Module, layer: str) -> tuple[nn.Sequential, nn.Sequential
 
 
 @contextmanager
-def _without_filter(convolution: nn.Module, number: int) -> Iterator[None]:
-    weight = convolution.weight
+def _without_filter(weight: Tensor, number: int) -> Iterator[None]:
     kept = weight[number].clone()
     weight[number] = 0
     try:

@@ -32,6 +32,9 @@ class Method(nn.Module):
             nn.init.normal_(self.head.weight, std=0.01)
             nn.init.zeros_(self.head.bias)
 
+    def check(self, data: TargetData) -> None:
+        """Raise UserError if the method cannot be used on this data; nothing by default."""
+
     def prepare(self, data: TargetData, cache: Cache) -> None:
         """One-off statistics of the training images, before any update; nothing by default."""
 

@@ -74,13 +74,17 @@ class CoTuning(Method):
         unknown = torch.full((num_classes, self.source_head.out_features), torch.nan)
         self.register_buffer("relationship", unknown)
 
-    def prepare(self, data: TargetData, cache: Cache) -> None:
-        """Category relationship of the untrained network on plain training (and validation) images."""
+    def check(self, data: TargetData) -> None:
+        """The reverse approach chooses its regression on validation images."""
         if self.approach == "reverse" and len(data.val) == 0:
             raise UserError(
                 "method.relationship=reverse needs validation images and the protocol holds out none: "
                 "set protocol.val=0.2 or method.relationship=direct"
             )
+
+    def prepare(self, data: TargetData, cache: Cache) -> None:
+        """Category relationship of the untrained network on plain training (and validation) images."""
+        self.check(data)
         inputs = {
             "data": data.fingerprint,
             "weights": self.weights_id,

@@ -73,9 +73,8 @@ class Delta(Method):
         self.source = Frozen(self.trunk)
         self.taps = backbone.taps
         self.weights_id = backbone.info.sha256
-        modules = dict(self.trunk.named_modules())
         for number, name in enumerate(self.taps):
-            channels = modules[name].weight.shape[0]
+            channels = len(self.trunk.get_submodule(name).get_parameter("weight"))
             self.register_buffer(f"attention{number}", torch.full((channels,), 1 / channels))
 
     def prepare(self, data: TargetData, cache: Cache) -> None:

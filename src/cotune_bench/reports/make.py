@@ -34,12 +34,15 @@ def table_grid(name: str, overrides: Sequence[str] = ()) -> tuple[Grid, Path, li
     return build_grid(spec, to_frame(records)), results, damaged
 
 
-def make_tables(names: Sequence[str] = (), overrides: Sequence[str] = ()) -> list[Path]:
-    """Write the tables of these names (all by default) to ``results/tables`` and print them."""
+def make_tables(names: Sequence[str] = (), overrides: Sequence[str] = (), *, warn: bool = True) -> list[Path]:
+    """Write the tables of these names (all by default) to ``results/tables`` and print them.
+
+    ``warn`` names the records that cannot be read.
+    """
     console, written = Console(), []
     for name in names or settings.choices("table"):
         grid, results, damaged = table_grid(name, overrides)
-        for line in damaged:
+        for line in damaged if warn else ():
             print(f"warning: {line}", file=sys.stderr)
         found = sum(cell.n for cell in grid.cells)
         if not found and not names:

@@ -1,0 +1,38 @@
+# Everything runs inside .venv, which is made on first use.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup demo test lint tables readme clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/installed ## virtual environment with everything in it
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev,parallel]'
+	@touch $@
+
+demo: setup ## the desk benchmark, whole: 60 runs and their grid
+	$(BIN)/python run.py table=desk hydra/launcher=joblib
+
+test: setup ## all tests
+	$(BIN)/python -m pytest
+
+lint: setup ## ruff and pyright
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+
+tables: setup ## render every table from the records
+	$(BIN)/python scripts/make_tables.py
+
+readme: setup ## put the desk benchmark's grid into README.md
+	$(BIN)/python scripts/update_readme.py
+
+clean: ## remove the virtual environment; results stay
+	rm -rf .venv

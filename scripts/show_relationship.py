@@ -1,0 +1,39 @@
+"""Print which source categories each target class resembles: python scripts/show_relationship.py data=digits.
+
+Takes the overrides of run.py (method is always cotuning) and ``top=N`` source classes to show, 3 by default.
+"""
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from cotune_bench.cli import guarded
+from cotune_bench.config import compose_config
+from cotune_bench.errors import UserError
+
+
+def main(arguments: list[str]) -> int:
+    """The relationship of one cell, as percentages that sum to 100 in each row."""
+    top = next((argument.partition("=")[2] for argument in arguments if argument.startswith("top=")), "3")
+    if not top.isdigit() or top == "0":
+        raise UserError(f"top={top} cannot be used: it is a number of source classes above 0")
+    overrides = [argument for argument in arguments if not argument.startswith(("top=", "method="))]
+    config = compose_config(["method=cotuning", *overrides])
+    from cotune_bench.experiment import Experiment
+    from cotune_bench.relationship import top_sources
+
+    experiment = Experiment.build(config)
+    experiment.method.prepare(experiment.data, experiment.cache)
+    relationship = experiment.method.get_buffer("relationship").double().cpu().numpy()
+    table = Table("target", "source classes", "others", title=f"Category relationship: {config.method.relationship}")
+    for name, row in zip(experiment.data.classes, relationship, strict=True):
+        shares = top_sources(row, experiment.backbone.info.classes, int(top))
+        told = ", ".join(f"{source} {share:.0f} %" for source, share in shares)
+        table.add_row(name, told, f"{100 - sum(share for _, share in shares):.0f} %")
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main, sys.argv[1:]))

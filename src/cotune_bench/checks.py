@@ -1,0 +1,94 @@
+"""What every value of a configuration must be, told in one line where it is not."""
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+
+from cotune_bench.errors import UserError
+from cotune_bench.protocol import Protocol
+
+Number = TypeVar("Number", int, float)
+
+#: Settings that may be null, each with a value of its other type.
+NULLABLE = {"protocol.threads": 1, "backbone.temperature": 1.0, "backbone.temperature_logits": ""}
+#: Seeds are given to several generators; torch and numpy agree on these.
+SEEDS = range(2**32)
+
+
+def check_values(config: DictConfig, defaults: DictConfig) -> None:
+    """Names and types as in the yaml files, then the ranges that hold for every run."""
+    known = dict(leaves(defaults))
+    for name, value in leaves(config):
+        if name not in known:
+            raise UserError(f"{name} is not a setting: {suggest(name, known, show=False)}")
+        check_type(name, value, known[name])
+    for name in ("rate", "seed", "split_seed", "checkpoint_every"):
+        check_range(name, config[name])
+    OmegaConf.to_container(config, resolve=True)
+    Protocol(**OmegaConf.to_container(config.protocol))  # type: ignore[arg-type]
+
+
+def check_range(name: str, value: float) -> None:
+    """Ranges of the top-level settings."""
+    if name == "rate" and not 0 < value <= 1:
+        raise UserError(f"rate={value} cannot be used: it is a share of the training images, in (0, 1]")
+    if name in ("seed", "split_seed") and value not in SEEDS:
+        raise UserError(f"{name}={value} cannot be used: it must be 0 or more, and below {SEEDS.stop}")
+    if name == "checkpoint_every" and value < 1:
+        raise UserError(f"{name}={value} cannot be used: it must be 1 or more")
+
+
+def number(name: str, text: str, kind: type[Number]) -> Number:
+    """A rate or seed from its text."""
+    try:
+        value = kind(text)
+    except ValueError as error:
+        raise UserError(f"{name}={text} cannot be used: it must be a number") from error
+    check_range(name, value)
+    return value
+
+
+def leaves(config: DictConfig, prefix: str = "") -> Iterable[tuple[str, object]]:
+    """Dotted names and values of all settings."""
+    for name in config:
+        value = config[name]
+        if isinstance(value, DictConfig) and len(value):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", OmegaConf.to_container(value) if OmegaConf.is_list(value) else value
+
+
+def check_type(name: str, value: object, default: object) -> None:
+    """A value's type is that of the yaml's default."""
+    if name in NULLABLE:
+        if value is None:
+            return
+        default = NULLABLE[name]
+    if default is None:
+        return
+    if isinstance(default, list) and isinstance(value, list) and default:
+        for item in value:
+            check_type(name, item, default[0])
+        return
+    kinds = {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        list: "a list [a,b]",
+    }
+    allowed = (int, float) if isinstance(default, float) else type(default)
+    infinite = isinstance(value, float) and not math.isfinite(value)
+    if not isinstance(value, allowed) or infinite or (isinstance(value, bool) and not isinstance(default, bool)):
+        raise UserError(f"{name}={value} cannot be used: it must be {kinds[type(default)]}")
+
+
+def suggest(name: str, known: Iterable[str], *, show: bool = True) -> str:
+    """The nearest known name, and all of them if ``show``."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    guess = f"did you mean {near[0]}? " if near else ""
+    return f"{guess}choose {', '.join(known)}" if show else guess.strip() or "see --cfg job for all settings"
