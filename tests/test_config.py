@@ -188,7 +188,7 @@ def test_threads_may_be_null_or_a_number_and_nothing_else():
 
 def test_a_yaml_that_does_not_fit_its_target_is_named():
     with pytest.raises(UserError, match=r"cotune_bench.data.digits.read: missing a required argument: 'name'"):
-        build(compose_config([]).data, drop=["name"])
+        build(compose_config([]).data, drop=["name", "tune"])
     with pytest.raises(UserError, match=r"digits.read: got an unexpected keyword argument 'more'"):
         build(compose_config([]).data, more=1)
 

@@ -14,7 +14,7 @@ CLASSES = 3
 def make_method(name: str, seed: int = 0, **backbone) -> Method:
     torch.manual_seed(seed)
     section = compose_config([f"method={name}"]).method
-    return build(section, make_backbone(seed, **backbone), CLASSES, drop=["name"])
+    return build(section, make_backbone(seed, **backbone), CLASSES, drop=["name", "tune"])
 
 
 @pytest.fixture(params=choices("method"))
@@ -98,10 +98,10 @@ def test_state_dict_restores_predictions_and_losses(name, prepared):
 def test_head_starts_small_or_as_the_library_likes(name):
     section = compose_config([f"method={name}"]).method
     torch.manual_seed(0)
-    normal = build(section, make_backbone(), 50, drop=["name"], head_init="normal").head
+    normal = build(section, make_backbone(), 50, drop=["name", "tune"], head_init="normal").head
     assert normal.weight.std().item() == pytest.approx(0.01, rel=0.2)
     assert not normal.bias.any()
-    other = build(section, make_backbone(), 50, drop=["name"], head_init="torch").head
+    other = build(section, make_backbone(), 50, drop=["name", "tune"], head_init="torch").head
     assert other.weight.abs().max() > 0.1
 
 

@@ -30,7 +30,7 @@ RESULT_VERSION = 1
 #: What of a configuration defines the result; paths and devices do not.
 DEFINING = ("method", "data", "backbone", "protocol", "rate", "seed", "split_seed")
 #: ``data.rate`` and ``data.split_seed``, where a reader takes them, repeat the settings of that name.
-NOT_DEFINING = {"data": ("root", "rate", "split_seed"), "protocol": ("threads",)}
+NOT_DEFINING = {"method": ("tune",), "data": ("root", "rate", "split_seed"), "protocol": ("threads",)}
 #: Readers whose images are the user's own: nothing but the folder tells which.
 OWN_IMAGES = ("folder", "imagelist")
 

@@ -63,7 +63,9 @@ class Experiment:
             folder=cache.folder if config.decode_cache else None,
         )
         torch.manual_seed(config.seed)  # of the new head
-        method = build(config.method, backbone, len(data.classes), head_init=protocol.head_init, drop=["name"])
+        method = build(
+            config.method, backbone, len(data.classes), head_init=protocol.head_init, drop=["name", "tune"]
+        )
         method.check(data)
         return cls(run_key(config), config, protocol, cache, backbone, data, method.to(device))
 
@@ -125,6 +127,7 @@ def set_threads(count: int | None) -> None:
     torch.set_num_threads(threads)
     threadpool_limits(threads)
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads memory it has not written
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
 
 
