@@ -7,8 +7,10 @@ from pathlib import Path
 from rich.console import Console
 
 from cotune_bench import config as settings
+from cotune_bench.files import write_atomically
 from cotune_bench.records import RecordStore, check_writable, to_frame
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
+from cotune_bench.reports.latex import to_latex
 from cotune_bench.reports.tables import print_grid, write_tables
 
 
@@ -50,7 +52,15 @@ def make_tables(names: Sequence[str] = (), overrides: Sequence[str] = (), *, war
             continue
         check_writable(results / "tables")
         written += write_tables(grid, results / "tables")
+        written += _write(results / "tables", {f"{name}.tex": to_latex(grid)})
         print_grid(grid, console)
     for path in written:
         print(path)
     return written
+
+
+def _write(folder: Path, texts: dict[str, str]) -> list[Path]:
+    paths = [folder / name for name in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        write_atomically(path, text.encode())
+    return paths

@@ -1,0 +1,67 @@
+r"""A grid as a LaTeX table that needs the packages booktabs and multirow, and nothing else."""
+
+import re
+
+from cotune_bench.reports.grid import Cell, Grid
+from cotune_bench.reports.tables import caption, cell_text, display_name, display_rate, setting
+
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",  # the default font encoding has no straight quote
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "–": "--",
+}
+
+
+def escape(text: str) -> str:
+    """Text that LaTeX sets as it reads, on one line."""
+    return re.sub("|".join(map(re.escape, SPECIAL)), lambda match: SPECIAL[match[0]], " ".join(text.split()))
+
+
+def to_latex(grid: Grid) -> str:
+    r"""A ``table`` with the label ``tab:<name>``, one ``\multirow`` group per data set, and the notes below."""
+    spec = grid.spec
+    lines = [
+        r"% needs \usepackage{booktabs} and \usepackage{multirow}",
+        r"\begin{table}",
+        r"\centering",
+        r"\caption{" + escape(f"{spec.title}. {caption(grid)} {setting(grid)}") + "}",
+        rf"\label{{tab:{spec.name}}}",
+        r"\begin{tabular}{ll" + "r" * len(spec.rates) + "}",
+        r"\toprule",
+        _row("Data set", "Method", *(escape(display_rate(rate)) for rate in spec.rates)),
+    ]
+    for data in spec.data:
+        lines.append(r"\midrule")
+        name = rf"\multirow{{{len(spec.methods)}}}{{*}}{{{escape(data)}}}"
+        for method in spec.methods:
+            lines.append(_row(name, escape(display_name(method)), *map(_cell, grid.row(data, method))))
+            name = ""
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [rf"\par\smallskip{{\footnotesize {escape(note)}}}" for note in grid.notes]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def _row(*texts: str) -> str:
+    return " & ".join(texts).lstrip() + r" \\"
+
+
+def _cell(cell: Cell) -> str:
+    plain = escape(cell_text(cell, best="{}"))
+    if not cell.best:
+        return plain
+    mean, gap, rest = plain.partition(" (")  # the number of runs stays upright, as in the other formats
+    return rf"\textbf{{{mean}}}{gap}{rest}"
