@@ -5,10 +5,11 @@ import logging
 import os
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,7 +48,7 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
 
     Raises:
         UserError: the input is wrong; nothing was written.
-        InterruptedRun: a signal stopped the run; it was saved.
+        InterruptedRun: a signal stopped the run; it was saved, or even recorded.
         Exception: whatever went wrong in training, after a failure record was written.
     """
     key, store = run_key(config), RecordStore(Path(config.results))
@@ -68,15 +69,18 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
                 if store.finished(key) and not config.force:
                     return Outcome(key, SKIPPED, f"{key}: finished meanwhile by another process")
                 OmegaConf.save(OmegaConf.create(run_config(config)), folder / "config.yaml")
-                with Follower(folder / "metrics.csv", status, bar=bar) as follower:
-                    experiment.train(follower, checkpoints, stop)
-                record = experiment.record(started)
+                with status:
+                    with Follower(folder / "metrics.csv", status, bar=bar) as follower:
+                        experiment.train(follower, checkpoints, stop)
+                    record = experiment.record(started)
                 path = store.add(record, again=config.force)
                 log.info(told(record, path))
                 checkpoints.delete()
                 status.write("done")
         except Timeout:
             return Outcome(key, ELSEWHERE, f"{key}: another process is running it")
+    if stop.number:  # heard after the last update: the cell is done, but the sweep it belongs to is to end
+        raise InterruptedRun(stop.number)
     return Outcome(key, DONE, told(record, path))
 
 
@@ -90,7 +94,10 @@ def told(record: Record, path: Path) -> str:
 
 
 class Status:
-    """``status.json`` of a run: what it is doing, where, and when it was last heard of."""
+    """``status.json`` of a run: what it is doing, where, and when it was last heard of.
+
+    Inside the context the run is running and heard of every few seconds, also while it prepares or evaluates.
+    """
 
     HEARTBEAT = 5.0  # seconds between two writes
 
@@ -98,21 +105,40 @@ class Status:
         self.path = folder / "status.json"
         self.key = key
         self.updates = updates
+        self.begun = False
         self._started = datetime.now(UTC)
+        self._done = 0
         self._first: tuple[int, float] | None = None  # updates done and clock at the first report, to tell the pace
-        self._written = 0.0
+        self._pace: float | None = None  # seconds for an update
+        self._ended = threading.Event()
+        self._heart = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> "Status":
+        self.write("running", done=0)
+        self.begun = True
+        self._heart.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._ended.set()
+        self._heart.join()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self.HEARTBEAT):
+            left = self._pace and round(self._pace * (self.updates - self._done), 1)
+            with suppress(OSError):  # a full disk is told by what matters: checkpoints and the record
+                self.write("running", done=self._done, eta_s=left)
 
     def report(self, done: int) -> None:
-        """Note that so many updates are done, if the last note is old enough."""
+        """Note that so many updates are done."""
         now = time.monotonic()
         self._first = self._first or (done, now)
-        if now - self._written >= self.HEARTBEAT:
-            pace = (now - self._first[1]) / (done - self._first[0]) if done > self._first[0] else None
-            self.write("running", done=done, eta_s=pace and round(pace * (self.updates - done), 1))
+        self._done = done
+        if done > self._first[0]:
+            self._pace = (now - self._first[1]) / (done - self._first[0])
 
     def write(self, state: str, **more: object) -> None:
         """Note a state: running, interrupted, failed or done."""
-        self._written = time.monotonic()
         status = {
             "key": self.key,
             "state": state,
@@ -139,7 +165,6 @@ class Follower:
         self._bar = _progress_bar() if bar else None
 
     def __enter__(self) -> "Follower":
-        self._status.write("running", done=0)
         if self._bar:
             self._bar.start()
             self._task = self._bar.add_task(self._status.key, total=self._status.updates, terms="")
@@ -149,7 +174,7 @@ class Follower:
         """Report of the engine: updates done, learning rate of the head, mean of every term since last time."""
         if self._rows is None:
             self._rows = self._kept(updates) or [",".join(["updates", "lr", *terms, "loss"])]
-            self._path.write_text("\n".join(self._rows) + "\n", encoding="utf-8")
+            write_atomically(self._path, ("\n".join(self._rows) + "\n").encode())
         row = [updates, lr, *terms.values(), sum(terms.values())]
         with self._path.open("a", encoding="utf-8") as file:
             file.write(",".join(f"{value:.8g}" for value in row) + "\n")
@@ -162,7 +187,8 @@ class Follower:
         """Header and rows before this number of updates, of an earlier part of the same run."""
         if not self._path.exists():
             return []
-        header, *rows = self._path.read_text(encoding="utf-8").splitlines() or [""]
+        whole = self._path.read_text(encoding="utf-8").rpartition("\n")[0]  # a last line without an end is torn
+        header, *rows = whole.splitlines() or [""]
         kept = [row for row in rows if row.partition(",")[0].isdigit() and int(row.partition(",")[0]) < updates]
         return [header, *kept] if kept else []
 
@@ -200,7 +226,9 @@ def _end_kept(folder: Path, config: DictConfig, status: Status) -> Iterator[None
     path = folder / "failure.json"
     try:
         yield
-    except UserError:
+    except UserError as error:
+        if status.begun:
+            status.write("failed", reason=str(error))
         raise
     except InterruptedRun:
         status.write("interrupted")
