@@ -1,0 +1,219 @@
+"""Checkpoints, resumed training and the wish to stop; real processes are killed in tests/faults."""
+
+import dataclasses
+import hashlib
+import io
+import os
+import pickle
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import PROTOCOL, make_backbone, make_data
+
+from cotune_bench.checkpoint import Checkpoints
+from cotune_bench.config import build, choices, compose_config
+from cotune_bench.engine import fit
+from cotune_bench.signals import InterruptedRun, StopRequest
+
+# Files -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checkpoints(tmp_path) -> Checkpoints:
+    return Checkpoints(tmp_path, every=5)
+
+
+def state(value: float) -> dict:
+    return {"method": {"weight": torch.full((300,), value)}, "pending": [{"ce": torch.tensor(value)}]}
+
+
+def flip(path: Path, place: int) -> None:
+    """Turn one bit."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_what_is_saved_is_loaded(checkpoints):
+    assert checkpoints.load() is None
+    path = checkpoints.save(5, state(0.1))
+    assert path.name == "checkpoint-000000005.pt"
+    loaded = checkpoints.load()
+    assert loaded["updates"] == 5
+    assert torch.equal(loaded["method"]["weight"], torch.full((300,), 0.1))
+    assert loaded["pending"] == [{"ce": torch.tensor(0.1)}]
+
+
+def test_the_newest_two_are_kept_and_all_deleted_at_the_end(checkpoints):
+    (checkpoints.folder / "metrics.csv").write_text("mine")
+    for updates in (5, 10, 15):
+        checkpoints.save(updates, state(updates))
+    assert [path.name for path in checkpoints.files()] == ["checkpoint-000000015.pt", "checkpoint-000000010.pt"]
+    assert checkpoints.load()["updates"] == 15
+    checkpoints.delete()
+    assert [path.name for path in checkpoints.folder.iterdir()] == ["metrics.csv"]
+
+
+def test_halves_that_a_kill_left_behind_are_cleared_and_never_loaded(checkpoints):
+    checkpoints.save(5, state(1))
+    half = checkpoints.folder / ".checkpoint-000000010.pt.k7x_"
+    half.write_bytes(checkpoints.files()[0].read_bytes()[:700])
+    assert checkpoints.load()["updates"] == 5
+    assert not half.exists()
+    half.write_bytes(b"")
+    checkpoints.delete()
+    assert list(checkpoints.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", [0, 31, 32, -1, 1500])
+def test_one_turned_bit_is_noticed_named_and_the_one_before_used(checkpoints, caplog, place):
+    older, newer = checkpoints.save(5, state(1)), checkpoints.save(10, state(2))
+    flip(newer, place)
+    assert checkpoints.load()["updates"] == 5
+    (message,) = caplog.messages
+    assert message.startswith(f"{newer} is damaged and not used")
+    flip(older, place)
+    caplog.clear()
+    assert checkpoints.load() is None
+    assert [message.split(" ")[0] for message in caplog.messages] == [str(newer), str(older)]
+
+
+@pytest.mark.parametrize("length", [0, 10, 32, 900])
+def test_a_file_cut_short_is_not_used(checkpoints, length):
+    checkpoints.save(5, state(1))
+    newer = checkpoints.save(10, state(2))
+    newer.write_bytes(newer.read_bytes()[:length])
+    assert checkpoints.load()["updates"] == 5
+
+
+class Evil:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_code_in_a_checkpoint_is_refused_unexecuted(checkpoints, tmp_path):
+    target = tmp_path / "executed"
+    path = checkpoints.save(5, {"method": Evil(target)})
+    content = path.read_bytes()[32:]
+    assert path.read_bytes()[:32] == hashlib.sha256(content).digest()  # its digest is right
+    with pytest.raises(pickle.UnpicklingError):
+        checkpoints.load()
+    assert not target.exists()
+    torch.load(io.BytesIO(content), weights_only=False)
+    assert target.exists()  # the trap works
+
+
+# Training ----------------------------------------------------------------------------------------------------------
+
+LONG = dataclasses.replace(PROTOCOL, updates=9, drop_at=(6,), augment="shift", shift=1, flip=True)
+
+
+class StopAfter:
+    """In place of a signal during one update."""
+
+    def __init__(self, updates: int) -> None:
+        self.left = updates
+
+    @property
+    def number(self) -> int | None:
+        self.left -= 1
+        return signal.SIGTERM if self.left == 0 else None
+
+
+def trained(name: str, cache, checkpoints=None, stop=None) -> tuple[dict, list]:
+    """Weights after fitting, and what was reported every four updates."""
+    torch.manual_seed(0)
+    section = compose_config([f"method={name}"]).method
+    method = build(section, make_backbone(), 3, drop=["name", "tune"])
+    reports: list[tuple] = []
+    data = make_data(protocol=LONG)
+    keep = {"report": lambda *told: reports.append(told), "report_every": 4}
+    try:
+        fit(method, data, LONG, seed=3, cache=cache, checkpoints=checkpoints, stop=stop, **keep)
+    except InterruptedRun:
+        return {}, reports
+    return method.state_dict(), reports
+
+
+@pytest.mark.parametrize("name", choices("method"))
+def test_a_run_stopped_in_the_middle_of_a_report_goes_on_to_the_same_bits(name, cache, tmp_path):
+    weights, reports = trained(name, cache)
+    assert [updates for updates, _, _ in reports] == [4, 8, 9]
+    torch.rand(7)  # what happens to the global random state in between does not matter
+    checkpoints = Checkpoints(tmp_path, every=100)
+    parts = []
+    for stop in (StopAfter(3), StopAfter(4), None):  # after updates 3 and 7
+        resumed, part = trained(name, cache, checkpoints, stop)
+        parts += part
+    assert parts == reports
+    assert resumed.keys() == weights.keys()
+    for key, value in weights.items():
+        assert torch.equal(resumed[key], value), key
+
+
+@pytest.mark.parametrize("every", [1, 3, 4])
+def test_a_run_that_lost_its_last_updates_repeats_them_to_the_same_bits(every, cache, tmp_path):
+    weights, reports = trained("finetune", cache)
+    checkpoints = Checkpoints(tmp_path, every=every)
+    trained("finetune", cache, checkpoints)
+    flip(checkpoints.files()[0], 40)
+    resumed, part = trained("finetune", cache, checkpoints)
+    assert reports[-len(part) :] == part
+    assert all(torch.equal(resumed[key], value) for key, value in weights.items())
+
+
+def test_a_checkpoint_after_the_last_update_leaves_nothing_to_train(cache, tmp_path):
+    checkpoints = Checkpoints(tmp_path, every=9)
+    weights, _ = trained("finetune", cache, checkpoints)
+    resumed, reports = trained("finetune", cache, checkpoints)
+    assert reports == []
+    assert all(torch.equal(resumed[key], value) for key, value in weights.items())
+
+
+# Signals -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
+def test_the_first_signal_is_noted_and_the_second_acts_as_before(number):
+    heard: list[int] = []
+    before = signal.signal(number, lambda number, _frame: heard.append(number))
+    try:
+        with StopRequest() as stop:
+            assert stop.number is None
+            signal.raise_signal(number)
+            assert (stop.number, heard) == (number, [])
+            signal.raise_signal(number)
+            assert (stop.number, heard) == (number, [number])
+        signal.raise_signal(number)
+        assert heard == [number, number]
+    finally:
+        signal.signal(number, before)
+
+
+def test_handlers_are_given_back():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)]
+    with StopRequest():
+        assert signal.getsignal(signal.SIGTERM) not in before
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)] == before
+
+
+def test_the_exit_code_is_the_shells():
+    assert [InterruptedRun(number).exit_code for number in (signal.SIGINT, signal.SIGTERM)] == [130, 143]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_child_does_not_take_the_signal_for_its_own():
+    with StopRequest() as stop:
+        child = os.fork()
+        if child == 0:
+            signal.raise_signal(signal.SIGTERM)
+            os._exit(7 if stop.number is None else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert stop.number is None
