@@ -19,6 +19,7 @@ from cotune_bench.backbones.base import Backbone
 from cotune_bench.cache import Cache
 from cotune_bench.checkpoint import Checkpoints
 from cotune_bench.config import build, run_config, run_key
+from cotune_bench.data.split_files import SplitFiles, split_files
 from cotune_bench.data.target import TargetData, target_data
 from cotune_bench.engine import Report, evaluate, fit
 from cotune_bench.errors import UserError
@@ -40,6 +41,7 @@ class Experiment:
     cache: Cache
     backbone: Backbone
     data: TargetData
+    splits: SplitFiles
     method: Method
 
     @classmethod
@@ -62,12 +64,22 @@ class Experiment:
             device=device,
             folder=cache.folder if config.decode_cache else None,
         )
+        splits = split_files(
+            dataset,
+            data,
+            protocol,
+            settings=run_config(config)["data"],
+            rate=config.rate,
+            split_seed=config.split_seed,
+            folder=Path(config.results) / "splits",
+        )
+        splits.check()
         torch.manual_seed(config.seed)  # of the new head
         method = build(
             config.method, backbone, len(data.classes), head_init=protocol.head_init, drop=["name", "tune"]
         )
         method.check(data)
-        return cls(run_key(config), config, protocol, cache, backbone, data, method.to(device))
+        return cls(run_key(config), config, protocol, cache, backbone, data, splits, method.to(device))
 
     def train(
         self,
@@ -75,7 +87,8 @@ class Experiment:
         checkpoints: Checkpoints | None = None,
         stop: StopRequest | None = None,
     ) -> None:
-        """Train the method by the protocol, from the last checkpoint if there is one."""
+        """Train the method by the protocol, from the last checkpoint if there is one; list its images first."""
+        self.splits.write()
         every = max(1, min(50, self.protocol.updates // 20))
         fit(
             self.method,
