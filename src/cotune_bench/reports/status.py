@@ -1,0 +1,162 @@
+"""How far a table is, from the files alone: which cells are done, running, given up or not begun."""
+
+import json
+import os
+import shlex
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import groupby, product
+from pathlib import Path
+
+from cotune_bench import config as settings
+from cotune_bench.records import RecordStore
+
+STATES = ("done", "running", "stale", "interrupted", "failed", "missing")
+SILENCE = 60.0  # seconds without a heartbeat after which a run counts as gone
+
+
+@dataclass(frozen=True)
+class CellStatus:
+    """One cell of a table and what became of it; ``told`` is empty or says more about the state."""
+
+    data: str
+    method: str
+    rate: float
+    seed: int
+    state: str
+    told: str = ""
+
+    @property
+    def overrides(self) -> list[str]:
+        """The command-line overrides that choose this cell."""
+        return [f"method={self.method}", f"data={self.data}", f"rate={self.rate}", f"seed={self.seed}"]
+
+
+@dataclass(frozen=True)
+class TableStatus:
+    """All cells of a table in its order; ``rest`` are the overrides that every cell shares."""
+
+    name: str
+    results: str
+    cells: list[CellStatus]
+    rest: list[str] = field(default_factory=list)
+
+
+def table_status(name: str, overrides: Sequence[str] = ()) -> TableStatus:
+    """Look up every cell of a table under these overrides; a results folder need not exist."""
+    cells = settings.table_cells(settings.load_table(name), overrides)
+    store = RecordStore(Path(cells.results))
+    axes = product(cells.data, cells.method, cells.rate, cells.seed)
+    found = [CellStatus(*axis, *cell_state(store, key)) for axis, key in zip(axes, cells.keys, strict=True)]
+    shared = zip(settings.parse(overrides), overrides, strict=True)
+    rest = [text for override, text in shared if override.key_or_group not in settings.AXES]
+    return TableStatus(name, cells.results, found, rest)
+
+
+def cell_state(store: RecordStore, key: str) -> tuple[str, str]:
+    """State of a cell and a line about it; a record is only looked for, not read."""
+    if store.path(key).exists():
+        return "done", ""
+    folder = store.results / "runs" / key
+    status = _read(folder / "status.json")
+    if status is None:  # a run can fail before it has a status
+        failure = _read(folder / "failure.json")
+        return ("missing", "") if failure is None else ("failed", _first_line(failure))
+    state, progress = status.get("state"), f"{status.get('done', 0)}/{status.get('updates')} updates"
+    if state == "failed":
+        return "failed", _first_line(status)
+    if state == "interrupted":
+        return "interrupted", f"at {status.get('heard')}"
+    where = f"{status.get('host')} pid {status.get('pid')}"
+    if silent := _silent(status):
+        return "stale", f"{where}, {progress}, {silent}"
+    left = status.get("eta_s")
+    return "running", f"{where}, {progress}" + ("" if left is None else f", {duration(left)} left")
+
+
+def _silent(status: dict) -> str:
+    """Why a run that says it runs does not, or nothing."""
+    if status.get("host") == socket.gethostname() and not _alive(int(status.get("pid", 0))):
+        return "its process is gone"
+    heard = (datetime.now(UTC) - datetime.fromisoformat(status["heard"])).total_seconds()
+    return f"not heard of for {duration(heard)}" if heard > SILENCE else ""
+
+
+def _alive(pid: int) -> bool:
+    if os.name == "nt":  # where signal 0 is no question but Ctrl-C
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {"state": "failed", "reason": f"{path} cannot be read; run the cell again"}
+
+
+def _first_line(failure: dict) -> str:
+    return (str(failure.get("reason", "")).splitlines() or [""])[0]
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that a reader would choose."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def status_lines(table: TableStatus) -> list[str]:
+    """What the terminal shows: done cells as a grid, the others by name, totals."""
+    return [f"{table.name} in {table.results}", "", *_grid(table.cells), "", *_others(table.cells), totals(table)]
+
+
+def _grid(cells: list[CellStatus]) -> list[str]:
+    """For each data set and method, how many seeds of each rate are done."""
+    rates = list(dict.fromkeys(cell.rate for cell in cells))
+    rows = [["", "", *(f"{rate:g}" for rate in rates)]]
+    for (data, method), group in groupby(cells, key=lambda cell: (cell.data, cell.method)):
+        row = list(group)
+        counts = [[cell.state == "done" for cell in row if cell.rate == rate] for rate in rates]
+        rows.append([data, method, *(f"{sum(done)}/{len(done)}" for done in counts)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _others(cells: list[CellStatus]) -> list[str]:
+    """The cells that are not done; seeds in the same state with nothing more to tell share a line."""
+    lines = []
+    for state in STATES[1:]:
+        chosen = [cell for cell in cells if cell.state == state]
+        for (data, method, rate, told), group in groupby(
+            chosen, key=lambda cell: (cell.data, cell.method, cell.rate, cell.told)
+        ):
+            seeds = [str(cell.seed) for cell in group]
+            named = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(seeds)}"
+            lines.append(f"{state:11}  {data} {method} rate {rate:g} {named}" + (f": {told}" if told else ""))
+    return [*lines, ""] if lines else []
+
+
+def totals(table: TableStatus) -> str:
+    """Number of cells in each state that occurs."""
+    counts = Counter(cell.state for cell in table.cells)
+    told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    return f"{len(table.cells)} cells: {told}"
+
+
+def rerun_commands(table: TableStatus) -> list[str]:
+    """For each failed cell, the command that runs it again."""
+    failed = [cell for cell in table.cells if cell.state == "failed"]
+    return [shlex.join(["python", "run.py", *cell.overrides, *table.rest]) for cell in failed]

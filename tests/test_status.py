@@ -1,0 +1,190 @@
+"""The state of a table's cells, told from files that were put there by hand."""
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from cotune_bench.config import CONF, compose_config, run_key
+from cotune_bench.reports.status import duration, rerun_commands, status_lines, table_status
+
+ROOT = CONF.parent
+GONE = 2**22 + 1  # above the largest process id of Linux
+
+
+@pytest.fixture
+def results(tmp_path) -> Path:
+    return tmp_path / "results"
+
+
+def key_of(method: str, rate: float, seed: int, *rest: str) -> str:
+    return run_key(compose_config([f"method={method}", f"rate={rate}", f"seed={seed}", *rest]))
+
+
+def put(results: Path, key: str, state: str, *, silent: float = 0, **more) -> None:
+    """A status.json as a run writes it."""
+    heard = (datetime.now(UTC) - timedelta(seconds=silent)).isoformat(timespec="seconds")
+    values = {"host": socket.gethostname(), "pid": os.getpid(), "updates": 300, "heard": heard, "state": state}
+    folder = results / "runs" / key
+    folder.mkdir(parents=True)
+    (folder / "status.json").write_text(json.dumps({**values, **more}))
+
+
+def finish(results: Path, key: str) -> None:
+    (results / "records").mkdir(parents=True, exist_ok=True)
+    (results / "records" / f"{key}.json").write_text("only looked for")
+
+
+def states(results: Path, *overrides: str) -> dict[tuple, tuple[str, str]]:
+    table = table_status("desk", [f"results={results}", *overrides])
+    return {(cell.method, cell.rate, cell.seed): (cell.state, cell.told) for cell in table.cells}
+
+
+def one(results: Path) -> tuple[str, str]:
+    """State of finetune at rate 0.3, seed 2."""
+    (state,) = states(results, "method=finetune", "rate=0.3", "seed=2").values()
+    return state
+
+
+def test_without_a_results_folder_everything_is_missing_and_nothing_is_made(results):
+    found = states(results)
+    assert len(found) == 60
+    assert set(found.values()) == {("missing", "")}
+    assert not results.exists()
+
+
+def test_a_record_means_done_whatever_else_lies_there(results):
+    key = key_of("finetune", 0.3, 2)
+    put(results, key, "running", pid=GONE)
+    finish(results, key)
+    assert one(results) == ("done", "")
+    assert states(results)["finetune", 0.3, 1] == ("missing", "")
+
+
+def test_a_run_of_other_settings_is_another_cell(results):
+    finish(results, key_of("finetune", 0.3, 2, "protocol.updates=7"))
+    assert one(results) == ("missing", "")
+    found = states(results, "protocol.updates=7")
+    assert [cell for cell, (state, _) in found.items() if state == "done"] == [("finetune", 0.3, 2)]
+
+
+def test_a_run_that_was_just_heard_of_is_running(results):
+    put(results, key_of("finetune", 0.3, 2), "running", done=120, eta_s=150.2, silent=50)
+    assert one(results) == ("running", f"{socket.gethostname()} pid {os.getpid()}, 120/300 updates, 3 min left")
+
+
+def test_a_run_that_cannot_tell_its_pace_yet_is_running(results):
+    put(results, key_of("finetune", 0.3, 2), "running", done=0, eta_s=None, host="far", pid=GONE)
+    assert one(results) == ("running", f"far pid {GONE}, 0/300 updates")
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [({"pid": GONE}, "its process is gone"), ({"host": "far", "silent": 70}, "not heard of for 70 s")],
+)
+def test_a_run_without_a_heartbeat_is_stale(results, more, why):
+    put(results, key_of("finetune", 0.3, 2), "running", done=5, **more)
+    state, told = one(results)
+    assert state == "stale"
+    assert told.endswith(f"5/300 updates, {why}")
+
+
+def test_interrupted_and_failed_runs_say_when_and_why(results):
+    put(results, key_of("finetune", 0.3, 2), "interrupted")
+    put(results, key_of("bss", 0.3, 2), "failed", reason="ValueError: no luck\nand more")
+    found = states(results)
+    assert found["finetune", 0.3, 2][0] == "interrupted"
+    assert found["bss", 0.3, 2] == ("failed", "ValueError: no luck")
+
+
+def test_a_rerun_of_a_failed_cell_is_running(results):
+    key = key_of("finetune", 0.3, 2)
+    put(results, key, "running", done=1)
+    (results / "runs" / key / "failure.json").write_text('{"reason": "old"}')
+    assert one(results)[0] == "running"
+
+
+def test_a_failure_without_a_status_and_a_damaged_status_are_failed(results):
+    for method, name, text in (("finetune", "failure", '{"reason": "early"}'), ("bss", "status", "{")):
+        folder = results / "runs" / key_of(method, 0.3, 2)
+        folder.mkdir(parents=True)
+        (folder / f"{name}.json").write_text(text)
+    assert states(results)["finetune", 0.3, 2] == ("failed", "early")
+    state, told = states(results)["bss", 0.3, 2]
+    assert (state, "status.json cannot be read" in told) == ("failed", True)
+
+
+def test_the_lines_hold_a_grid_the_open_cells_and_totals(results):
+    for seed in (0, 1):
+        finish(results, key_of("l2sp", 1.0, seed))
+    put(results, key_of("l2sp", 1.0, 2), "failed", reason="out of luck")
+    given = [f"results={results}", "method=finetune,l2sp", "rate=0.5,1.0"]
+    assert status_lines(table_status("desk", given)) == [
+        f"desk in {results}",
+        "",
+        "                  0.5  1",
+        "digits  finetune  0/3  0/3",
+        "digits  l2sp      0/3  2/3",
+        "",
+        "failed       digits l2sp rate 1 seed 2: out of luck",
+        "missing      digits finetune rate 0.5 seeds 0, 1, 2",
+        "missing      digits finetune rate 1 seeds 0, 1, 2",
+        "missing      digits l2sp rate 0.5 seeds 0, 1, 2",
+        "",
+        "12 cells: 2 done, 1 failed, 9 missing",
+    ]
+
+
+def test_the_command_of_a_failed_cell_runs_that_cell(results):
+    rest = [f"results={results}", "protocol.updates=7", "backbone.widths=[16,16]"]
+    key = key_of("bss", 0.123456789, 1, *rest)
+    put(results, key, "failed", reason="x")
+    (command,) = rerun_commands(table_status("desk", ["rate=0.123456789,0.5", *rest]))
+    python, script, *overrides = shlex.split(command)
+    assert (python, script) == ("python", "run.py")
+    assert run_key(compose_config(overrides)) == key
+    assert compose_config(overrides).results == str(results)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (119.4, "119 s"), (120, "2 min"), (7199, "120 min"), (9000, "2 h"), (200_000, "2 d")],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+# The command -------------------------------------------------------------------------------------------------------
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess:
+    """What the script answers, and on its last line whether torch or pandas were imported."""
+    code = (
+        "import runpy, sys; sys.argv = sys.argv[1:]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally: print(sorted({'torch', 'pandas'} & set(sys.modules)))"
+    )
+    script = str(ROOT / "scripts" / "status.py")
+    line = [sys.executable, "-c", code, script, *arguments]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+def test_ten_thousand_cells_are_told_without_torch_and_pandas(results):
+    (results / "records").mkdir(parents=True)
+    done = command("table=desk", "seed=range(500)", f"results={results}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-2:] == ["10000 cells: 10000 missing", "[]"]
+
+
+def test_bad_input_is_one_line(results):
+    for arguments, told in ((["--all"], "error: --all is no flag"), (["table=desc"], "error: table=desc is unknown")):
+        done = command(*arguments)
+        assert done.returncode == 2
+        assert done.stderr.startswith(told)
+        assert done.stderr.count("\n") == 1
