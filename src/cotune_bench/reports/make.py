@@ -9,6 +9,8 @@ from rich.console import Console
 from cotune_bench import config as settings
 from cotune_bench.files import write_atomically
 from cotune_bench.records import RecordStore, check_writable, to_frame
+from cotune_bench.reports.compare import paper_table
+from cotune_bench.reports.compare_tables import compare_texts
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.latex import to_latex
 from cotune_bench.reports.tables import print_grid, write_tables
@@ -52,7 +54,8 @@ def make_tables(names: Sequence[str] = (), overrides: Sequence[str] = (), *, war
             continue
         check_writable(results / "tables")
         written += write_tables(grid, results / "tables")
-        written += _write(results / "tables", {f"{name}.tex": to_latex(grid)})
+        paper = paper_table(name, settings.load_table(name).get("paper"))
+        written += _write(results / "tables", {f"{name}.tex": to_latex(grid), **compare_texts(grid, paper)})
         print_grid(grid, console)
     for path in written:
         print(path)
