@@ -1,0 +1,9 @@
+"""Get a data set and check it: python scripts/prepare_data.py NAME [--check] [data_root=PATH]; see --help."""
+
+import sys
+
+from cotune_bench.cli import guarded
+from cotune_bench.data.prepare import main
+
+if __name__ == "__main__":
+    sys.exit(guarded(main, sys.argv[1:]))
