@@ -68,6 +68,7 @@ PROTOCOL = Protocol(
     weight_decay=5e-4,
     head_init="normal",
     resize=8,
+    resize_mode="squash",
     crop=8,
     resize_filter="bicubic",
     augment="none",

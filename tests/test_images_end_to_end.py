@@ -6,10 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import trees
 from PIL import Image
+from torchvision.transforms import functional, v2
 
 from cotune_bench import cli
+from cotune_bench.config import compose_config
+from cotune_bench.data.augment import resized_crop_boxes
+from cotune_bench.data.cub import read
+from cotune_bench.data.target import TargetData, target_data
+from cotune_bench.protocol import Protocol
 
 KINDS, TRAIN, TEST = 4, 5, 2  # images of each kind
 TINY = (
@@ -98,3 +105,88 @@ def test_an_image_that_cannot_be_read_stops_before_training(here, capsys, damage
     assert told in line
     assert line.endswith("get the data set again")
     assert not (here / "results").exists()
+
+
+# TLlib's protocol, whose images keep their aspect ratio -------------------------------------------------------------
+
+
+def tllib(birds: Path, cache: Path | None, **changes) -> tuple[Protocol, TargetData]:
+    """The protocol, for smaller images, and its data; pixels are normalised to themselves divided by 255."""
+    section = compose_config(["data=cub", "protocol=tllib"]).protocol
+    values = {**section, "resize": 64, "crop": 48, "batch_size": 6, **changes}
+    protocol = Protocol(**values)  # type: ignore[arg-type]
+    data = target_data(
+        read("cub", str(birds)),
+        protocol,
+        rate=1.0,
+        seed=0,
+        split_seed=0,
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
+        device=torch.device("cpu"),
+        folder=cache,
+    )
+    return protocol, data
+
+
+def as_bytes(images: torch.Tensor) -> np.ndarray:
+    """uint8 (..., H, W, C)."""
+    return (images * 255).round().to(torch.uint8).movedim(-3, -1).numpy()
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("size", [(90, 51), (51, 90), (64, 64), (64, 65), (30, 41), (333, 100)])
+def test_tllib_s_view_is_torchvision_s_resize_and_center_crop(tmp_path, cached, size):
+    birds = put_birds(tmp_path)
+    noise = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    files = read("cub", str(birds))
+    for row in (*files.test, *files.train[:3]):
+        Image.fromarray(noise).save(birds / files.files[row])
+    _, data = tllib(birds, tmp_path / "cache" if cached else None)
+    assert (len(data.plain), len(data.val), len(data.test)) == (KINDS * TRAIN, 0, KINDS * TEST)
+    published = v2.Compose([v2.Resize(64), v2.CenterCrop(48)])
+    for views, row in ((data.test, files.test[0]), (data.plain, files.train[1])):
+        with Image.open(birds / files.files[row]) as image:
+            expected = np.asarray(published(image.convert("RGB")))
+        seen = as_bytes(views.take(np.array([0 if views is data.test else 1])))
+        assert seen.shape == (1, 1, 48, 48, 3)
+        np.testing.assert_array_equal(seen[0, 0], expected)
+
+
+def test_tllib_trains_on_crops_of_the_original(tmp_path):
+    birds = put_birds(tmp_path)
+    files = read("cub", str(birds))
+    for number, row in enumerate(files.train):  # each of another size
+        pixels = np.random.default_rng(number).integers(0, 256, (40 + 3 * number, 90 - number, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(birds / files.files[row])
+    protocol, data = tllib(birds, tmp_path / "cache", flip=False)
+    for step in (0, 1, 3):  # 20 images, 6 in a batch: step 3 begins another pass
+        images, labels = data.train(step)
+        positions = data.train.positions(step)
+        np.testing.assert_array_equal(labels, files.labels[files.train[positions]])
+        draws = np.random.default_rng([0, 1, step]).random((6, 23))[:, :-1]
+        for position, drawn, seen in zip(positions, draws, as_bytes(images), strict=True):
+            with Image.open(birds / files.files[files.train[position]]) as image:
+                whole = image.convert("RGB")
+            (box,) = resized_crop_boxes(
+                drawn[None], whole.height, whole.width, scale=protocol.scale, ratio=(3 / 4, 4 / 3)
+            ).tolist()
+            np.testing.assert_array_equal(seen, np.asarray(functional.resized_crop(whole, *box, [48, 48])))
+            assert box[2] * box[3] > 0.18 * whole.height * whole.width  # at least 0.2, before rounding
+    again, _ = data.train(0)
+    assert torch.equal(again, data.train(0)[0])
+
+
+def test_tllib_runs_and_asks_for_the_direct_relationship(here, capsys):
+    put_birds(here / "birds")
+    command = ["method=cotuning", "data=cub", "data.root=birds", "protocol=tllib", "rate=0.5", *TINY]
+    assert cli.main(command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "needs validation images" in line
+    assert "method.relationship=direct" in line
+    assert not (here / "results").exists()
+    assert cli.main([*command, "method.relationship=direct", "method.calibrate=none"]) == 0
+    record = only_record(here)
+    assert (record["protocol"], record["val_accuracy"]) == ("tllib", None)
+    assert record["train_images"] == KINDS * 3  # half of 5, rounded up
+    assert len(list((here / "results" / "splits").iterdir())) == 2

@@ -7,6 +7,7 @@ from cotune_bench.errors import UserError
 HEAD_INITS = ("normal", "torch")
 AUGMENTS = ("none", "shift", "resized_crop")
 VIEWS = ("center", "official10", "torchvision10")
+RESIZE_MODES = ("squash", "short_side")
 FILTERS = ("nearest", "bilinear", "bicubic")
 SPLIT_ORDERS = ("split_then_sample", "sample_then_split")
 
@@ -23,7 +24,9 @@ class Protocol:
         drop_at: numbers of updates after which the learning rate is multiplied by ``drop_factor``.
         weight_decay: of every trained parameter, unless the method has its own penalty instead.
         head_init: ``normal`` N(0, 0.01) with zero bias, or ``torch``'s default for a linear layer.
-        resize: side in pixels to which an image is squashed first; filter ``resize_filter``.
+        resize: side in pixels of the square that every image becomes first; filter ``resize_filter``.
+        resize_mode: ``squash`` gives up the aspect ratio, for training, too; ``short_side`` keeps the central square
+            of the image whose shorter side is ``resize``, and ``resized_crop`` then sees the original instead.
         crop: side in pixels of what the network sees.
         augment: what is done to training images; ``shift`` pads by ``shift`` pixels and crops at random,
             ``resized_crop`` takes a random part, ``scale`` of the area, and stretches it to the crop.
@@ -45,6 +48,7 @@ class Protocol:
     weight_decay: float
     head_init: str
     resize: int
+    resize_mode: str
     crop: int
     resize_filter: str
     augment: str
@@ -76,6 +80,7 @@ class Protocol:
             ("head_init", HEAD_INITS),
             ("augment", AUGMENTS),
             ("views", VIEWS),
+            ("resize_mode", RESIZE_MODES),
             ("resize_filter", FILTERS),
             ("split_order", SPLIT_ORDERS),
         ):

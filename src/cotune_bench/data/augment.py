@@ -1,13 +1,15 @@
 """Random changes to training images; every draw is a function of (seed, step, position) and nothing else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.nn.functional import interpolate
 
-Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Augment = Callable[[np.ndarray | Sequence[np.ndarray], np.random.Generator], np.ndarray]
 
 TRIES = 10  # for a box that lies inside the image, as torchvision's RandomResizedCrop
 
@@ -21,20 +23,22 @@ def make_augment(
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Augment:
-    """The augmentation of a protocol: from squashed images (B, H, W, C) to network inputs (B, crop, crop, C).
+    """The augmentation of a protocol: from square images (B, H, W, C) to network inputs (B, crop, crop, C).
 
     Args:
         kind: ``none`` the centre; ``shift`` a random window of the image padded by ``shift`` pixels;
-            ``resized_crop`` a random box of area ``scale`` and aspect ``ratio``, resized.
+            ``resized_crop`` a random box of area ``scale`` and aspect ``ratio``, resized; of images of several
+            sizes, given as a sequence of (H, W, C), by PIL.
         flip: mirror an image with probability 1/2.
     """
-    crops, columns = {
+    kinds: dict[str, tuple[Callable[..., np.ndarray], int]] = {
         "none": (partial(_center, crop=crop), 2),
         "shift": (partial(_shifted, crop=crop, shift=shift), 2),
         "resized_crop": (partial(_resized, crop=crop, scale=scale, ratio=ratio), 2 + 2 * TRIES),
-    }[kind]
+    }
+    crops, columns = kinds[kind]
 
-    def augment(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def augment(images: np.ndarray | Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
         # One row of numbers for each position, as long whatever happens: row i never depends on the batch size.
         draws = rng.random((len(images), columns + 1))
         cropped = crops(images, draws[:, :-1])
@@ -66,8 +70,17 @@ def _shifted(images: np.ndarray, draws: np.ndarray, *, crop: int, shift: int) ->
 
 
 def _resized(
-    images: np.ndarray, draws: np.ndarray, *, crop: int, scale: tuple[float, float], ratio: tuple[float, float]
+    images: np.ndarray | Sequence[np.ndarray],
+    draws: np.ndarray,
+    *,
+    crop: int,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
 ) -> np.ndarray:
+    if not isinstance(images, np.ndarray):
+        cut = partial(_resized_original, crop=crop, scale=scale, ratio=ratio)
+        with ThreadPoolExecutor() as pool:  # PIL resizes outside of Python's lock
+            return np.stack(list(pool.map(cut, images, draws)))
     count, height, width, channels = images.shape
     boxes = resized_crop_boxes(draws, height, width, scale=scale, ratio=ratio)
     source = torch.from_numpy(images).permute(0, 3, 1, 2)
@@ -77,6 +90,16 @@ def _resized(
         box = source[row : row + 1, :, top : top + rows, left : left + columns]
         out[row : row + 1] = interpolate(box, (crop, crop), mode="bilinear", antialias=True)
     return out.permute(0, 2, 3, 1).numpy()
+
+
+def _resized_original(
+    pixels: np.ndarray, draws: np.ndarray, *, crop: int, scale: tuple[float, float], ratio: tuple[float, float]
+) -> np.ndarray:
+    height, width, channels = pixels.shape
+    ((top, left, rows, columns),) = resized_crop_boxes(draws[None], height, width, scale=scale, ratio=ratio).tolist()
+    box = pixels[top : top + rows, left : left + columns]
+    image = Image.fromarray(np.ascontiguousarray(box[..., 0] if channels == 1 else box))
+    return np.array(image.resize((crop, crop), Image.Resampling.BILINEAR)).reshape(crop, crop, channels)
 
 
 def resized_crop_boxes(

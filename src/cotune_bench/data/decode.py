@@ -1,4 +1,4 @@
-"""Image files to pixels, once: every image squashed to a square, kept in one memory-mapped file for all runs."""
+"""Image files to pixels, once: every image made a square, kept in one memory-mapped file for all runs."""
 
 import errno
 import hashlib
@@ -7,10 +7,10 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,7 @@ def decode(
     resize: int,
     resize_filter: str,
     folder: Path | None,
+    mode: str = "squash",
     workers: int | None = None,
 ) -> Dataset:
     """The data set as pixels (N, resize, resize, C), uint8, equal to ``image.convert("RGB").resize(...)`` of PIL.
@@ -45,32 +46,35 @@ def decode(
     Files become RGB, arrays keep their channels (1 or 3) and are given back as they are if they fit already.
 
     Args:
-        resize: side of the square in pixels; the aspect ratio is not kept, as in the published recipes.
+        resize: side of the square in pixels.
         resize_filter: ``nearest``, ``bilinear`` or ``bicubic``, PIL's.
         folder: of the cache; the file is built by the first who asks, while others wait, and goes on where a
             killed build stopped. None keeps nothing and reads the images anew at every access.
+        mode: ``squash`` gives up the aspect ratio; ``short_side`` keeps the central square of the image whose shorter
+            side is ``resize``, torchvision's ``Resize`` and ``CenterCrop``.
         workers: threads that decode, None for all cores.
 
     Raises:
         UserError: a file is missing or cannot be read, or the disk is full.
     """
-    squashed = Squashed(images, resize, resize_filter, workers or os.cpu_count() or 1)
+    squashed = Squashed(images, resize, resize_filter, workers or os.cpu_count() or 1, mode)
     if isinstance(images, Dataset) and images.pixels.shape[1:3] == (resize, resize):
         return images if images.content else replace(images, content=squashed.key())
     key = squashed.key()
     pixels = squashed if folder is None else _stored(squashed, key, Path(folder).expanduser() / "decoded")
-    labelled = {field.name: getattr(images, field.name) for field in fields(Labelled)}
+    labelled = {entry.name: getattr(images, entry.name) for entry in fields(Labelled)}
     return Dataset(**labelled, pixels=pixels, content=key)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Squashed:
-    """Images that are read and squashed whenever they are asked for; indexed like an (N, H, W, C) uint8 array."""
+    """Images that are read and made square whenever they are asked for; indexed like an (N, H, W, C) uint8 array."""
 
     images: ImageList | Dataset
     resize: int
     resize_filter: str
     workers: int
+    mode: str = "squash"
 
     def __len__(self) -> int:
         return len(self.images.labels)
@@ -78,8 +82,7 @@ class Squashed:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(N, H, W, C)."""
-        channels = self.images.pixels.shape[3] if isinstance(self.images, Dataset) else 3
-        return len(self), self.resize, self.resize, channels
+        return len(self), self.resize, self.resize, _channels(self.images)
 
     def __getitem__(self, index: np.ndarray) -> np.ndarray:
         """Pixels (len(index), H, W, C)."""
@@ -89,20 +92,15 @@ class Squashed:
 
     def read(self, row: int) -> np.ndarray:
         """Pixels (H, W, C) of one image; UserError if it cannot be read."""
-        if isinstance(self.images, Dataset):
-            pixels = self.images.pixels[row]
-            return self._squash(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
-        file = self.images.files[row]
-        try:
-            with Image.open(self.images.root / file) as image:
-                # In this order, as in the published loaders: palettes are not interpolated.
-                return self._squash(_without_bottom(image.convert("RGB"), self.images.crop_bottom))
-        except Exception as error:  # PIL raises nearly anything at damaged files
-            raise UserError(f"{file}: {error}") from error
+        return _read(self.images, row, self._square).reshape(self.shape[1:])
 
-    def _squash(self, image: Image.Image) -> np.ndarray:
+    def _square(self, image: Image.Image) -> Image.Image:
         resample = Image.Resampling[self.resize_filter.upper()]
-        return np.asarray(image.resize((self.resize, self.resize), resample)).reshape(self.shape[1:])
+        if self.mode == "squash":
+            return image.resize((self.resize, self.resize), resample)
+        width, height = (int(self.resize * side / min(image.size)) for side in image.size)
+        left, top = round((width - self.resize) / 2), round((height - self.resize) / 2)
+        return image.resize((width, height), resample).crop((left, top, left + self.resize, top + self.resize))
 
     def key(self) -> str:
         """Hex SHA-256 of all that defines the pixels; UserError if files are missing."""
@@ -118,8 +116,42 @@ class Squashed:
                     f"data {images.name}: {_some(missing)} missing in {images.root}: get the data set again"
                 )
             source = {"files": list(images.files), "sizes": sizes, "crop_bottom": images.crop_bottom}
-        rule = {"version": VERSION, "resize": self.resize, "filter": self.resize_filter}
+        rule = {"version": VERSION, "resize": self.resize, "mode": self.mode, "filter": self.resize_filter}
         return digest({"name": images.name, **rule, **source})
+
+
+@dataclass(frozen=True)
+class Originals:
+    """Images in their own sizes, read by threads whenever they are asked for."""
+
+    images: ImageList | Dataset
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+
+    def __getitem__(self, index: np.ndarray) -> list[np.ndarray]:
+        """Pixels (H, W, C), uint8, of each of these images; UserError if one cannot be read."""
+        with ThreadPoolExecutor(self.workers) as pool:
+            read = pool.map(lambda row: _read(self.images, row), np.asarray(index).tolist())
+            return [pixels.reshape(*pixels.shape[:2], _channels(self.images)) for pixels in read]
+
+
+def _channels(images: ImageList | Dataset) -> int:
+    return images.pixels.shape[3] if isinstance(images, Dataset) else 3
+
+
+def _read(
+    images: ImageList | Dataset, row: int, change: Callable[[Image.Image], Image.Image] = lambda image: image
+) -> np.ndarray:
+    """Pixels of one image after ``change``; UserError if it cannot be read."""
+    if isinstance(images, Dataset):
+        pixels = images.pixels[row]
+        return np.asarray(change(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)))
+    file = images.files[row]
+    try:
+        with Image.open(images.root / file) as image:
+            # In this order, as in the published loaders: palettes are not interpolated.
+            return np.asarray(change(_without_bottom(image.convert("RGB"), images.crop_bottom)))
+    except Exception as error:  # PIL raises nearly anything at damaged files
+        raise UserError(f"{file}: {error}") from error
 
 
 def _without_bottom(image: Image.Image, rows: int) -> Image.Image:

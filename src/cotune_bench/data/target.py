@@ -1,7 +1,7 @@
 """The target data of one run: training batches and deterministic views, as network inputs on the device."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cotune_bench.data.augment import Augment, make_augment
 from cotune_bench.data.dataset import Dataset, ImageList, Images, images_of
-from cotune_bench.data.decode import decode
+from cotune_bench.data.decode import Originals, decode
 from cotune_bench.data.splits import split
 from cotune_bench.data.views import crop_offsets, crop_views
 from cotune_bench.errors import UserError
@@ -141,12 +141,13 @@ def target_data(
 ) -> TargetData:
     """The data of one run: official split, fixed validation split, sample at ``rate``, batches from ``seed``.
 
-    Images that do not have the protocol's size are squashed to it by :func:`decode`, once for all runs in
-    ``folder``, or at every access if that is None.
+    Images that do not have the protocol's size are brought to it by :func:`decode`, once for all runs in
+    ``folder``, or at every access if that is None. Training crops of originals are read at every access.
     """
     dataset = decode(
         images,
         resize=protocol.resize,
+        mode=protocol.resize_mode,
         resize_filter=protocol.resize_filter,
         folder=folder,
     )
@@ -172,11 +173,13 @@ def target_data(
     )
     center = crop_offsets(protocol.resize, protocol.crop, "center")
     views = crop_offsets(protocol.resize, protocol.crop, protocol.views)
-    plain = images_of(dataset, train)
+    plain = trained = images_of(dataset, train)
+    if protocol.resize_mode == "short_side" and protocol.augment == "resized_crop":
+        trained = replace(plain, pixels=Originals(images))
     return TargetData(
         name=dataset.name,
         classes=dataset.classes,
-        train=Batches(plain, protocol.batch_size, seed, augment, normalize),
+        train=Batches(trained, protocol.batch_size, seed, augment, normalize),
         plain=Views(plain, protocol.crop, center, normalize),
         val=Views(images_of(dataset, val), protocol.crop, center, normalize),
         test=Views(images_of(dataset, dataset.test), protocol.crop, views, normalize),
