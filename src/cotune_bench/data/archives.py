@@ -35,7 +35,7 @@ def unpack(files: Sequence[Path], target: Path, holds: str = "") -> None:
             try:
                 _unpack(files, temporary, advance)
             except DAMAGED as error:
-                raise UserError(f"{files[0]} is damaged or no archive ({error}): get it again") from error
+                raise UserError(f"{files[0]} is damaged or no archive ({error}): delete it, then get it again") from error
         replace(_within(files[0], temporary, holds), target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -117,4 +117,4 @@ def _within(file: Path, folder: Path, holds: str) -> Path:
     for found in (folder / holds, *sorted(folder.glob(f"*/{holds}"))):
         if found.is_dir() and not found.is_symlink():
             return found
-    raise UserError(f"{file} holds no folder {holds}: get it again")
+    raise UserError(f"{file} holds no folder {holds}: delete it, then get it again")

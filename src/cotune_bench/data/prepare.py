@@ -77,7 +77,7 @@ def _got(source: Source, root: Path, store: Path, base: str) -> bool:
         return True
     files = _found(source, (store, root, root.parent))
     if not files and source.url:
-        files = [store / source.file]
+        files = [root / source.to if source.holds is None else store / source.file]
         fetch(f"{base}/{source.file}" if base else source.url, files[0])
     for file in files:
         verify(file, source.md5)
