@@ -176,6 +176,11 @@ def test_markdown_tells_all_and_warns_of_another_backbone():
     ]
     assert cells[:5] == ["52.58 ± 0.53", "57.6", "49.60 ± 0.66", "3", "-2.98 ± 0.49"]
     assert cells[-1] == "differs"
+    rules = [line for line in text.splitlines() if line.startswith("| -")]
+    assert len(rules) == 3
+    assert all(
+        set(part.strip()) == {"-", ":"} for rule in rules for part in rule.split("|")[4:-1]
+    )  # ":" is no column
     assert "Table \\| 2: the paper beside ours" in text
     assert "that of 3 seeds, an assumption" in text.replace("\n", " ")
     assert "not the same experiment" not in text

@@ -17,7 +17,7 @@ from cotune_bench.errors import UserError
 from cotune_bench.reports.grid import Cell, Grid, Place, spread
 
 PAPER = Path(__file__).parents[1] / "paper"
-PAPER_SEEDS = 3  # an assumption: the paper does not tell how many runs its std is of
+PAPER_SEEDS = 3  # behind the paper's std: an assumption
 LEVEL = 0.05  # of tests; intervals cover 1 - LEVEL
 DRAWS = 1000  # of the bootstrap
 BASELINE, CHALLENGER = "finetune", "cotuning"

@@ -28,10 +28,10 @@ COLUMNS = (
 )
 CELLS = (
     f"Mean ± sample std, top-1 test accuracy in percent. Paper: its std is taken as that of {PAPER_SEEDS} seeds, an "
-    "assumption, for it does not say how many. Difference: ours less the paper's ± standard error from both "
+    "assumption. Difference: ours less the paper's ± standard error from both "
     "spreads; p: two-sided Welch test with df degrees of freedom; p (Holm): corrected over all tested cells of this "
     "table. differs: p (Holm) < 0.05; agrees: no difference detected, which with few seeds may mean too few seeds; "
-    "not decidable: fewer than two runs, or no spread on either side. TLlib: one run each, for orientation."
+    "not decidable: fewer than two runs, or no spread on either side. TLlib: ResNet-50, one run each."
 )
 ORDER = (
     "Kendall's tau-b between the paper's and our means of the methods in one column: 1 is the same order, -1 the "
@@ -70,7 +70,8 @@ def compare_csv(grid: Grid, paper: str | None) -> str:
         writer.writerow(
             [
                 *(grid.spec.name, cell.data, cell.method, float(cell.rate)),
-                *((one.paper.mean, one.paper.std, _tllib(cell)) if one.paper else ("", "", "")),
+                *((one.paper.mean, one.paper.std) if one.paper else ("", "")),
+                _tllib(cell),
                 *((one.ours.mean, one.ours.std, one.ours.n) if one.ours else ("", "", 0)),
                 *((test.mean, test.stderr, test.df, test.p) if test else ("", "", "", "")),
                 *(one.p_holm, one.verdict, gain and gain.mean, low, high, gain and gain.p, one.pairs),

@@ -11,6 +11,7 @@ from cotune_bench.files import write_atomically
 from cotune_bench.records import RecordStore, check_writable, to_frame
 from cotune_bench.reports.compare import paper_table
 from cotune_bench.reports.compare_tables import compare_texts
+from cotune_bench.reports.figures import write_figures
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.latex import to_latex
 from cotune_bench.reports.tables import print_grid, write_tables
@@ -39,7 +40,7 @@ def table_grid(name: str, overrides: Sequence[str] = ()) -> tuple[Grid, Path, li
 
 
 def make_tables(names: Sequence[str] = (), overrides: Sequence[str] = (), *, warn: bool = True) -> list[Path]:
-    """Write the tables of these names (all by default) to ``results/tables`` and print them.
+    """Write the tables of these names (all by default) to ``results/tables`` and print them; curves to ``figures``.
 
     ``warn`` names the records that cannot be read.
     """
@@ -56,6 +57,8 @@ def make_tables(names: Sequence[str] = (), overrides: Sequence[str] = (), *, war
         written += write_tables(grid, results / "tables")
         paper = paper_table(name, settings.load_table(name).get("paper"))
         written += _write(results / "tables", {f"{name}.tex": to_latex(grid), **compare_texts(grid, paper)})
+        check_writable(results / "figures")
+        written += write_figures(grid, results / "figures")
         print_grid(grid, console)
     for path in written:
         print(path)
