@@ -35,7 +35,9 @@ def unpack(files: Sequence[Path], target: Path, holds: str = "") -> None:
             try:
                 _unpack(files, temporary, advance)
             except DAMAGED as error:
-                raise UserError(f"{files[0]} is damaged or no archive ({error}): delete it, then get it again") from error
+                raise UserError(
+                    f"{files[0]} is damaged or no archive ({error}): delete it and get it anew"
+                ) from error
         replace(_within(files[0], temporary, holds), target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
