@@ -161,7 +161,7 @@ def _order_rows(columns: Sequence[Order]) -> list[list[str]]:
 
 def _gain_rows(comparisons: Sequence[Comparison], paper: str | None) -> list[list[str]]:
     theirs = published(paper) if paper else {}
-    rows = [["Data set", "Rate", *(["Paper"] if paper else []), "Ours", "95 % interval", "p", "Seeds"]]
+    rows = [["Data set", "Rate", *(["Paper"] if paper else []), "Ours", "95 % interval", "p value", "Seeds"]]
     for one in comparisons:
         cell, gain = one.cell, one.gain
         if cell.method != CHALLENGER:
