@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test lint tables readme clean
+.PHONY: help setup demo test test-faults lint tables readme clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -20,8 +20,11 @@ setup: .venv/installed ## virtual environment with everything in it
 demo: setup ## the desk benchmark, whole: 60 runs and their grid
 	$(BIN)/python run.py table=desk hydra/launcher=joblib
 
-test: setup ## all tests
+test: setup ## all tests but the next
 	$(BIN)/python -m pytest
+
+test-faults: setup ## injected faults: kills, full disks, flipped bytes; minutes
+	$(BIN)/python -m pytest -m faults tests/faults
 
 lint: setup ## ruff and pyright
 	$(BIN)/ruff check
