@@ -1,0 +1,95 @@
+"""Records shown, handed on as one table, and taken in from elsewhere."""
+
+import importlib.util
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from cotune_bench.checks import suggest
+from cotune_bench.errors import UserError
+from cotune_bench.files import write_atomically
+from cotune_bench.records import COLUMNS, Record, RecordStore, to_frame
+
+
+def row_of(record: Record) -> dict[str, object]:
+    """A record's values in the columns of results.csv."""
+    values = {**record.environment, **vars(record)}
+    return {name: values.get(name) for name in COLUMNS}
+
+
+def select(records: Sequence[Record], filters: Sequence[str]) -> list[Record]:
+    """Records that meet all filters, each ``column=value`` or ``column=value,value``; numbers compare as numbers."""
+    wanted = {}
+    for text in filters:
+        name, equals, values = text.partition("=")
+        if not equals:
+            raise UserError(f"{text} cannot be read: filters are given as column=value")
+        if name not in COLUMNS:
+            raise UserError(f"{name} is not a column: {suggest(name, COLUMNS)}")
+        wanted[name] = values.split(",")
+    return [
+        record
+        for record in records
+        if all(any(_equal(row_of(record)[name], text) for text in texts) for name, texts in wanted.items())
+    ]
+
+
+def _equal(value: object, text: str) -> bool:
+    if isinstance(value, int | float):
+        try:
+            return float(text) == value
+        except ValueError:
+            return False
+    return text == ("" if value is None else str(value))
+
+
+def export(records: Sequence[Record], path: Path) -> None:
+    """Write records to a .csv or .parquet file, columns as in results.csv."""
+    if path.suffix == ".csv":
+        content = to_frame(records).to_csv(index=False, lineterminator="\n").encode()
+    elif path.suffix == ".parquet":
+        if importlib.util.find_spec("pyarrow") is None:
+            raise UserError(f"{path} needs pyarrow: pip install pyarrow, or export to a .csv file")
+        buffer = io.BytesIO()
+        to_frame(records).to_parquet(buffer, index=False)
+        content = buffer.getvalue()
+    else:
+        raise UserError(f"{path} cannot be written: its name must end in .csv or .parquet")
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error}): choose another place") from error
+
+
+def merge(ours: RecordStore, theirs: RecordStore) -> tuple[int, int, list[str]]:
+    """Take in the records of another results folder; no file of ours is ever changed.
+
+    Of a key that both hold, ours stays.
+
+    Returns:
+        numbers of records taken in and of records whose key was here, and a line for each of these that differs in
+        accuracy or nll and for each damaged file.
+    """
+    if not theirs.folder.is_dir():
+        raise UserError(f"{theirs.results} holds no records: name a results folder")
+    if theirs.folder.resolve() == ours.folder.resolve():
+        raise UserError(f"{theirs.results} is the results folder itself: name another one")
+    found, told = theirs.read()
+    here: dict[str, list[Record]] = {}
+    for record in ours.read()[0]:
+        here.setdefault(record.key, []).append(record)
+    new = {record.key for record in found if not ours.path(record.key).exists()}
+    for record in found:
+        if record.key in new:
+            ours.add(record, again=True)  # reruns of one cell stay side by side
+        elif record.key not in here:
+            told.append(f"{record.key}: ours cannot be read and stays; move it away to take theirs in")
+        elif not any((mine.accuracy, mine.nll) == (record.accuracy, record.nll) for mine in here[record.key]):
+            mine = here[record.key][-1]
+            told.append(f"{record.key}: ours has {_scores(mine)}, theirs {_scores(record)}; ours stays")
+    taken = sum(record.key in new for record in found)
+    return taken, len(found) - taken, told
+
+
+def _scores(record: Record) -> str:
+    return f"{record.accuracy:.2f} % and nll {record.nll:.4g}"

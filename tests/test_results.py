@@ -1,0 +1,167 @@
+"""Records listed, exported and merged, through the script as a user calls it."""
+
+import csv
+import dataclasses
+import importlib.util
+import runpy
+from pathlib import Path
+
+import pytest
+
+from cotune_bench.cli import guarded
+from cotune_bench.config import CONF
+from cotune_bench.records import Record, RecordStore
+from cotune_bench.reports import exchange
+
+MAIN = runpy.run_path(str(CONF.parent / "scripts" / "results.py"))["main"]
+
+
+def record(key: str = "digits-bss-rate0.15-seed0-0123456789", **values) -> Record:
+    texts = ("data", "backbone", "protocol", "weights", "weights_sha256", "data_sha256")
+    numbers = {"rate": 0.15, "accuracy": 75.5, "nll": 0.5, "val_accuracy": None, "seconds": 1.5}
+    counts = {"seed": 0, "train_images": 9, "test_images": 8}
+    rest = {"method": "bss", "finished": "2026-01-01T00:00:00.000+00:00", "config": {}, "environment": {"torch": "2"}}
+    return Record(key=key, **{**dict.fromkeys(texts, "x"), **numbers, **counts, **rest, **values})
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """A working folder with two records."""
+    monkeypatch.chdir(tmp_path)
+    store = RecordStore(Path("results"))
+    store.add(record())
+    store.add(record("other", method="l2sp", rate=1.0, accuracy=80.0, val_accuracy=81.0))
+    return tmp_path
+
+
+def ask(*arguments: str) -> int:
+    return guarded(MAIN, list(arguments))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "records").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("filters", "methods"),
+    [
+        ([], ["bss", "l2sp"]),
+        (["method=bss"], ["bss"]),
+        (["method=bss,l2sp", "rate=1"], ["l2sp"]),
+        (["rate=0.150"], ["bss"]),
+        (["seed=x"], []),
+        (["val_accuracy="], ["bss"]),
+        (["torch=2", "seed=0"], ["bss", "l2sp"]),
+    ],
+)
+def test_list_shows_the_records_that_meet_the_filters(here, capsys, filters, methods):
+    assert ask("list", *filters) == 0
+    head, *rows, count = capsys.readouterr().out.splitlines()
+    assert head.split()[:6] == ["data", "method", "backbone", "rate", "seed", "accuracy"]
+    assert [row.split()[1] for row in rows] == methods
+    assert count == f"{len(methods)} records"
+
+
+def test_list_prints_rounded_scores_and_dashes(here, capsys):
+    ask("list", "method=bss")
+    row = capsys.readouterr().out.splitlines()[1]
+    assert row.split() == ["x", "bss", "x", "0.15", "0", "75.50", "-", "0.5000", "1.5", record().finished]
+
+
+def test_damaged_records_are_named_and_left_out(here, capsys):
+    Path("results/records/torn.json").write_text("{")
+    assert ask("list") == 0
+    out, err = capsys.readouterr()
+    assert out.endswith("2 records\n")
+    assert err.startswith("warning: results/records/torn.json cannot be read")
+
+
+def test_export_writes_the_columns_of_results_csv(here, capsys):
+    assert ask("export", "out.csv", "method=l2sp") == 0
+    assert capsys.readouterr().out == "1 records -> out.csv\n"
+    with open("out.csv") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["method"], row["rate"], row["accuracy"], row["torch"]) == ("l2sp", "1.0", "80.0", "2")
+
+
+def test_parquet_without_pyarrow_says_what_to_install(here, capsys, monkeypatch):
+    monkeypatch.setattr(exchange.importlib.util, "find_spec", lambda name: None)
+    assert ask("export", "out.parquet") == 2
+    assert capsys.readouterr().err == (
+        "error: out.parquet needs pyarrow: pip install pyarrow, or export to a .csv file\n"
+    )
+    assert not Path("out.parquet").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="needs pyarrow")
+def test_parquet_holds_the_same(here):
+    import pandas as pd
+
+    assert ask("export", "out.parquet") == 0
+    assert list(pd.read_parquet("out.parquet").accuracy) == [75.5, 80.0]
+
+
+def test_merge_takes_in_what_is_missing_byte_for_byte_and_twice_changes_nothing(here, capsys):
+    other = RecordStore(Path("far"))
+    other.add(record("new", accuracy=10.0))
+    other.add(record("new", accuracy=11.0, finished="2026-01-02T00:00:00.000+00:00"), again=True)
+    other.add(record())
+    assert ask("merge", "far") == 0
+    assert capsys.readouterr() == ("2 records taken in, 1 were here\n", "")
+    ours = files(Path("results"))
+    assert {name: content for name, content in ours.items() if name.startswith("new")} == {
+        name: content for name, content in files(Path("far")).items() if name.startswith("new")
+    }
+    with open("results/results.csv") as file:
+        assert len(list(csv.DictReader(file))) == 4
+    assert ask("merge", "far") == 0
+    assert capsys.readouterr() == ("0 records taken in, 3 were here\n", "")
+    assert files(Path("results")) == ours
+
+
+@pytest.mark.parametrize("change", [{"accuracy": 70.0}, {"nll": 0.6}])
+def test_merge_keeps_ours_and_tells_what_differs(here, capsys, change):
+    before = files(Path("results"))
+    RecordStore(Path("far")).add(dataclasses.replace(record(), **change))
+    assert ask("merge", "far") == 0
+    theirs = {"accuracy": 75.5, "nll": 0.5, **change}
+    assert capsys.readouterr().err == (
+        f"warning: {record().key}: ours has 75.50 % and nll 0.5, "
+        f"theirs {theirs['accuracy']:.2f} % and nll {theirs['nll']}; ours stays\n"
+    )
+    assert files(Path("results")) == before
+
+
+def test_merge_names_damaged_records_on_either_side(here, capsys):
+    RecordStore(Path("far")).add(record())
+    Path("far/records/torn.json").write_text("{")
+    Path(f"results/records/{record().key}.json").write_text("{")
+    assert ask("merge", "far") == 0
+    err = capsys.readouterr().err
+    assert "far/records/torn.json cannot be read" in err
+    assert f"{record().key}: ours cannot be read and stays" in err
+    assert Path(f"results/records/{record().key}.json").read_text() == "{"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lst"], "lst is unknown: choose list, export or merge"),
+        (["list", "metod=bss"], "metod is not a column: did you mean method?"),
+        (["list", "bss"], "bss cannot be read: filters are given as column=value"),
+        (["export"], "export needs one name"),
+        (["export", "out.xls"], "out.xls cannot be written: its name must end in .csv or .parquet"),
+        (["export", "results/results.csv/x.csv"], "results/results.csv/x.csv cannot be written ("),
+        (["merge", "nowhere"], "nowhere holds no records: name a results folder"),
+        (["merge", "results"], "results is the results folder itself"),
+        (["merge"], "merge needs one name: FOLDER"),
+    ],
+)
+def test_bad_input_is_one_line_and_exits_with_2(here, capsys, arguments, message):
+    Path("results/results.csv").write_text("")
+    before = files(Path("results"))
+    assert ask(*arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {message}")
+    assert err.count("\n") == 1
+    assert files(Path("results")) == before
