@@ -107,20 +107,8 @@ def _backbones(grid: Grid, paper: str) -> str:
 
 
 def _cell_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
-    head = [
-        "Data set",
-        "Method",
-        "Rate",
-        "Paper",
-        "TLlib",
-        "Ours",
-        "n",
-        "Difference",
-        "df",
-        "p",
-        "p (Holm)",
-        "Verdict",
-    ]
+    head = ["Data set", "Method", "Rate", "Paper", "TLlib", "Ours", "Runs"]
+    head += ["Difference", "df", "p value", "p (Holm)", "Verdict"]
     rows = [head]
     for one in comparisons:
         cell, test = one.cell, one.difference
