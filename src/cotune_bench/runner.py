@@ -263,7 +263,8 @@ def sweep_job(config: DictConfig, outcomes: Path) -> None:
         first = str(error).splitlines()[0] if str(error) else ""
         where = Path(config.results) / "runs" / key / "failure.json"
         outcome = Outcome(key, FAILED, f"{key} failed: {type(error).__name__}: {first} -> {where}")
-    print(outcome.line, file=sys.stderr if outcome.state == FAILED else sys.stdout, flush=True)
+    if outcome.state != SKIPPED:  # the summary counts them
+        print(outcome.line, file=sys.stderr if outcome.state == FAILED else sys.stdout, flush=True)
     with outcomes.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(outcome)) + "\n")
 
