@@ -57,6 +57,7 @@ def test_every_target_lies_in_the_package_and_takes_exactly_the_yaml_s_values(ch
     assert module.startswith("cotune_bench.")
     taken = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters
     assert not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
+    assert set(values.pop("tune", ())) <= set(values)  # a grid names the method's own values
     assert set(values) - {"name"} <= set(taken)
     wanted = {key for key in taken if group == "method" or taken[key].default is inspect.Parameter.empty}
     assert wanted - set(values) <= set(GIVEN[group])  # a method's defaults are all in its yaml

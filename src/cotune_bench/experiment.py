@@ -87,8 +87,7 @@ class Experiment:
         checkpoints: Checkpoints | None = None,
         stop: StopRequest | None = None,
     ) -> None:
-        """Train the method by the protocol, from the last checkpoint if there is one; list its images first."""
-        self.splits.write()
+        """Train the method by the protocol, from the last checkpoint if there is one."""
         every = max(1, min(50, self.protocol.updates // 20))
         fit(
             self.method,
@@ -140,7 +139,7 @@ def set_threads(count: int | None) -> None:
     torch.set_num_threads(threads)
     threadpool_limits(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)  # some CUDA operators have no deterministic form
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads memory it has not written
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010  # nothing here reads memory it has not written
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
 
 

@@ -71,7 +71,8 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
                 OmegaConf.save(OmegaConf.create(run_config(config)), folder / "config.yaml")
                 with status:
                     with Follower(folder / "metrics.csv", status, bar=bar) as follower:
-                        experiment.train(follower, checkpoints, stop)
+                        experiment.splits.write()
+                    experiment.train(follower, checkpoints, stop)
                     record = experiment.record(started)
                 path = store.add(record, again=config.force)
                 log.info(told(record, path))

@@ -60,10 +60,10 @@ def tune(overrides: Sequence[str], seeds: Sequence[int], jobs: int) -> list[Poin
     ]
     for cell in cells:
         compose_config(cell)
-    scores = iter(Parallel(n_jobs=jobs)(delayed(_validated)(cell) for cell in cells))
+    scores: list = list(Parallel(n_jobs=jobs)(delayed(_validated)(cell) for cell in cells))
     found = []
-    for point in points:
-        runs = [next(scores) for _ in seeds]
+    for number, point in enumerate(points):
+        runs = scores[number * len(seeds) : (number + 1) * len(seeds)]
         found.append(Point(point, tuple(run["accuracy"] for run in runs), tuple(run["nll"] for run in runs)))
     return found
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.folder import read_split
 from cotune_bench.data.reading import Part, find, image_list, labelled, lines, missing
+from cotune_bench.errors import UserError
 
 OFFICIAL = {"classes": 70, "train": 56_000, "val": 7_000, "test": 7_000}
 HOMES = (".", "COCO70", "coco70")
@@ -14,7 +15,13 @@ NAMES = Path(__file__).with_name("coco70_classes.txt")
 
 
 def read(name: str, root: str) -> ImageList:
-    """The authors' release, whose dev images validate; TLlib's copy, which has none; or one folder per class."""
+    """The authors' release, whose dev images validate; TLlib's copy, which has none; or one folder per class.
+
+    Raises:
+        UserError: the folder holds a rebuilt COCO-70 and ``name`` does not say so.
+    """
+    if name == "coco70" and find(root, HOMES, "rebuilt.json"):
+        raise UserError(f"data coco70: {root} was rebuilt from COCO, it is not the published one: use coco70-rebuilt")
     if home := find(root, HOMES, "train.txt"):
         classes = lines(name, home / "classes.txt")
         train, dev, test = (_part(name, home, part) for part in ("train", "dev", "test"))

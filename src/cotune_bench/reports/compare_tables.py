@@ -19,7 +19,7 @@ from cotune_bench.reports.compare import (
     tllib,
 )
 from cotune_bench.reports.grid import Cell, Grid, Place
-from cotune_bench.reports.tables import _aligned, _escaped, display_name, display_rate, setting
+from cotune_bench.reports.tables import aligned, display_name, display_rate, escaped, setting
 
 COLUMNS = (
     *("table", "data", "method", "rate", "paper_mean", "paper_std", "tllib", "mean", "std", "n"),
@@ -47,15 +47,15 @@ GAIN = (
 def compare_markdown(grid: Grid, paper: str | None) -> str:
     """Cell by cell beside the paper and the order of methods, if it was published, and the gain of Co-Tuning."""
     comparisons = compare(grid, paper)
-    parts = [f"# {_escaped(grid.spec.title)}: " + ("the paper beside ours" if paper else "gain")]
+    parts = [f"# {escaped(grid.spec.title)}: " + ("the paper beside ours" if paper else "gain")]
     if paper:
-        parts += [CELLS, _escaped(_backbones(grid, paper)), _aligned(_cell_rows(comparisons))]
+        parts += [CELLS, escaped(_backbones(grid, paper)), aligned(_cell_rows(comparisons))]
         columns = orders(grid, paper)
         if columns:
-            parts += ["## Order of the methods", ORDER, _aligned(_order_rows(columns))]
+            parts += ["## Order of the methods", ORDER, aligned(_order_rows(columns))]
     if {BASELINE, CHALLENGER} <= set(grid.spec.methods):
         title = f"## Gain of {display_name(CHALLENGER)} over {display_name(BASELINE)}"
-        parts += [title, GAIN, _aligned(_gain_rows(comparisons, paper))]
+        parts += [title, GAIN, aligned(_gain_rows(comparisons, paper))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -118,7 +118,7 @@ def _cell_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
         reference = _tllib(cell)
         rows.append(
             [
-                *(_escaped(cell.data), _escaped(display_name(cell.method)), display_rate(cell.rate)),
+                *(escaped(cell.data), escaped(display_name(cell.method)), display_rate(cell.rate)),
                 *(
                     _sample(one.paper),
                     "–" if reference is None else f"{reference:.1f}",
@@ -142,7 +142,7 @@ def _order_rows(columns: Sequence[Order]) -> list[list[str]]:
     for one in columns:
         counts = [str(one.methods), str(one.seeds)]
         rows.append(
-            [_escaped(one.data), display_rate(one.rate), *counts, _number(one.tau, ".2f"), _interval(one.interval)]
+            [escaped(one.data), display_rate(one.rate), *counts, _number(one.tau, ".2f"), _interval(one.interval)]
         )
     return rows
 
@@ -156,7 +156,7 @@ def _gain_rows(comparisons: Sequence[Comparison], paper: str | None) -> list[lis
             continue
         ours = [_number(gain and gain.mean, "+.2f"), _interval(gain and gain.interval()), _p(gain and gain.p)]
         shown = [_number(_paper_gain(theirs, cell.data, cell.rate), "+.2f")] if paper else []
-        rows.append([_escaped(cell.data), display_rate(cell.rate), *shown, *ours, str(one.pairs)])
+        rows.append([escaped(cell.data), display_rate(cell.rate), *shown, *ours, str(one.pairs)])
     return rows
 
 

@@ -80,20 +80,21 @@ def to_markdown(grid: Grid) -> str:
     for data in grid.spec.data:
         for method in grid.spec.methods:
             block = data if method == grid.spec.methods[0] else ""
-            names = [_escaped(block), _escaped(display_name(method))]
+            names = [escaped(block), escaped(display_name(method))]
             rows.append([*names, *(cell_text(cell) for cell in grid.row(data, method))])
     parts = [
-        f"# {_escaped(grid.spec.title)}",
-        _escaped(caption(grid)),
-        _escaped(setting(grid)),
-        _aligned(rows),
+        f"# {escaped(grid.spec.title)}",
+        escaped(caption(grid)),
+        escaped(setting(grid)),
+        aligned(rows),
     ]
     if grid.notes:
-        parts.append("\n".join(["Notes:", "", *(f"- {_escaped(note)}" for note in grid.notes)]))
+        parts.append("\n".join(["Notes:", "", *(f"- {escaped(note)}" for note in grid.notes)]))
     return "\n\n".join(parts) + "\n"
 
 
-def _aligned(rows: list[list[str]], names: int = 2) -> str:
+def aligned(rows: list[list[str]], names: int = 2) -> str:
+    """Rows, the first a header, as a Markdown table whose columns line up; the first ``names`` are flush left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = ["-" * width if i < names else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
     lines = [
@@ -106,7 +107,8 @@ def _aligned(rows: list[list[str]], names: int = 2) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
     return re.sub(r"([\\|*`<])", r"\\\1", " ".join(text.split()))
 
 
