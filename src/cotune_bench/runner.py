@@ -69,10 +69,10 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
                 if store.finished(key) and not config.force:
                     return Outcome(key, SKIPPED, f"{key}: finished meanwhile by another process")
                 OmegaConf.save(OmegaConf.create(run_config(config)), folder / "config.yaml")
+                experiment.splits.write()
                 with status:
                     with Follower(folder / "metrics.csv", status, bar=bar) as follower:
-                        experiment.splits.write()
-                    experiment.train(follower, checkpoints, stop)
+                        experiment.train(follower, checkpoints, stop)
                     record = experiment.record(started)
                 path = store.add(record, again=config.force)
                 log.info(told(record, path))
