@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -86,13 +87,13 @@ def test_a_run_that_cannot_tell_its_pace_yet_is_running(results):
 
 @pytest.mark.parametrize(
     ("more", "why"),
-    [({"pid": GONE}, "its process is gone"), ({"host": "far", "silent": 70}, "not heard of for 70 s")],
+    [({"pid": GONE}, "its process is gone"), ({"host": "far", "silent": 70}, "not heard of for 7[0-9] s")],
 )
 def test_a_run_without_a_heartbeat_is_stale(results, more, why):
     put(results, key_of("finetune", 0.3, 2), "running", done=5, **more)
     state, told = one(results)
     assert state == "stale"
-    assert told.endswith(f"5/300 updates, {why}")
+    assert re.search(f"5/300 updates, {why}$", told)
 
 
 def test_interrupted_and_failed_runs_say_when_and_why(results):
