@@ -21,7 +21,8 @@ def main(overrides: list[str]) -> int:
         grid, _, _ = table_grid(place["name"], overrides)
         if not any(cell.n for cell in grid.cells):
             raise UserError(f"table {place['name']} has no runs: python run.py table={place['name']}")
-        return f"{place['start']}\n{to_markdown(grid).strip()}\n{place['end']}"
+        body = to_markdown(grid).partition("\n")[2].strip()  # its heading would be a second title of the page
+        return f"{place['start']}\n{body}\n{place['end']}"
 
     pattern = r"(?P<start><!-- grid:(?P<name>[\w-]+) -->)\n.*?(?P<end><!-- end -->)"
     write_atomically(README, re.sub(pattern, table, text, flags=re.DOTALL).encode())
