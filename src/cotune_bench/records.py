@@ -144,11 +144,11 @@ class RecordStore:
         wanted = None if keys is None else set(keys)
         records, damaged = [], []
         for path in sorted(self.folder.glob("[!.]*.json")):
-            if wanted is not None and _key_of(path) not in wanted:
+            if wanted is not None and key_of(path) not in wanted:
                 continue
             try:
                 record = Record.from_json(path.read_text(encoding="utf-8"))
-                if record.key != _key_of(path):
+                if record.key != key_of(path):
                     raise ValueError(f"it belongs to {record.key}")
                 records.append(record)
             except (ValueError, TypeError, OSError) as error:
@@ -176,7 +176,8 @@ def _appeared(temporary: str, path: Path) -> bool:
     return True
 
 
-def _key_of(path: Path) -> str:
+def key_of(path: Path) -> str:
+    """The key of a record file; several records of one key are numbered."""
     return re.sub(r"~\d+$", "", path.stem)
 
 
