@@ -6,11 +6,14 @@ import struct
 import subprocess
 import sys
 from itertools import combinations
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from cotune_bench.reports.figures import Curve, accuracy_curves, draw, gain_curves, style, write_figures
+from cotune_bench.reports.figures import grid_figures, inline_svg, write_figures
+from cotune_bench.reports.figures.base import style
+from cotune_bench.reports.figures.rates import Curve, accuracy_curves, draw, gain_curves
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.tables import METHOD_NAMES
 
@@ -24,16 +27,19 @@ ACCURACIES = {
 
 
 def toy(
-    accuracies: dict[tuple[str, float], list[float]] | None = None, rates: tuple[float, ...] = (1.0, 0.15)
+    accuracies: dict[tuple[str, float], list[float]] | None = None,
+    rates: tuple[float, ...] = (1.0, 0.15),
+    methods: tuple[str, ...] = METHODS,
+    data: tuple[str, ...] = ("digits", "cub"),
 ) -> Grid:
     rows = [
         {"method": method, "rate": rate, "seed": seed, "accuracy": value, "key": f"{method}-{rate}-{seed}"}
         for (method, rate), values in (ACCURACIES if accuracies is None else accuracies).items()
         for seed, value in enumerate(values)
     ]
-    usual = {"data": "digits", "backbone": "glyphnet", "protocol": "desk", "weights": "glyphs", "torch": "2.15.0"}
+    usual = {"data": data[0], "backbone": "glyphnet", "protocol": "desk", "weights": "glyphs", "torch": "2.15.0"}
     runs = pd.DataFrame(rows).assign(**usual, version="0.1.0", finished="2024-05-01T10:00:00+00:00")
-    return build_grid(TableSpec("toy", "Toy", ("digits", "cub"), METHODS, rates, (0, 1, 2)), runs)
+    return build_grid(TableSpec("toy", "Toy", data, methods, rates, (0, 1, 2)), runs)
 
 
 def same(one: Curve, method: str, values: list[float], bars: list[float]) -> bool:
@@ -60,7 +66,7 @@ def test_gain_curves_by_hand():
 
 def test_curves_are_drawn_over_rising_rates_with_their_bars():
     grid = toy()
-    axes = draw(grid, accuracy_curves(grid, "digits"), "Accuracy", "mean ± std").axes[0]
+    axes = draw(grid, accuracy_curves(grid, "digits"), "Accuracy", "mean ± std", 5.5).axes[0]
     finetune = axes.containers[0]
     assert list(finetune.lines[0].get_ydata()) == [51.0, 81.0]
     assert finetune.lines[0].get_xdata() == pytest.approx([15, 100], abs=1.0)
@@ -72,38 +78,38 @@ def test_curves_are_drawn_over_rising_rates_with_their_bars():
     assert (axes.get_title(), legend.get_title().get_text()) == ("", "mean ± std")
 
 
-@pytest.mark.parametrize("name", ["my_$own$", "a_$b"])
-def test_odd_names_of_methods_are_shown_as_they_are(name):
-    grid = toy()
-    figure = draw(grid, [Curve(name, (1.0, 2.0), (math.nan, 0.1))], "Accuracy", "bars")
-    figure.draw_without_rendering()
-    (text,) = figure.axes[0].get_legend().get_texts()
-    assert text.get_text().replace(r"\$", "$") == name
+@pytest.mark.parametrize("name", ["my_$own$", "a_$b", "_private", "a & <b>"])
+def test_odd_names_of_methods_are_shown_as_they_are(name, tmp_path):
+    runs = {("finetune", 0.15): [50.0], (name, 0.15): [60.0]}
+    (figure, _), _ = grid_figures(toy(runs, methods=("finetune", name)), tmp_path)
+    figure.figure.draw_without_rendering()
+    texts = figure.figure.axes[0].get_legend().get_texts()
+    assert [(text.get_text(), text.get_parse_math()) for text in texts] == [("Fine-tune", False), (name, False)]
 
 
 def test_writing_twice_changes_no_byte_whatever_the_users_settings(tmp_path, monkeypatch):
     import matplotlib
 
-    first = write_figures(toy(), tmp_path / "one")
+    first = write_figures(toy(), tmp_path, tmp_path / "one")[0]
     assert [path.name for path in first] == [
         f"toy-digits-{kind}.{suffix}" for kind in ("accuracy", "gain") for suffix in ("pdf", "png")
     ]
     with matplotlib.rc_context({"font.size": 20, "axes.grid": False, "savefig.dpi": 50}):
-        second = write_figures(toy(), tmp_path / "two")
+        second = write_figures(toy(), tmp_path, tmp_path / "two")[0]
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes()
     for path in first:
         content = path.read_bytes()
         assert b"CreationDate" not in content
         if path.suffix == ".png":
-            assert struct.unpack(">II", content[16:24]) == (1100, 680)  # 5.5 x 3.4 inches at 200 dpi
+            assert struct.unpack(">II", content[16:24]) == (1100, 682)  # 5.5 x 3.4 inches at 200 dpi
         else:
             assert re.search(rb"/BaseFont /[\w+]*DejaVuSans", content)
 
 
 def test_one_rate_and_one_run_are_drawn(tmp_path):
     grid = toy({("finetune", 0.15): [50.0]}, rates=(0.15,))
-    assert [path.name for path in write_figures(grid, tmp_path)] == [
+    assert [path.name for path in write_figures(grid, tmp_path, tmp_path)[0]] == [
         "toy-digits-accuracy.pdf",
         "toy-digits-accuracy.png",
     ]
@@ -124,3 +130,19 @@ def test_figures_load_lazily():
     code = "import sys, cotune_bench.reports.make; print({'torch', 'matplotlib', 'scipy.stats'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_figures_for_a_page_have_ids_of_their_own():
+    figures, _ = grid_figures(toy(), Path("nowhere"))
+    assert [one.name for one in figures] == ["toy-digits-accuracy", "toy-digits-gain"]
+    pages = [inline_svg(one) for one in figures]
+    ids = [re.findall(r'\bid="([^"]+)"', page) for page in pages]
+    assert not set(ids[0]) & set(ids[1])
+    for one, page, found in zip(figures, pages, ids, strict=True):
+        assert page.startswith("<svg")
+        assert len(set(found)) == len(found)
+        used = re.findall(r'href="#([^"]+)"', page) + re.findall(r"url\(#([^)]+)\)", page)
+        assert used
+        assert set(used) <= set(found)
+        assert all(name.startswith(one.name) for name in found)
+    assert pages == [inline_svg(one) for one in figures]

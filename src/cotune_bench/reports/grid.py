@@ -55,14 +55,15 @@ class TableSpec:
 class Cell:
     """Accuracy in percent of one method on one data set at one sampling rate, over seeds.
 
-    ``values`` holds (seed, accuracy) in the order of the table's seeds; ``mean`` is None without runs,
-    ``spread`` with fewer than two; ``best`` marks the highest shown mean of its data set and rate.
+    ``values`` holds (seed, accuracy) in the order of the table's seeds, ``keys`` the run behind each; ``mean`` is
+    None without runs, ``spread`` with fewer than two; ``best`` marks the highest shown mean of its data set and rate.
     """
 
     data: str
     method: str
     rate: float
     values: tuple[tuple[int, float], ...]
+    keys: tuple[str, ...]
     expected: int
     mean: float | None
     spread: float | None
@@ -174,16 +175,15 @@ def _rounded(rate: float) -> float:
 
 
 def _cells(spec: TableSpec, newest: dict[Place, dict[int, Run]]) -> tuple[Cell, ...]:
-    values = {
+    runs = {
         (data, method, rate): tuple(
-            (seed, newest[data, method, rate][seed]["accuracy"])
-            for seed in spec.seeds
-            if seed in newest.get((data, method, rate), {})
+            newest[data, method, rate][seed] for seed in spec.seeds if seed in newest.get((data, method, rate), {})
         )
         for data in spec.data
         for method in spec.methods
         for rate in spec.rates
     }
+    values = {place: tuple((run["seed"], run["accuracy"]) for run in found) for place, found in runs.items()}
     # mean and stdev round once, from exact fractions: equal seeds spread by exactly 0, on every machine
     means = {place: statistics.mean(a for _, a in found) for place, found in values.items() if found}
     highest: dict[tuple[str, float], float] = {}
@@ -193,6 +193,7 @@ def _cells(spec: TableSpec, newest: dict[Place, dict[int, Run]]) -> tuple[Cell, 
         Cell(
             *place,
             values=found,
+            keys=tuple(run["key"] for run in runs[place]),
             expected=len(spec.seeds),
             mean=means.get(place),
             spread=spread((accuracy for _, accuracy in found), spec.std),

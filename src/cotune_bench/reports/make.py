@@ -58,8 +58,11 @@ def make_tables(names: Sequence[str] = (), overrides: Sequence[str] = (), *, war
         paper = paper_table(name, settings.load_table(name).get("paper"))
         written += _write(results / "tables", {f"{name}.tex": to_latex(grid), **compare_texts(grid, paper)})
         check_writable(results / "figures")
-        written += write_figures(grid, results / "figures")
+        paths, left_out = write_figures(grid, results, results / "figures")
+        written += paths
         print_grid(grid, console)
+        for line in left_out:
+            console.print(f"Figures: {line}", style="yellow", markup=False)
     for path in written:
         print(path)
     return written

@@ -1,0 +1,112 @@
+"""Accuracy, and the gain over fine-tuning, against the sampling rate."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cotune_bench.reports.compare import BASELINE, compare
+from cotune_bench.reports.figures.base import NamedFigure, floats, legend, method_names, new_figure, style
+from cotune_bench.reports.grid import SPREADS, Grid
+from cotune_bench.reports.tables import caption, display_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HEIGHT = 0.62  # of the width
+DODGE = 0.04  # of the axis: how far curves move apart at most, so that error bars stand side by side
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One method over the rates: values and half the lengths of their error bars, NaN where unknown."""
+
+    method: str
+    values: tuple[float, ...]
+    bars: tuple[float, ...]
+
+
+def accuracy_figures(grid: Grid, width: float) -> list[NamedFigure]:
+    """Mean accuracy with error bars, one figure for each data set that has runs."""
+    found = []
+    for data in grid.spec.data:
+        if curves := accuracy_curves(grid, data):
+            bars = f"mean ± {SPREADS[grid.spec.std]}" if _barred(curves) else ""
+            figure = draw(grid, curves, "Test accuracy (%)", bars, width)
+            told = caption(grid).partition("; best of each")[0]
+            text = f"Accuracy on {data} over the sampling rate. {told.rstrip('.')}."
+            found.append(NamedFigure(f"{grid.spec.name}-{data}-accuracy", figure, text))
+    return found
+
+
+def gain_figures(grid: Grid, width: float) -> list[NamedFigure]:
+    """Gain over fine-tuning on the same seeds, one figure for each data set where a method has one."""
+    found = []
+    for data in grid.spec.data:
+        if curves := gain_curves(grid, data):
+            bars = "mean, 95 % interval" if _barred(curves) else ""
+            figure = draw(grid, curves, f"Gain over {display_name(BASELINE).lower()} (points)", bars, width)
+            text = f"Gain over fine-tuning on {data} in points of test accuracy, paired over seeds: mean" + (
+                " and its 95 % t interval, which supposes normal differences." if bars else "."
+            )
+            found.append(NamedFigure(f"{grid.spec.name}-{data}-gain", figure, text))
+    return found
+
+
+def accuracy_curves(grid: Grid, data: str) -> list[Curve]:
+    """Mean accuracy in percent ± the table's spread of every method that has runs."""
+    curves = []
+    for method in grid.spec.methods:
+        cells = grid.row(data, method)
+        bars = floats([cell.spread for cell in cells])
+        curves.append(Curve(method, floats([cell.mean for cell in cells]), bars))
+    return [curve for curve in curves if not all(map(math.isnan, curve.values))]
+
+
+def gain_curves(grid: Grid, data: str) -> list[Curve]:
+    """Gain over fine-tune in points, paired over seeds, with its 95 % t interval, of every method that has one."""
+    curves = []
+    comparisons = [one for one in compare(grid, None) if one.cell.data == data and one.cell.method != BASELINE]
+    for method in grid.spec.methods:
+        gains = [one.gain for one in comparisons if one.cell.method == method]
+        bars = floats([_half(gain.interval()) if gain else None for gain in gains])
+        curves.append(Curve(method, floats([gain.mean if gain else None for gain in gains]), bars))
+    return [curve for curve in curves if not all(map(math.isnan, curve.values))]
+
+
+def draw(grid: Grid, curves: Sequence[Curve], label: str, bars: str, width: float) -> "Figure":
+    """Curves over the sampling rate in percent; the legend tells what the ``bars`` are; ``width`` in inches."""
+    figure = new_figure(width, HEIGHT * width)
+    axes = figure.add_subplot()
+    rates = sorted(100 * rate for rate in grid.spec.rates)
+    span = rates[-1] - rates[0] or 10.0
+    order = sorted(range(len(rates)), key=lambda place: grid.spec.rates[place])
+    for number, curve in enumerate(curves):
+        shift = span * min(DODGE / len(curves), 0.006) * (number - (len(curves) - 1) / 2)
+        axes.errorbar(
+            [rate + shift for rate in rates],
+            [curve.values[place] for place in order],
+            yerr=[curve.bars[place] for place in order],
+            linewidth=1.3,
+            elinewidth=0.9,
+            capsize=2,
+            **style(curve.method, grid.spec.methods),
+        )
+    axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
+    axes.set_xlim(rates[0] - 0.06 * span, rates[-1] + 0.06 * span)
+    axes.grid(visible=False, axis="x")
+    axes.set_xlabel("Sampling rate (%)")
+    axes.set_ylabel(label)
+    low, high = axes.get_ylim()
+    if low < 0 < high:
+        axes.axhline(0, color="#888888", linewidth=0.8, zorder=1)
+    legend(axes, axes.containers, method_names([curve.method for curve in curves]), bars)
+    return figure
+
+
+def _barred(curves: Sequence[Curve]) -> bool:
+    return any(not math.isnan(bar) for curve in curves for bar in curve.bars)
+
+
+def _half(bounds: tuple[float, float] | None) -> float | None:
+    return None if bounds is None else (bounds[1] - bounds[0]) / 2
