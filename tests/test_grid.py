@@ -18,8 +18,9 @@ import pytest
 from rich.console import Console
 
 from cotune_bench.errors import UserError
+from cotune_bench.reports.captions import caption, warnings
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid, spread
-from cotune_bench.reports.tables import caption, cell_text, print_grid, to_csv, to_markdown, write_tables
+from cotune_bench.reports.tables import cell_text, print_grid, to_csv, to_markdown, write_tables
 
 GOLDEN = Path(__file__).parent / "golden"
 TOY = TableSpec(
@@ -82,16 +83,16 @@ def test_spread_by_hand():
     values = (2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0)  # mean 5, squared deviations sum to 32
     assert spread(values, "population") == 2.0
     assert spread(values, "sample") == pytest.approx(math.sqrt(32 / 7), rel=1e-15)
-    assert spread(values, "stderr") == pytest.approx(math.sqrt(32 / 7 / 8), rel=1e-15)
+    assert spread(values, "standard_error") == pytest.approx(math.sqrt(32 / 7 / 8), rel=1e-15)
 
 
-@pytest.mark.parametrize("kind", ["sample", "population", "stderr"])
+@pytest.mark.parametrize("kind", ["sample", "population", "standard_error"])
 def test_spread_agrees_with_numpy_and_needs_two_values(kind):
     values = np.random.default_rng(0).uniform(20, 90, 5)
     expected = {
         "sample": values.std(ddof=1),
         "population": values.std(ddof=0),
-        "stderr": values.std(ddof=1) / np.sqrt(5),
+        "standard_error": values.std(ddof=1) / np.sqrt(5),
     }
     assert spread(values.tolist(), kind) == pytest.approx(expected[kind], rel=1e-12)
     assert spread([71.0], kind) is None
@@ -102,7 +103,7 @@ def test_spread_agrees_with_numpy_and_needs_two_values(kind):
     [
         ("sample", "61.00 ± 1.00", "Mean ± sample std"),
         ("population", "61.00 ± 0.82", "Mean ± population std"),
-        ("stderr", "61.00 ± 0.58", "Mean ± standard error"),
+        ("standard_error", "61.00 ± 0.58", "Mean ± standard error"),
     ],
 )
 def test_std_modes_reach_cell_caption_and_csv(std, text, words):
@@ -111,7 +112,7 @@ def test_std_modes_reach_cell_caption_and_csv(std, text, words):
     assert cell_text(grid.cell("digits", "finetune", 0.15), best="{}") == text
     assert caption(grid).startswith(f"{words} over n = 3 seeds, top-1 test accuracy in percent; best of")
     table = pd.read_csv(io.StringIO(to_csv(grid)))
-    assert table["stderr" if std == "stderr" else "std"][0] == grid.cells[0].spread
+    assert table["standard_error" if std == "standard_error" else "std"][0] == grid.cells[0].spread
 
 
 def test_cells_by_hand_in_order_addressable_and_immutable():
@@ -165,26 +166,26 @@ def test_newest_counts_by_moment_not_by_text_or_place():
     assert cell.values == ((0, 70.0),)  # 13:30 in UTC
 
 
-def test_a_replaced_run_leaves_no_trace_in_notes_and_settings():
+def test_a_replaced_run_leaves_no_trace():
     runs = runs_of(("finetune", 0, 60.0), ("finetune", 0, 70.0))
     runs["finished"] = ["2024-05-02T00:00:00", "2024-05-01T00:00:00"]
     runs["torch"], runs["protocol"] = ["2.15.0", "2.11.0"], ["desk", "center"]
     grid = build_grid(SMALL, runs)
-    assert grid.settings[0].protocols == ("desk",)
-    assert grid.notes == ("Runs missing: 5 of 6, in 2 of 2 cells.",)
+    assert grid.names("protocol", "digits") == ("desk",)
+    assert warnings(grid) == ["Runs missing: 5 of 6, in 2 of 2 cells."]
 
 
-def test_a_complete_table_of_like_runs_has_no_notes():
+def test_a_complete_table_of_like_runs_has_no_warnings():
     rows = [(method, seed, 50.0 + seed) for method in SMALL.methods for seed in SMALL.seeds]
     grid = build_grid(SMALL, runs_of(*rows))
-    assert grid.notes == ()
-    assert "Notes" not in to_markdown(grid)
+    assert warnings(grid) == []
+    assert "Warnings" not in to_markdown(grid)
 
 
 def test_versions_read_as_numbers_are_still_named():
     runs = runs_of(("finetune", 0, 60.0), ("bss", 0, 60.0))
     runs["torch"] = [2.11, 2.15]
-    assert "Mixed torch versions: 2.11 in 1 run, 2.15 in 1 run." in build_grid(SMALL, runs).notes
+    assert "Mixed torch versions: 2.11 in 1 run, 2.15 in 1 run." in warnings(build_grid(SMALL, runs))
 
 
 @pytest.mark.parametrize(
@@ -278,7 +279,7 @@ def test_a_missing_column_is_named():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"std": "ddof1"}, "std='ddof1' is unknown: choose sample, population, stderr"),
+        ({"std": "ddof1"}, "std='ddof1' is unknown: choose sample, population, standard_error"),
         ({"seeds": ()}, r"seeds \(\) must be at least one"),
         ({"methods": ("bss", "bss")}, "none twice"),
         ({"name": "a/b"}, "'a/b' names files"),

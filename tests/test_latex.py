@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from cotune_bench.reports.captions import warnings
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.latex import escape, to_latex
 
@@ -70,7 +71,7 @@ def test_structure_of_the_table():
     assert len(rows) == 1 + 2 * 4
     assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {3}
     assert text.count(r"\multirow{4}") == text.count(r"\midrule") == 2
-    assert text.count(r"\footnotesize") == len(toy().notes)
+    assert text.count(r"\footnotesize") == len(warnings(toy()))
     assert r"\label{tab:latex_toy}" in text
     assert text.count(r"\caption") == 1
 

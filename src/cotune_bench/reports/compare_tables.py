@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 
+from cotune_bench.reports.captions import setting
 from cotune_bench.reports.compare import (
     BASELINE,
     CHALLENGER,
@@ -19,7 +20,7 @@ from cotune_bench.reports.compare import (
     tllib,
 )
 from cotune_bench.reports.grid import Cell, Grid, Place
-from cotune_bench.reports.tables import aligned, display_name, display_rate, escaped, setting
+from cotune_bench.reports.tables import aligned, display_name, display_rate, escaped
 
 COLUMNS = (
     *("table", "data", "method", "rate", "paper_mean", "paper_std", "tllib", "mean", "std", "n"),
@@ -101,7 +102,7 @@ def compare_texts(grid: Grid, paper: str | None) -> dict[str, str]:
 def _backbones(grid: Grid, paper: str) -> str:
     """Our setting and the paper's backbone, and a warning where they differ."""
     theirs = published_backbone(paper)
-    other = [here.data for here in grid.settings if here.backbones and here.backbones != (theirs,)]
+    other = [data for data in grid.spec.data if grid.names("backbone", data) not in ((), (theirs,))]
     warning = f" Another backbone than the paper's in {', '.join(other)}: not the same experiment." if other else ""
     return f"{setting(grid)} Backbone of the paper: {theirs}.{warning}"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from cotune_bench.errors import UserError
@@ -17,14 +17,14 @@ if TYPE_CHECKING:  # importing pandas takes longer than building a table
     import pandas as pd
 
 DECIMALS = 2  # of what is shown; two means that look the same are the same, also for "best"
-SPREADS = {"sample": "sample std", "population": "population std", "stderr": "standard error"}
+SPREADS = {"sample": "sample std", "population": "population std", "standard_error": "standard error"}
 NEEDED = (
     *("key", "method", "data", "backbone", "protocol", "rate", "seed"),
     *("accuracy", "weights", "version", "torch", "finished"),
 )
+TOLD = ("device", "precision", "split")  # where recorded
 REMEDY = "delete its record and run it again"
 
-Run = dict[str, Any]  # one finished run, by column
 Place = tuple[str, str, float]  # data, method, rate
 
 
@@ -52,18 +52,38 @@ class TableSpec:
 
 
 @dataclass(frozen=True)
+class Run:
+    """One finished run: its accuracy in percent and what may set it apart from the others; empty if not recorded."""
+
+    key: str
+    data: str
+    method: str
+    rate: float
+    seed: int
+    accuracy: float
+    finished: datetime
+    backbone: str
+    protocol: str
+    weights: str
+    version: str
+    torch: str
+    device: str
+    precision: str
+    split: str
+
+
+@dataclass(frozen=True)
 class Cell:
     """Accuracy in percent of one method on one data set at one sampling rate, over seeds.
 
-    ``values`` holds (seed, accuracy) in the order of the table's seeds, ``keys`` the run behind each; ``mean`` is
-    None without runs, ``spread`` with fewer than two; ``best`` marks the highest shown mean of its data set and rate.
+    ``runs`` are in the order of the table's seeds; ``mean`` is None without any, ``spread`` with fewer than two;
+    ``best`` marks the highest shown mean of its data set and rate.
     """
 
     data: str
     method: str
     rate: float
-    values: tuple[tuple[int, float], ...]
-    keys: tuple[str, ...]
+    runs: tuple[Run, ...]
     expected: int
     mean: float | None
     spread: float | None
@@ -72,16 +92,17 @@ class Cell:
     @property
     def n(self) -> int:
         """Number of runs found."""
-        return len(self.values)
+        return len(self.runs)
 
+    @property
+    def values(self) -> tuple[tuple[int, float], ...]:
+        """(seed, accuracy) of every run."""
+        return tuple((run.seed, run.accuracy) for run in self.runs)
 
-@dataclass(frozen=True)
-class Setting:
-    """Names of the backbones and protocols behind one data set's cells, sorted; several mean a mixture."""
-
-    data: str
-    backbones: tuple[str, ...]
-    protocols: tuple[str, ...]
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The key of every run."""
+        return tuple(run.key for run in self.runs)
 
 
 @dataclass(frozen=True)
@@ -90,8 +111,6 @@ class Grid:
 
     spec: TableSpec
     cells: tuple[Cell, ...]
-    settings: tuple[Setting, ...]  # one per data set
-    notes: tuple[str, ...]  # what a reader must know, plain text, one sentence each
 
     def cell(self, data: str, method: str, rate: float) -> Cell:
         """The cell at this place; KeyError if the table has none."""
@@ -104,6 +123,14 @@ class Grid:
         """The cells of one method on one data set, by rate."""
         return tuple(self.cell(data, method, rate) for rate in self.spec.rates)
 
+    def runs(self, data: str | None = None) -> tuple[Run, ...]:
+        """The runs behind the cells, of one data set or all."""
+        return tuple(run for cell in self.cells for run in cell.runs if data in (None, run.data))
+
+    def names(self, field: str, data: str | None = None) -> tuple[str, ...]:
+        """What the runs say of a field such as ``weights``, sorted; several are a mixture, none is none known."""
+        return tuple(sorted({getattr(run, field) for run in self.runs(data)} - {""}))
+
 
 def spread(values: Iterable[float], kind: str) -> float | None:
     """Sample std (ddof 1), population std (ddof 0) or standard error (sample std / sqrt n); None if n < 2."""
@@ -113,7 +140,7 @@ def spread(values: Iterable[float], kind: str) -> float | None:
     if kind == "population":
         return statistics.pstdev(values)
     sample = statistics.stdev(values)
-    return sample / math.sqrt(len(values)) if kind == "stderr" else sample
+    return sample / math.sqrt(len(values)) if kind == "standard_error" else sample
 
 
 def build_grid(spec: TableSpec, runs: pd.DataFrame) -> Grid:
@@ -123,15 +150,9 @@ def build_grid(spec: TableSpec, runs: pd.DataFrame) -> Grid:
     column, a missing value, a time or accuracy that is none, and a run that ``spec`` does not ask for.
     """
     newest: dict[Place, dict[int, Run]] = {}
-    for run in sorted(_checked(spec, runs), key=lambda run: (run["finished"], run["key"])):
-        place = (run["data"], run["method"], run["rate"])
-        newest.setdefault(place, {})[run["seed"]] = run
-    counted = [run for seeds in newest.values() for run in seeds.values()]
-    cells = _cells(spec, newest)
-    settings = tuple(
-        Setting(data, _names(counted, data, "backbone"), _names(counted, data, "protocol")) for data in spec.data
-    )
-    return Grid(spec, cells, settings, (*_gaps(cells), *_mixtures(spec, counted)))
+    for run in sorted(_checked(spec, runs), key=lambda run: (run.finished, run.key)):
+        newest.setdefault((run.data, run.method, run.rate), {})[run.seed] = run
+    return Grid(spec, _cells(spec, newest))
 
 
 def _checked(spec: TableSpec, runs: pd.DataFrame) -> list[Run]:
@@ -161,13 +182,19 @@ def _checked_run(spec: TableSpec, rates: dict[float, float], run: dict[Any, Any]
     if not asked or _rounded(rate) not in rates:
         place = f"{run['data']}, {run['method']}, rate {rate:g}, seed {run['seed']}"
         raise UserError(f"{name} ({place}) is not part of table {spec.name}: leave it out or add it there")
-    return {
+    values = {
         **{column: str(run[column]) for column in NEEDED},  # pandas reads a version such as 2.11 as a number
+        **{column: str(run[column]) if _known(run.get(column)) else "" for column in TOLD},
         "rate": rates[_rounded(rate)],
         "seed": int(run["seed"]),
         "accuracy": accuracy,
         "finished": finished if finished.tzinfo else finished.replace(tzinfo=UTC),
     }
+    return Run(**values)
+
+
+def _known(value: Any) -> bool:
+    return value is not None and value == value  # NaN is how pandas says that there is nothing
 
 
 def _rounded(rate: float) -> float:
@@ -176,76 +203,26 @@ def _rounded(rate: float) -> float:
 
 def _cells(spec: TableSpec, newest: dict[Place, dict[int, Run]]) -> tuple[Cell, ...]:
     runs = {
-        (data, method, rate): tuple(
-            newest[data, method, rate][seed] for seed in spec.seeds if seed in newest.get((data, method, rate), {})
-        )
-        for data in spec.data
-        for method in spec.methods
-        for rate in spec.rates
+        place: tuple(newest[place][seed] for seed in spec.seeds if seed in newest.get(place, {}))
+        for place in product(spec.data, spec.methods, spec.rates)
     }
-    values = {place: tuple((run["seed"], run["accuracy"]) for run in found) for place, found in runs.items()}
     # mean and stdev round once, from exact fractions: equal seeds spread by exactly 0, on every machine
-    means = {place: statistics.mean(a for _, a in found) for place, found in values.items() if found}
+    means = {place: statistics.mean(run.accuracy for run in found) for place, found in runs.items() if found}
     highest: dict[tuple[str, float], float] = {}
     for (data, _, rate), mean in means.items():
         highest[data, rate] = max(highest.get((data, rate), 0.0), _shown(mean))
     return tuple(
         Cell(
             *place,
-            values=found,
-            keys=tuple(run["key"] for run in runs[place]),
+            runs=found,
             expected=len(spec.seeds),
             mean=means.get(place),
-            spread=spread((accuracy for _, accuracy in found), spec.std),
+            spread=spread((run.accuracy for run in found), spec.std),
             best=place in means and _shown(means[place]) == highest[place[0], place[2]],
         )
-        for place, found in values.items()
+        for place, found in runs.items()
     )
 
 
 def _shown(mean: float) -> float:
     return float(f"{mean:.{DECIMALS}f}")
-
-
-def _names(runs: list[Run], data: str, column: str) -> tuple[str, ...]:
-    return tuple(sorted({run[column] for run in runs if run["data"] == data}))
-
-
-def _gaps(cells: tuple[Cell, ...]) -> list[str]:
-    notes = []
-    expected = sum(cell.expected for cell in cells)
-    missing = expected - sum(cell.n for cell in cells)
-    if missing:
-        incomplete = sum(cell.n < cell.expected for cell in cells)
-        notes.append(f"Runs missing: {missing} of {expected}, in {incomplete} of {len(cells)} cells.")
-    sizes = Counter(cell.n for cell in cells if cell.n)
-    if len(sizes) > 1:
-        counts = ", ".join(f"n = {n} in {_plural(sizes[n], 'cell')}" for n in sorted(sizes))
-        notes.append(f"Unequal numbers of seeds: {counts}.")
-    return notes
-
-
-def _mixtures(spec: TableSpec, runs: list[Run]) -> list[str]:
-    notes = [
-        _mixture("torch versions", Counter(run["torch"] for run in runs)),
-        _mixture("cotune_bench versions", Counter(run["version"] for run in runs)),
-    ]
-    for data in spec.data:
-        here = [run for run in runs if run["data"] == data]
-        for column in ("backbone", "protocol", "weights"):
-            what = column if column == "weights" else f"{column}s"
-            notes.append(_mixture(f"{what} in {data}", Counter(run[column] for run in here)))
-        random = sum(run["weights"] == "random" for run in here)
-        if random:
-            notes.append(f"Random weights, not pre-trained, in {random} of {len(here)} runs of {data}.")
-    return [note for note in notes if note]
-
-
-def _mixture(what: str, counts: Counter[str]) -> str:
-    if len(counts) < 2:
-        return ""
-    return f"Mixed {what}: " + ", ".join(f"{name} in {_plural(counts[name], 'run')}" for name in sorted(counts)) + "."
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "s")

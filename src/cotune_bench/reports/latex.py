@@ -2,8 +2,9 @@ r"""A grid as a LaTeX table that needs the packages booktabs and multirow, and n
 
 import re
 
+from cotune_bench.reports.captions import caption, warnings
 from cotune_bench.reports.grid import Cell, Grid
-from cotune_bench.reports.tables import caption, cell_text, display_name, display_rate, setting
+from cotune_bench.reports.tables import cell_text, display_name, display_rate
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -32,13 +33,13 @@ def escape(text: str) -> str:
 
 
 def to_latex(grid: Grid) -> str:
-    r"""A ``table`` with the label ``tab:<name>``, one ``\multirow`` group per data set, and the notes below."""
+    r"""A ``table`` with the label ``tab:<name>``, one ``\multirow`` group per data set, and the warnings below."""
     spec = grid.spec
     lines = [
         r"% needs \usepackage{booktabs} and \usepackage{multirow}",
         r"\begin{table}",
         r"\centering",
-        r"\caption{" + escape(f"{spec.title}. {caption(grid)} {setting(grid)}") + "}",
+        r"\caption{" + escape(f"{spec.title}. {caption(grid)}") + "}",
         rf"\label{{tab:{spec.name}}}",
         r"\begin{tabular}{ll" + "r" * len(spec.rates) + "}",
         r"\toprule",
@@ -51,7 +52,7 @@ def to_latex(grid: Grid) -> str:
             lines.append(_row(name, escape(display_name(method)), *map(_cell, grid.row(data, method))))
             name = ""
     lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par\smallskip{{\footnotesize {escape(note)}}}" for note in grid.notes]
+    lines += [rf"\par\smallskip{{\footnotesize {escape(line)}}}" for line in warnings(grid)]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 

@@ -3,18 +3,23 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from cotune_bench import config as settings
 from cotune_bench.files import write_atomically
-from cotune_bench.records import RecordStore, check_writable, to_frame
+from cotune_bench.records import Record, RecordStore, check_writable, to_frame
+from cotune_bench.reports.captions import split_text
 from cotune_bench.reports.compare import paper_table
 from cotune_bench.reports.compare_tables import compare_texts
 from cotune_bench.reports.figures import write_figures
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.latex import to_latex
 from cotune_bench.reports.tables import print_grid, write_tables
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def table_grid(name: str, overrides: Sequence[str] = ()) -> tuple[Grid, Path, list[str]]:
@@ -36,7 +41,15 @@ def table_grid(name: str, overrides: Sequence[str] = ()) -> tuple[Grid, Path, li
         seeds=cells.seed,
         std=table["std"],
     )
-    return build_grid(spec, to_frame(records)), results, damaged
+    return build_grid(spec, run_frame(records)), results, damaged
+
+
+def run_frame(records: Sequence[Record]) -> "pd.DataFrame":
+    """The rows of results.csv, with the split and, where recorded, the precision of every run."""
+    precisions = [
+        record.config["protocol"].get("precision", record.environment.get("precision")) for record in records
+    ]
+    return to_frame(records).assign(split=[split_text(record.config) for record in records], precision=precisions)
 
 
 def make_tables(names: Sequence[str] = (), overrides: Sequence[str] = (), *, warn: bool = True) -> list[Path]:

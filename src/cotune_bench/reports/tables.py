@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cotune_bench.files import write_atomically
-from cotune_bench.reports.grid import DECIMALS, SPREADS, Cell, Grid
+from cotune_bench.reports.captions import caption, warnings
+from cotune_bench.reports.grid import DECIMALS, Cell, Grid
 
 METHOD_NAMES = {
     "finetune": "Fine-tune",
@@ -51,29 +52,6 @@ def cell_text(cell: Cell, best: str = "**{}**") -> str:
     return text if cell.n == cell.expected else f"{text} ({cell.n}/{cell.expected})"
 
 
-def caption(grid: Grid, best: str = "bold") -> str:
-    """What the numbers are: statistic, number of seeds found, metric, and how the best are marked."""
-    sizes = sorted({cell.n for cell in grid.cells if cell.n})
-    if not sizes:
-        return "Top-1 test accuracy in percent; no run has finished yet."
-    seeds = f"n = {sizes[0]}" + (f" to {sizes[-1]}" if len(sizes) > 1 else "")
-    seeds += " seeds" if sizes[-1] > 1 else " seed"
-    statistic = f"Mean ± {SPREADS[grid.spec.std]} over {seeds}" if sizes[-1] > 1 else f"One run, {seeds}"
-    column = "column" if len(grid.spec.data) == 1 else "column within a data set"
-    return f"{statistic}, top-1 test accuracy in percent; best of each {column} {best}."
-
-
-def setting(grid: Grid) -> str:
-    """What the columns are, and the backbone and protocol found for each data set."""
-    found = [
-        f"{here.data}: {'/'.join(here.backbones)}, {'/'.join(here.protocols)}"
-        for here in grid.settings
-        if here.backbones
-    ]
-    names = f" Backbone and protocol of {'; '.join(found)}." if found else ""
-    return f"Columns: sampling rate of the training images.{names}"
-
-
 def to_markdown(grid: Grid) -> str:
     """The table as GitHub Markdown whose columns also line up in the raw text."""
     rows = [["Data set", "Method", *map(display_rate, grid.spec.rates)]]
@@ -82,14 +60,9 @@ def to_markdown(grid: Grid) -> str:
             block = data if method == grid.spec.methods[0] else ""
             names = [escaped(block), escaped(display_name(method))]
             rows.append([*names, *(cell_text(cell) for cell in grid.row(data, method))])
-    parts = [
-        f"# {escaped(grid.spec.title)}",
-        escaped(caption(grid)),
-        escaped(setting(grid)),
-        aligned(rows),
-    ]
-    if grid.notes:
-        parts.append("\n".join(["Notes:", "", *(f"- {escaped(note)}" for note in grid.notes)]))
+    parts = [f"# {escaped(grid.spec.title)}", escaped(caption(grid)), aligned(rows)]
+    if told := warnings(grid):
+        parts.append("\n".join(["Warnings:", "", *(f"- {escaped(line)}" for line in told)]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -113,10 +86,10 @@ def escaped(text: str) -> str:
 
 
 def to_csv(grid: Grid) -> str:
-    """One line per cell in full precision; the spread's column is ``stderr`` if it is a standard error."""
+    """One line per cell in full precision; the spread's column is ``standard_error`` if it is a standard error."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    column = "stderr" if grid.spec.std == "stderr" else "std"
+    column = "standard_error" if grid.spec.std == "standard_error" else "std"
     writer.writerow(["table", "data", "method", "rate", "n", "expected", "mean", column, "best"])
     for cell in grid.cells:
         place = [grid.spec.name, cell.data, cell.method, float(cell.rate)]
@@ -148,10 +121,10 @@ def print_grid(grid: Grid, console: Console) -> None:
             table.add_row(Text(f"  {display_name(method)}"), *texts)
         table.add_section()
     console.print(Text(grid.spec.title, style="bold"))
-    console.print(Text(caption(grid, best="marked *" if star else "bold")), Text(setting(grid)), sep="\n")
+    console.print(Text(caption(grid, best="marked *" if star else "bold")))
     console.print(table)
-    for note in grid.notes:
-        console.print(Text(f"Note: {note}", style="yellow"))
+    for line in warnings(grid):
+        console.print(Text(f"Warning: {line}", style="yellow"))
 
 
 def _style(cell: Cell) -> str:
