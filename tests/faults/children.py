@@ -1,0 +1,149 @@
+"""Processes of their own that faults are injected into, and what is looked at afterwards."""
+
+import hashlib
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cotune_bench import cli, engine
+from cotune_bench.checkpoint import Checkpoints
+from cotune_bench.config import compose_config, run_key
+from cotune_bench.experiment import Experiment
+from cotune_bench.records import Record
+
+#: ``pytestmark`` of every file of this group.
+FAULTS = [pytest.mark.faults, pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")]
+
+UPDATES = 120
+SMALL = ("method=finetune", "backbone.weights=random", "backbone.widths=[16,16]", "device=cpu", "checkpoint_every=5")
+
+#: What was injected and what was lost, printed at the end of the session.
+figures: Counter[str] = Counter()
+
+
+def slowly(function: Callable, seconds: float) -> Callable:
+    """The same function after a pause, so that a kill also hits what is half written."""
+
+    def slow(*values):
+        time.sleep(seconds)
+        return function(*values)
+
+    return slow
+
+
+def command_line(arguments: list[str], *, full_at: int = 0, evaluation: float = 0) -> int:
+    """The command line in a child process, with slow updates and flushes; notes what it computes.
+
+    Args:
+        arguments: as for run.py.
+        full_at: number of updates at which the disk is full for anything as large as a checkpoint, 0 for never.
+        evaluation: seconds it takes longer.
+    """
+    record, save = Experiment.record, Checkpoints.save
+
+    def noted(self, started):
+        mark = hashlib.sha256()
+        for name, value in self.method.state_dict().items():
+            mark.update(name.encode() + value.numpy().tobytes())
+        with open(Path(self.config.results) / "computed", "a") as file:
+            file.write(f"{self.key} {mark.hexdigest()}\n")
+        time.sleep(evaluation)
+        return record(self, started)
+
+    def limited(self, updates, state):
+        if updates == full_at:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, 16_000))
+        return save(self, updates, state)
+
+    os.fsync = lambda _file: time.sleep(0.01)  # for a kill, unlike a power cut, only the pause matters
+    engine._mix = slowly(engine._mix, 0.01)
+    Experiment.record, Checkpoints.save = noted, limited
+    return cli.main(arguments)
+
+
+class Child:
+    """A process of its own, forked because importing torch takes longer than these runs."""
+
+    def __init__(self, folder: Path, function: Callable[..., int], *values, **options) -> None:
+        self.told = Path(tempfile.mkdtemp(dir=folder))
+        self.code: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 99
+            try:
+                sys.stdout, sys.stderr = ((self.told / name).open("w", buffering=1) for name in ("out", "err"))
+                os.chdir(folder)
+                code = function(*values, **options)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+
+    def ended(self) -> bool:
+        """Whether it is over."""
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if pid else None
+        return self.code is not None
+
+    def until(self, reached: Callable[[], bool]) -> None:
+        """Wait for a condition, which must come before the end."""
+        while not reached():
+            assert not self.ended(), (self.told / "err").read_text()
+            time.sleep(0.005)
+
+    def end(self, number: int | None = None) -> tuple[int | None, str, str]:
+        """Send a signal, if one is given, and wait: exit code and what was printed."""
+        if number is not None and not self.ended():
+            os.kill(self.pid, number)
+        while not self.ended():
+            time.sleep(0.01)
+        return self.code, (self.told / "out").read_text(), (self.told / "err").read_text()
+
+
+def start(results: Path, *arguments: str, **faults) -> Child:
+    """The command line at work on small cells."""
+    return Child(results.parent, command_line, [*arguments, *SMALL, f"results={results}"], **faults)
+
+
+def long(seed: int = 0) -> tuple[str, ...]:
+    return (f"protocol.updates={UPDATES}", f"seed={seed}")
+
+
+def key_of(*arguments: str) -> str:
+    return run_key(compose_config([*SMALL, *arguments]))
+
+
+def folder_of(results: Path, seed: int = 0) -> Path:
+    return results / "runs" / key_of(*long(seed))
+
+
+def newest(folder: Path) -> int:
+    """Updates of the newest checkpoint, 0 without one."""
+    return max((int(path.stem[-9:]) for path in folder.glob("checkpoint-*.pt")), default=0)
+
+
+def state_of(folder: Path) -> str:
+    return json.loads((folder / "status.json").read_text())["state"]
+
+
+def outcome(results: Path) -> dict:
+    """All that must not depend on faults."""
+    (path,) = (results / "records").glob("*.json")
+    record = Record.from_json(path.read_text())
+    (computed,) = set((results / "computed").read_text().splitlines())
+    scores = (record.accuracy, record.nll, record.val_accuracy)
+    return {"weights": computed, "scores": scores, "metrics": (folder_of(results) / "metrics.csv").read_bytes()}
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if "checkpoint" in path.name)

@@ -1,0 +1,140 @@
+"""Faults of one run or sweep: kills, signals, full disks, flipped bytes, losses that are no number."""
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from faults.children import (
+    FAULTS,
+    UPDATES,
+    figures,
+    folder_of,
+    key_of,
+    leftovers,
+    long,
+    newest,
+    outcome,
+    start,
+    state_of,
+)
+
+pytestmark = FAULTS
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory) -> dict:
+    """The outcome of a run that nothing happened to."""
+    results = tmp_path_factory.mktemp("unbroken") / "results"
+    results.mkdir()
+    assert start(results, *long()).end()[0] == 0
+    return outcome(results)
+
+
+def same(results: Path, unbroken: dict) -> None:
+    found = outcome(results)
+    figures["runs that differ from the unbroken one"] += found != unbroken
+    assert found == unbroken
+    assert leftovers(folder_of(results)) == []
+
+
+# Kills -------------------------------------------------------------------------------------------------------------
+
+
+def test_ten_kills_change_no_bit(results, unbroken):
+    rng, folder, kills, hit = random.Random(), folder_of(results), 0, set()
+    while kills < 10:
+        run, before = start(results, *long()), newest(folder)
+        if kills == 5:  # once while it starts
+            time.sleep(rng.uniform(0, 0.5))
+        else:
+            run.until(lambda before=before: newest(folder) > before)
+            time.sleep(rng.uniform(0, 0.1))
+        code, _, err = run.end(signal.SIGKILL)
+        assert code == -signal.SIGKILL, err
+        kills += 1
+        hit.add(newest(folder))
+    assert len(hit) > 5  # every part went on from where the last one was
+    assert 0 < newest(folder) < UPDATES
+    assert start(results, *long()).end()[0] == 0
+    figures["kill -9 of a training run"] += kills
+    same(results, unbroken)
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_ends_a_run_which_then_goes_on(results, unbroken, number, expected):
+    run, folder = start(results, *long()), folder_of(results)
+    run.until(lambda: newest(folder) >= 20)
+    code, out, err = run.end(number)
+    assert (code, out) == (expected, "")
+    assert err == f"stopped by {signal.Signals(number).name}; the same command goes on from there\n"
+    assert state_of(folder) == "interrupted"
+    saved = newest(folder)
+    assert 20 <= saved < UPDATES
+    assert start(results, *long()).end()[0] == 0
+    assert state_of(folder) == "done"
+    figures[f"{signal.Signals(number).name} to a run"] += 1
+    same(results, unbroken)
+
+
+@pytest.mark.parametrize("during", ["training", "evaluation"])
+def test_a_signal_ends_the_whole_sweep(results, during):
+    sweep = ("-m", f"protocol.updates={UPDATES}", "seed=0,1")
+    folder = folder_of(results)
+    run = start(results, *sweep, evaluation=2 * (during == "evaluation"))
+    run.until((results / "computed").exists if during == "evaluation" else lambda: newest(folder) >= 20)
+    code, _, err = run.end(signal.SIGTERM)
+    figures["SIGTERM to a sweep"] += 1
+    assert code == 143, err
+    assert not folder_of(results, seed=1).exists()
+    assert len(list(results.glob("records/*.json"))) == (1 if during == "evaluation" else 0)
+    code, out, _ = start(results, *sweep).end()
+    assert code == 0
+    assert out.splitlines()[-1].startswith("1 done, 0 failed, 1 skipped" if during == "evaluation" else "2 done")
+
+
+# Disks -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(results, unbroken):
+    folder = folder_of(results)
+    code, _, err = start(results, *long(), full_at=60).end()
+    assert code == 1
+    assert "File too large" in err
+    assert newest(folder) == 55
+    assert leftovers(folder) == ["checkpoint-000000050.pt", "checkpoint-000000055.pt"]
+    assert "File too large" in json.loads((folder / "failure.json").read_text())["reason"]
+    assert state_of(folder) == "failed"
+    assert start(results, *long()).end()[0] == 0
+    assert not (folder / "failure.json").exists()
+    figures["full disk while saving"] += 1
+    same(results, unbroken)
+
+
+def test_a_flipped_byte_is_refused_and_the_checkpoint_before_used(results, unbroken):
+    folder = folder_of(results)
+    start(results, *long(), full_at=60).end()  # leaves two checkpoints
+    path = folder / "checkpoint-000000055.pt"
+    content = bytearray(path.read_bytes())
+    content[random.randrange(len(content))] ^= 0xFF
+    path.write_bytes(content)
+    assert start(results, *long()).end()[0] == 0
+    log = (folder / "run.log").read_text()
+    assert f"{path} is damaged and not used" in log
+    assert "goes on after update 50" in log
+    figures["flipped byte in a checkpoint"] += 1
+    same(results, unbroken)
+
+
+def test_a_run_that_diverges_says_where_and_the_sweep_goes_on(results):
+    diverging, good = (("protocol.updates=10", f"protocol.lr={lr}") for lr in ("1e30", "0.03"))
+    code, out, _ = start(results, "-m", "protocol.updates=10", "protocol.lr=1e30,0.03").end()
+    assert code == 1
+    assert out.splitlines()[-1].startswith("1 done, 1 failed, 0 skipped")
+    failure = json.loads((results / "runs" / key_of(*diverging) / "failure.json").read_text())
+    assert "is not finite at update 1 (learning rate 1e+30): ce=" in failure["reason"]
+    assert [path.stem for path in (results / "records").iterdir()] == [key_of(*good)]
+    figures["runs that diverge"] += 1
