@@ -24,7 +24,8 @@ def main(arguments: list[str]) -> int:
     from cotune_bench.relationship import top_sources
 
     experiment = Experiment.build(config)
-    experiment.method.prepare(experiment.data, experiment.cache)
+    with experiment.placed() as placed:
+        placed.method.prepare(placed.data, placed.cache)
     relationship = experiment.method.get_buffer("relationship").double().cpu().numpy()
     table = Table("target", "source classes", "others", title=f"Category relationship: {config.method.relationship}")
     for name, row in zip(experiment.data.classes, relationship, strict=True):

@@ -25,7 +25,7 @@ def check_values(config: DictConfig, defaults: DictConfig) -> None:
         if name not in known:
             raise UserError(f"{name} is not a setting: {suggest(name, known, show=False)}")
         check_type(name, value, known[name])
-    for name in ("rate", "seed", "split_seed", "checkpoint_every"):
+    for name in ("rate", "seed", "split_seed", "checkpoint_every", "gpu_slots"):
         check_range(name, config[name])
     OmegaConf.to_container(config, resolve=True)
     Protocol(**OmegaConf.to_container(config.protocol))  # type: ignore[arg-type]
@@ -37,7 +37,7 @@ def check_range(name: str, value: float) -> None:
         raise UserError(f"rate={value} cannot be used: it is a share of the training images, in (0, 1]")
     if name in ("seed", "split_seed") and value not in SEEDS:
         raise UserError(f"{name}={value} cannot be used: it must be 0 or more, and below {SEEDS.stop}")
-    if name == "checkpoint_every" and value < 1:
+    if name in ("checkpoint_every", "gpu_slots") and value < 1:
         raise UserError(f"{name}={value} cannot be used: it must be 1 or more")
 
 

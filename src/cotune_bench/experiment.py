@@ -5,7 +5,9 @@ import os
 import platform
 import subprocess
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from cotune_bench.methods.base import Method
 from cotune_bench.protocol import Protocol
 from cotune_bench.records import Record
 from cotune_bench.signals import StopRequest
+from cotune_bench.slots import slot
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +49,10 @@ class Experiment:
 
     @classmethod
     def build(cls, config: DictConfig) -> "Experiment":
-        """Data, backbone and method of a configuration; UserError where they do not fit together."""
+        """Data, backbone and method of a configuration on the CPU; UserError where they do not fit together."""
         protocol = Protocol(**OmegaConf.to_container(config.protocol, resolve=True))  # type: ignore[arg-type]
         set_threads(protocol.threads)
-        device = choose_device(config.device)
+        devices(config.device)
         cache = Cache(Path(config.cache))
         dataset = build(config.data)
         backbone = build(config.backbone, cache=cache.folder)
@@ -61,7 +64,7 @@ class Experiment:
             split_seed=config.split_seed,
             mean=backbone.info.mean,
             std=backbone.info.std,
-            device=device,
+            device=torch.device("cpu"),
             folder=cache.folder if config.decode_cache else None,
         )
         splits = split_files(
@@ -79,7 +82,21 @@ class Experiment:
             config.method, backbone, len(data.classes), head_init=protocol.head_init, drop=["name", "tune"]
         )
         method.check(data)
-        return cls(run_key(config), config, protocol, cache, backbone, data, splits, method.to(device))
+        return cls(run_key(config), config, protocol, cache, backbone, data, splits, method)
+
+    @contextmanager
+    def placed(self, waiting: Callable[[], None] = lambda: None) -> Iterator["Experiment"]:
+        """This experiment on its device, with a slot there if it is a GPU; ``waiting`` as in :func:`slot`."""
+        found = devices(self.config.device)
+        if names := gpu_names(found):
+            with slot(names, self.config.gpu_slots, waiting=waiting) as place:
+                yield self.to(found[place])
+        else:
+            yield self.to(found[0])
+
+    def to(self, device: torch.device) -> "Experiment":
+        """This experiment on another device; the method is moved, not copied."""
+        return replace(self, data=self.data.to(device), method=self.method.to(device))
 
     def train(
         self,
@@ -143,17 +160,35 @@ def set_threads(count: int | None) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
 
 
-def choose_device(name: str) -> torch.device:
-    """``auto`` is the first GPU if there is one, else the CPU."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def devices(name: str) -> list[torch.device]:
+    """The devices of which a run may use one: ``auto`` is all GPUs if there are any, else the CPU.
+
+    Raises:
+        UserError: there is no such device.
+    """
     try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
+        first = "cuda" if torch.cuda.is_available() else "cpu"
+        device = torch.device(first if name == "auto" else name)
+        if device.type != "cuda":
+            torch.empty(1, device=device)
+            return [device]
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"device={name} cannot be used ({reason}): choose auto, cpu or cuda:0") from error
-    return device
+        raise _no_device(name, str(error).splitlines()[0]) from error
+    count = torch.cuda.device_count()  # without a look at the GPU itself, which others may be using
+    if name == "auto":
+        return [torch.device("cuda", index) for index in range(count)]
+    if (device.index or 0) >= count:
+        raise _no_device(name, f"{count} GPUs are visible")
+    return [torch.device("cuda", device.index or 0)]
+
+
+def gpu_names(found: list[torch.device]) -> list[str]:
+    """UUIDs, which other processes see whatever CUDA_VISIBLE_DEVICES shows them; none for a device without slots."""
+    return [str(torch.cuda.get_device_properties(device).uuid) for device in found if device.type == "cuda"]
+
+
+def _no_device(name: str, reason: str) -> UserError:
+    return UserError(f"device={name} cannot be used ({reason}): choose auto, cpu or cuda:0")
 
 
 def environment(device: torch.device) -> dict[str, object]:

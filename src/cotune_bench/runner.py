@@ -70,10 +70,11 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
                     return Outcome(key, SKIPPED, f"{key}: finished meanwhile by another process")
                 OmegaConf.save(OmegaConf.create(run_config(config)), folder / "config.yaml")
                 experiment.splits.write()
-                with status:
+                with status, experiment.placed(lambda: _wait(status, stop)) as placed:
+                    started += status.running()
                     with Follower(folder / "metrics.csv", status, bar=bar) as follower:
-                        experiment.train(follower, checkpoints, stop)
-                    record = experiment.record(started)
+                        placed.train(follower, checkpoints, stop)
+                    record = placed.record(started)
                 path = store.add(record, again=config.force)
                 log.info(told(record, path))
                 checkpoints.delete()
@@ -83,6 +84,16 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
     if stop.number:  # heard after the last update: the cell is done, but the sweep it belongs to is to end
         raise InterruptedRun(stop.number)
     return Outcome(key, DONE, told(record, path))
+
+
+def _wait(status: "Status", stop: StopRequest) -> None:
+    """Say once that a run waits for a GPU; a signal ends the wait."""
+    if status.waiting():
+        line = f"{status.key}: waits for a GPU slot; gpu_slots=N lets N runs share a GPU"
+        log.info(line)
+        print(line, file=sys.stderr, flush=True)
+    if stop.number:
+        raise InterruptedRun(stop.number)
 
 
 def told(record: Record, path: Path) -> str:
@@ -97,7 +108,8 @@ def told(record: Record, path: Path) -> str:
 class Status:
     """``status.json`` of a run: what it is doing, where, and when it was last heard of.
 
-    Inside the context the run is running and heard of every few seconds, also while it prepares or evaluates.
+    Inside the context the run is running or waiting for a GPU, and heard of every few seconds, also while it prepares
+    or evaluates.
     """
 
     HEARTBEAT = 5.0  # seconds between two writes
@@ -111,6 +123,7 @@ class Status:
         self._done = 0
         self._first: tuple[int, float] | None = None  # updates done and clock at the first report, to tell the pace
         self._pace: float | None = None  # seconds for an update
+        self._waits: float | None = None  # clock at the beginning of a wait
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
 
@@ -128,7 +141,23 @@ class Status:
         while not self._ended.wait(self.HEARTBEAT):
             left = self._pace and round(self._pace * (self.updates - self._done), 1)
             with suppress(OSError):  # a full disk is told by what matters: checkpoints and the record
-                self.write("running", done=self._done, eta_s=left)
+                self.write("running" if self._waits is None else "waiting", done=self._done, eta_s=left)
+
+    def waiting(self) -> bool:
+        """Note that the run waits for a GPU; True the first time."""
+        if self._waits is not None:
+            return False
+        self._waits = time.monotonic()
+        self.write("waiting", done=0)
+        return True
+
+    def running(self) -> float:
+        """Note that a wait is over; gives its seconds, 0 without one."""
+        if self._waits is None:
+            return 0.0
+        waited, self._waits = time.monotonic() - self._waits, None
+        self.write("running", done=0)
+        return waited
 
     def report(self, done: int) -> None:
         """Note that so many updates are done."""
@@ -139,7 +168,7 @@ class Status:
             self._pace = (now - self._first[1]) / (done - self._first[0])
 
     def write(self, state: str, **more: object) -> None:
-        """Note a state: running, interrupted, failed or done."""
+        """Note a state: running, waiting, interrupted, failed or done."""
         status = {
             "key": self.key,
             "state": state,

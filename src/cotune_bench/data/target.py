@@ -1,6 +1,7 @@
 """The target data of one run: training batches and deterministic views, as network inputs on the device."""
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +31,12 @@ class Normalize:
         # (x / 255 - mean) / std as one multiplication and one addition per pixel.
         self.scale = (1 / (255 * torch.tensor(std, dtype=torch.float64))).float().to(device)
         self.shift = (-torch.tensor(mean, dtype=torch.float64) / torch.tensor(std)).float().to(device)
+
+    def to(self, device: torch.device) -> "Normalize":
+        """The same on another device."""
+        moved = copy(self)
+        moved.device, moved.scale, moved.shift = device, self.scale.to(device), self.shift.to(device)
+        return moved
 
     def __call__(self, images: np.ndarray) -> Tensor:
         bytes_ = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
@@ -119,6 +126,12 @@ class TargetData:
     val: Views
     test: Views
     content: str
+
+    def to(self, device: torch.device) -> "TargetData":
+        """The same data, whose batches and views come on another device."""
+        normalize = self.train.normalize.to(device)
+        parts = {name: getattr(self, name) for name in ("train", "plain", "val", "test")}
+        return replace(self, **{name: replace(part, normalize=normalize) for name, part in parts.items()})
 
     @cached_property
     def fingerprint(self) -> str:
