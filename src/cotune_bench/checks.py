@@ -14,6 +14,8 @@ Number = TypeVar("Number", int, float)
 
 #: Settings that may be null, each with a value of its other type.
 NULLABLE = {"protocol.threads": 1, "backbone.temperature": 1.0, "backbone.temperature_logits": ""}
+#: Settings of which the type does not tell all that they may be.
+CHOICES = {"keep_checkpoint": (True, False, "auto")}
 #: Seeds are given to several generators; torch and numpy agree on these.
 SEEDS = range(2**32)
 
@@ -63,6 +65,10 @@ def leaves(config: DictConfig, prefix: str = "") -> Iterable[tuple[str, object]]
 
 def check_type(name: str, value: object, default: object) -> None:
     """A value's type is that of the yaml's default."""
+    if name in CHOICES:
+        if value not in CHOICES[name] or not isinstance(value, bool | str):
+            raise UserError(f"{name}={value} cannot be used: choose {', '.join(map(str, CHOICES[name])).lower()}")
+        return
     if name in NULLABLE:
         if value is None:
             return

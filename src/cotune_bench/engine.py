@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cotune_bench.backbones.base import evaluating
 from cotune_bench.cache import Cache
@@ -123,9 +123,9 @@ def _means(pending: list[dict[str, Tensor]], *, first: int, lr: float) -> dict[s
     return dict(zip(names, values.mean(dim=0).tolist(), strict=True))
 
 
-def evaluate(method: Method, images: Views) -> dict[str, float]:
+def evaluate(network: nn.Module, images: Views) -> dict[str, float]:
     """Top-1 accuracy in percent and mean negative log-likelihood of logits summed over the views of each image."""
-    logits = predict(method, images)
+    logits = predict(network, images)
     labels = torch.from_numpy(images.labels)
     correct = (logits.argmax(dim=1) == labels).sum().item()
     return {
@@ -134,11 +134,11 @@ def evaluate(method: Method, images: Views) -> dict[str, float]:
     }
 
 
-def predict(method: Method, images: Views) -> Tensor:
+def predict(network: nn.Module, images: Views) -> Tensor:
     """Logits (N, K) on the host, summed over each image's views, in evaluation mode."""
-    with evaluating(method):
+    with evaluating(network):
         summed = []
         for views in images:
-            logits = method.predict(views.flatten(0, 1)).float()
+            logits = network(views.flatten(0, 1)).float()
             summed.append(logits.view(*views.shape[:2], -1).sum(dim=1).cpu())
     return torch.cat(summed)

@@ -21,6 +21,7 @@ from cotune_bench.backbones.base import Backbone
 from cotune_bench.cache import Cache
 from cotune_bench.checkpoint import Checkpoints
 from cotune_bench.config import build, run_config, run_key
+from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.split_files import SplitFiles, split_files
 from cotune_bench.data.target import TargetData, target_data
 from cotune_bench.engine import Report, evaluate, fit
@@ -46,6 +47,7 @@ class Experiment:
     data: TargetData
     splits: SplitFiles
     method: Method
+    crop_bottom: int  # rows that the reader has cut off below every image
 
     @classmethod
     def build(cls, config: DictConfig) -> "Experiment":
@@ -82,7 +84,8 @@ class Experiment:
             config.method, backbone, len(data.classes), head_init=protocol.head_init, drop=["name", "tune"]
         )
         method.check(data)
-        return cls(run_key(config), config, protocol, cache, backbone, data, splits, method)
+        crop_bottom = dataset.crop_bottom if isinstance(dataset, ImageList) else 0
+        return cls(run_key(config), config, protocol, cache, backbone, data, splits, method, crop_bottom)
 
     @contextmanager
     def placed(self, waiting: Callable[[], None] = lambda: None) -> Iterator["Experiment"]:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from cotune_bench.config import run_config, run_key
 from cotune_bench.errors import UserError
 from cotune_bench.files import write_atomically
+from cotune_bench.model import keep, keeping, require_kept
 from cotune_bench.records import Record, RecordStore
 from cotune_bench.signals import InterruptedRun, StopRequest
 
@@ -53,6 +54,7 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
     """
     key, store = run_key(config), RecordStore(Path(config.results))
     if store.finished(key) and not config.force:
+        require_kept(config, key)
         return Outcome(key, SKIPPED, f"{key}: finished before, not run again (force=true does)")
     folder = store.results / "runs" / key
     status = Status(folder, key, config.protocol.updates)
@@ -62,6 +64,7 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
         from cotune_bench.experiment import Experiment
 
         experiment = Experiment.build(config)
+        kept = keeping(experiment)
         checkpoints = Checkpoints(folder, config.checkpoint_every)
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -75,6 +78,8 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
                     with Follower(folder / "metrics.csv", status, bar=bar) as follower:
                         placed.train(follower, checkpoints, stop)
                     record = placed.record(started)
+                    if kept:  # first: a run that is finished has its weights
+                        keep(placed, record, folder)
                 path = store.add(record, again=config.force)
                 log.info(told(record, path))
                 checkpoints.delete()

@@ -1,0 +1,245 @@
+"""The trained network that a run keeps: when, what is in the files, and what is refused."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from trees import put_image, refused
+
+from cotune_bench import cli, runner
+from cotune_bench.backbones.plain import Plain
+from cotune_bench.config import compose_config, run_config
+from cotune_bench.engine import evaluate
+from cotune_bench.errors import UserError
+from cotune_bench.experiment import Experiment
+from cotune_bench.methods.base import Method
+from cotune_bench.model import CARD, SOURCE_HEAD, TEXT, WEIGHTS, Kept, keep
+from cotune_bench.runs import find_run, run_keys
+
+QUICK = ("data=digits", "backbone.weights=random", "protocol.updates=2", "protocol.threads=1", "device=cpu")
+SMALL = ("backbone=resnet18", "backbone.weights=random", "protocol.updates=2", "protocol.batch_size=4",
+         "protocol.resize=40", "protocol.crop=32", "protocol.threads=1", "device=cpu")  # fmt: skip
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty working directory with a cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "argv", ["run.py"])
+    return tmp_path
+
+
+def put_pictures(root: Path, kinds: tuple[str, ...] = ("cat", "dog"), count: int = 5) -> Path:
+    """Class folders of small pictures."""
+    for kind in kinds:
+        for number in range(count):
+            put_image(root / kind / f"{number}.png", size=(44, 36 + number))
+    return root
+
+
+def only_run() -> Kept:
+    """What the only run here has kept."""
+    (key,) = run_keys(Path("results"))
+    return Kept.of(find_run(Path("results"), key))
+
+
+def files() -> set[str]:
+    """Names in the folder of the only run."""
+    (folder,) = Path("results", "runs").iterdir()
+    return {path.name for path in folder.iterdir()} & {WEIGHTS, SOURCE_HEAD, CARD, TEXT}
+
+
+# When --------------------------------------------------------------------------------------------------------------
+
+
+def test_people_s_own_images_keep_their_network_and_others_do_not(here):
+    put_pictures(here / "pets")
+    assert cli.main(["method=finetune", "data=folder", "data.root=pets", *SMALL]) == 0
+    assert files() == {WEIGHTS, CARD, TEXT}
+    assert cli.main(["method=finetune", *QUICK, "results=other"]) == 0
+    assert not list(here.glob("other/runs/*/model*"))
+    assert (
+        cli.main(["method=finetune", "data=folder", "data.root=pets", *SMALL, "keep_checkpoint=false", "results=no"])
+        == 0
+    )
+    assert not list(here.glob("no/runs/*/model*"))
+
+
+def test_whether_weights_are_kept_does_not_define_the_result():
+    one, two = (run_config(compose_config(["data=digits", f"keep_checkpoint={kept}"])) for kept in ("true", "false"))
+    assert one == two
+
+
+@pytest.mark.parametrize("value", ["perhaps", "1", "0.5", "null"])
+def test_other_values_are_refused(value):
+    refused(lambda: compose_config([f"keep_checkpoint={value}"]), "choose true, false, auto")
+
+
+def test_a_run_that_did_not_keep_its_weights_says_how_to_get_them(here, capsys):
+    command = ["method=finetune", *QUICK]
+    assert cli.main(command) == 0
+    refused(only_run, "has no kept weights", "keep_checkpoint=true force=true")
+    capsys.readouterr()
+    assert cli.main([*command, "keep_checkpoint=true"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "weights were not kept: force=true" in line
+    assert cli.main([*command, "keep_checkpoint=true", "force=true"]) == 0
+    record = find_run(Path("results"), "digits").record
+    assert record
+    assert only_run().card["finished"] == record.finished
+    assert cli.main([*command, "keep_checkpoint=true"]) == 0
+
+
+def test_there_is_no_record_before_the_weights_are_kept(here, monkeypatch):
+    def fail(*_arguments) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr(runner, "keep", fail)
+    command = ["method=finetune", *QUICK, "keep_checkpoint=true"]
+    assert cli.main(command) == 1
+    assert find_run(Path("results"), "digits").record is None
+    monkeypatch.undo()
+    monkeypatch.setenv("COTUNE_CACHE", str(here / "cache"))
+    monkeypatch.chdir(here)
+    assert cli.main(command) == 0
+    assert files() == {WEIGHTS, CARD, TEXT}
+
+
+class Routed(Method):
+    """Predicts with more than trunk and head."""
+
+    def losses(self, images, labels):
+        """Of a plain network."""
+        return {"ce": torch.nn.functional.cross_entropy(self.predict(images), labels)}
+
+    def predict(self, images):
+        """Twice what the head says."""
+        return 2 * self.head(self.trunk(images))
+
+
+def test_a_network_that_is_not_plain_is_not_kept(here, monkeypatch, caplog, capsys):
+    monkeypatch.setattr("cotune_bench.methods.finetune.FineTune", Routed)
+    assert cli.main(["method=finetune", *QUICK, "keep_checkpoint=true"]) == 2
+    assert "does not predict with a plain glyphnet" in capsys.readouterr().err
+    assert not (here / "results").exists()
+    put_pictures(here / "pets")
+    assert cli.main(["method=finetune", "data=folder", "data.root=pets", *SMALL]) == 0
+    assert "the trained network is not kept: method finetune" in caplog.text
+    assert files() == set()
+
+
+# What --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch) -> tuple[Experiment, Kept]:
+    """A Co-Tuning run with random weights, and what it keeps."""
+    monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
+    config = compose_config(["method=cotuning", *QUICK, f"results={tmp_path}"])
+    experiment = Experiment.build(config)
+    experiment.train()
+    keep(experiment, experiment.record(0), tmp_path)
+    return experiment, Kept(tmp_path, json.loads((tmp_path / CARD).read_text(encoding="utf-8")))
+
+
+def test_the_kept_network_scores_what_the_method_scores_and_is_without_source_head(trained):
+    experiment, kept = trained
+    network = kept.network()
+    assert not network.training
+    assert evaluate(network, experiment.data.test) == evaluate(experiment.method, experiment.data.test)
+    whole = load_file(kept.folder / WEIGHTS)
+    assert {len(value) for name, value in whole.items() if name.startswith("head.")} == {10}
+    assert not [name for name in whole if "source" in name or "relationship" in name]
+    source = kept.source_head()
+    assert torch.equal(source["weight"], experiment.method.get_parameter("source_head.weight"))
+    assert len(source["bias"]) == len(kept.card["source"]["classes"]) == len(experiment.backbone.info.classes)
+
+
+def test_the_card_tells_people_and_programs_the_same(trained):
+    experiment, kept = trained
+    card, text = kept.card, (kept.folder / TEXT).read_text(encoding="utf-8")
+    assert card["key"] == experiment.key
+    assert kept.classes == tuple("0123456789")
+    assert card["input"] == {
+        "channels": 1, "resize": 8, "resize_mode": "squash", "resize_filter": "bicubic", "crop": 8, "views": "center",
+        "crop_bottom": 0, "mean": [0.31], "std": [0.37],
+    }  # fmt: skip
+    assert card["source"]["licence"] == "No pre-trained weights were used."
+    assert Plain(**card["network"]).to_dict() == card["network"]
+    for told in (card["key"], "trade_off 2.3", f"{card['accuracy']:.2f} %", card["versions"]["torch"], "9. 9"):
+        assert told in text
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, SOURCE_HEAD])
+def test_damaged_and_missing_files_are_named(trained, name):
+    _, kept = trained
+    read = kept.network if name == WEIGHTS else kept.source_head
+    content = bytearray((kept.folder / name).read_bytes())
+    content[-1] ^= 1
+    (kept.folder / name).write_bytes(content)
+    refused(read, str(kept.folder / name), "is damaged", "force=true")
+    (kept.folder / name).unlink()
+    refused(read, str(kept.folder / name), "cannot be read", "force=true")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("{", "cannot be read"), ('{"schema": 9}', "no model card of this"), ("[]", "no model card of this")],
+)
+def test_a_damaged_card_is_named(here, content, told):
+    folder = Path("results", "runs", "toy")
+    folder.mkdir(parents=True)
+    (folder / CARD).write_text(content, encoding="utf-8")
+    refused(only_run, str(folder / CARD), told, "force=true")
+
+
+def test_only_a_method_with_a_source_head_explains():
+    kept = Kept(Path("none"), {"key": "toy", "method": {"name": "bss"}, "files": {}})
+    refused(kept.source_head, "toy has no source head (method bss)")
+
+
+# The networks of the libraries ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["resnet18", "densenet121", "inception_v3"])
+def test_torchvision_s_own_network_computes_what_trunk_and_head_compute(model, tmp_path):
+    section = compose_config([f"backbone={model}", "backbone.weights=random", "protocol=paper"]).backbone
+    check_plain(section, tmp_path, size=80 if model == "inception_v3" else 48)
+
+
+def test_timm_s_own_network_computes_what_trunk_and_head_compute(tmp_path):
+    pytest.importorskip("timm", reason="timm is an extra dependency: pip install -e '.[timm]'")
+    overrides = ["backbone=timm", "backbone.model=resnet10t.c3_in1k", "backbone.weights=random", "protocol=paper"]
+    check_plain(compose_config(overrides).backbone, tmp_path, size=48)
+
+
+def check_plain(section, cache: Path, size: int) -> None:
+    """Logits of the library's network and of a method's are the same bits."""
+    from cotune_bench.config import build
+    from cotune_bench.methods.finetune import FineTune
+
+    backbone = build(section, cache=cache)
+    method, plain = FineTune(backbone, 3).eval(), Plain.of(section, 3)
+    assert plain.fits(method.trunk, method.head)
+    assert not plain.fits(method.trunk, torch.nn.Linear(backbone.width, 4))
+    network = plain.build()
+    network.load_state_dict(plain.state(method.trunk, method.head))
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(network(images), method.predict(images))
+
+
+def test_a_backbone_of_no_known_library_cannot_be_kept():
+    with pytest.raises(UserError, match="set keep_checkpoint=false"):
+        Plain.of({"_target_": "cotune_bench.backbones.other.load", "name": "other"}, 2)
+
+
+def test_licences_name_where_weights_come_from():
+    resnet = Plain("torchvision", "resnet18", 2, "fc")
+    assert "torchvision" in resnet.licence("IMAGENET1K_V1")
+    assert "mine.pth" in resnet.licence("mine.pth")
+    assert "MIT" in Plain("glyphnet", "glyphnet", 2, "head").licence("glyphs")
