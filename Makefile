@@ -31,8 +31,8 @@ lint: setup ## ruff and pyright
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 
-tables: setup ## render every table from the records
-	$(BIN)/python scripts/make_tables.py
+tables: setup ## render every table from the records; STRICT=1 fails if a run is missing, TABLE=desk makes one
+	$(BIN)/python scripts/make_tables.py $(if $(TABLE),table=$(TABLE)) $(if $(STRICT),--strict)
 
 readme: setup ## put the desk benchmark's grid into README.md
 	$(BIN)/python scripts/update_readme.py

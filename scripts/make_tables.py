@@ -1,16 +1,29 @@
-"""Render tables from the records: python scripts/make_tables.py [table=NAME] [overrides as for run.py]."""
+"""Render tables from the records: python scripts/make_tables.py [table=NAME] [overrides as for run.py] [--strict].
+
+Every table that has runs, or those named by ``table=``. ``--strict`` names the runs that are missing, a line for each
+table, and exits with 1 after writing what there is; without ``table=`` every table must be whole.
+"""
 
 import sys
 
 from cotune_bench.cli import guarded
+from cotune_bench.errors import UserError
 from cotune_bench.reports.make import make_tables
 
 
 def main(arguments: list[str]) -> int:
-    """Every table that has runs, or those named by ``table=``."""
+    """Write and print the tables; gives the exit code."""
+    if "--help" in arguments or "-h" in arguments:
+        print(__doc__)
+        return 0
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    if unknown := [flag for flag in flags if flag != "--strict"]:
+        raise UserError(f"{unknown[0]} is no flag of make_tables: there is --strict")
     names = [argument.partition("=")[2] for argument in arguments if argument.startswith("table=")]
-    make_tables(names, [argument for argument in arguments if not argument.startswith("table=")])
-    return 0
+    _, lacking = make_tables(names, [text for text in arguments if not text.startswith(("-", "table="))])
+    for line in lacking if flags else ():
+        print(line, file=sys.stderr)
+    return 1 if flags and lacking else 0
 
 
 if __name__ == "__main__":

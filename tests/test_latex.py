@@ -7,14 +7,18 @@ import os
 import re
 import shutil
 import subprocess
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from toy import toy_grid, toy_record
 
+from cotune_bench import config as settings
 from cotune_bench.reports.captions import warnings
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.latex import escape, to_latex
+from cotune_bench.reports.make import run_frame
 
 GOLDEN = Path(__file__).parent / "golden"
 ODD = "a_b & <c>"
@@ -65,13 +69,15 @@ def test_structure_of_the_table():
     text = to_latex(toy())
     bare = re.sub(r"\\[\\{}&%$#_]", "", text.partition("\n")[2])  # without escaped characters
     assert bare.count("{") == bare.count("}")
-    assert not set("_^~#<>|%±–") & set(bare.replace("latex_toy", ""))
+    assert not set("_^#<>|%±–") & set(bare.replace("latex_toy", ""))
+    assert "~" not in bare.replace("~", "", len(re.findall(r"~\\%", text)))  # but before a percent sign
     body = text.partition(r"\toprule")[2].partition(r"\bottomrule")[0]
     rows = [line for line in body.splitlines() if line.endswith(r"\\")]
     assert len(rows) == 1 + 2 * 4
     assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {3}
     assert text.count(r"\multirow{4}") == text.count(r"\midrule") == 2
-    assert text.count(r"\footnotesize") == len(warnings(toy()))
+    below = text.partition(r"\footnotesize")[2]
+    assert all(escape(line) in below for line in warnings(toy()))
     assert r"\label{tab:latex_toy}" in text
     assert text.count(r"\caption") == 1
 
@@ -91,13 +97,38 @@ def has_latex() -> bool:
     )
 
 
-@pytest.mark.skipif(not has_latex(), reason="needs pdflatex with booktabs and multirow")
-def test_it_compiles(tmp_path):
+def compiled(folder: Path, *grids: Grid) -> str:
+    """What pdflatex says to a plain article with these tables."""
     packages = r"\usepackage{booktabs}\usepackage{multirow}"
-    document = rf"\documentclass{{article}}{packages}\begin{{document}}" + "\n" + to_latex(toy()) + r"\end{document}"
-    (tmp_path / "toy.tex").write_text(document)
+    tables = "\n".join(map(to_latex, grids))
+    (folder / "toy.tex").write_text(rf"\documentclass{{article}}{packages}\begin{{document}}{tables}\end{{document}}")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "toy.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout[-2000:]
-    assert "Overfull" not in done.stdout
-    assert (tmp_path / "toy.pdf").stat().st_size > 1000
+    assert (folder / "toy.pdf").stat().st_size > 1000
+    return done.stdout
+
+
+def full(name: str) -> Grid:
+    """A table of the package with made-up runs in every cell."""
+    table = settings.load_table(name)
+    axes = ("data", "method", "rate", "seed")
+    spec = TableSpec(name, table["title"], *(tuple(table[axis]) for axis in axes))
+    rows = [dict(zip(axes, place, strict=True)) for place in product(*(table[axis] for axis in axes))]
+    records = [toy_record(key=f"run{number}", accuracy=60.0 + number % 7, **row) for number, row in enumerate(rows)]
+    return build_grid(spec, run_frame(records)[0])
+
+
+@pytest.mark.skipif(not has_latex(), reason="needs pdflatex with booktabs and multirow")
+def test_tables_compile_and_fit_the_text_width(tmp_path):
+    grids = [full(name) for name in ("table2", "table3", "desk")]
+    assert "Overfull" not in compiled(tmp_path, toy(), *grids)
+
+
+@pytest.mark.skipif(not has_latex(), reason="needs pdflatex with booktabs and multirow")
+def test_what_is_odd_compiles(tmp_path):
+    compiled(tmp_path, toy_grid(), build_grid(SPEC, pd.DataFrame()))
+
+
+def test_the_papers_number_is_no_part_of_a_caption():
+    assert r"\caption{CUB-200-2011, Stanford Cars" in to_latex(full("table2"))

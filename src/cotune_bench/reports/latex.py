@@ -11,6 +11,7 @@ SPECIAL = {
     "{": r"\{",
     "}": r"\}",
     "&": r"\&",
+    " %": r"~\%",  # a number and its sign stay on one line
     "%": r"\%",
     "$": r"\$",
     "#": r"\#",
@@ -35,13 +36,16 @@ def escape(text: str) -> str:
 def to_latex(grid: Grid) -> str:
     r"""A ``table`` with the label ``tab:<name>``, one ``\multirow`` group per data set, and the warnings below."""
     spec = grid.spec
+    title = re.sub(r"^Table \w+: ", "", spec.title)  # LaTeX numbers tables itself
     lines = [
         r"% needs \usepackage{booktabs} and \usepackage{multirow}",
         r"\begin{table}",
         r"\centering",
-        r"\caption{" + escape(f"{spec.title}. {caption(grid)}") + "}",
+        r"\caption{" + escape(f"{title}. {caption(grid)}") + "}",
         rf"\label{{tab:{spec.name}}}",
-        r"\begin{tabular}{ll" + "r" * len(spec.rates) + "}",
+        r"\par\medskip",  # plain article puts no space below a caption
+        r"\small\setlength{\tabcolsep}{3pt}",  # four rates with their spreads fit the text width of an article
+        r"\begin{tabular}{@{}ll" + "r" * len(spec.rates) + "@{}}",
         r"\toprule",
         _row("Data set", "Method", *(escape(display_rate(rate)) for rate in spec.rates)),
     ]
@@ -52,7 +56,9 @@ def to_latex(grid: Grid) -> str:
             lines.append(_row(name, escape(display_name(method)), *map(_cell, grid.row(data, method))))
             name = ""
     lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par\smallskip{{\footnotesize {escape(line)}}}" for line in warnings(grid)]
+    if told := warnings(grid):
+        lines += [r"\par\smallskip", r"\parbox{\linewidth}{\footnotesize\raggedright"]
+        lines += [*(escape(line) for line in told), "}"]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 

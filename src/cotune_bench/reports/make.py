@@ -14,12 +14,14 @@ from cotune_bench.reports.captions import split_text
 from cotune_bench.reports.compare import paper_table
 from cotune_bench.reports.compare_tables import compare_texts
 from cotune_bench.reports.figures import write_figures
-from cotune_bench.reports.grid import Grid, TableSpec, build_grid
+from cotune_bench.reports.grid import Cell, Grid, TableSpec, build_grid
 from cotune_bench.reports.latex import to_latex
 from cotune_bench.reports.tables import print_grid, write_tables
 
 if TYPE_CHECKING:
     import pandas as pd
+
+NAMED = 6  # cells that a line about missing runs names before it only counts
 
 
 def table_grid(name: str, overrides: Sequence[str] = ()) -> tuple[Grid, Path, list[str]]:
@@ -41,36 +43,70 @@ def table_grid(name: str, overrides: Sequence[str] = ()) -> tuple[Grid, Path, li
         seeds=cells.seed,
         std=table["std"],
     )
-    return build_grid(spec, run_frame(records)), results, damaged
+    frame, unlike = run_frame(records)
+    return build_grid(spec, frame), results, damaged + unlike
 
 
-def run_frame(records: Sequence[Record]) -> "pd.DataFrame":
-    """The rows of results.csv, with the split and, where recorded, the precision of every run."""
-    precisions = [
-        record.config["protocol"].get("precision", record.environment.get("precision")) for record in records
-    ]
-    return to_frame(records).assign(split=[split_text(record.config) for record in records], precision=precisions)
+def run_frame(records: Sequence[Record]) -> tuple["pd.DataFrame", list[str]]:
+    """The rows of results.csv with the split and, where recorded, the precision of every run.
 
-
-def make_tables(names: Sequence[str] = (), overrides: Sequence[str] = (), *, warn: bool = True) -> list[Path]:
-    """Write the tables of these names (all by default) to ``results/tables`` and print them; curves to ``figures``.
-
-    ``warn`` names the records that cannot be read.
+    Also gives a line for each record whose configuration was cut, which is left out.
     """
-    console, written = Console(), []
+    whole, splits, damaged = [], [], []
+    for record in records:
+        try:
+            splits.append(split_text(record.config))
+            whole.append(record)
+        except KeyError as error:
+            damaged.append(f"{record.key} is left out: its config lacks {error}; move it away and run its cell again")
+    precisions = [record.config["protocol"].get("precision", record.environment.get("precision")) for record in whole]
+    return to_frame(whole).assign(split=splits, precision=precisions), damaged
+
+
+def missing(grid: Grid) -> str:
+    """One line that names the runs which a table still lacks, or nothing."""
+    cells = [cell for cell in grid.cells if cell.n < cell.expected]
+    if not cells:
+        return ""
+    name, count = grid.spec.name, sum(cell.expected - cell.n for cell in cells)
+    told = [_lack(cell, grid.spec.seeds) for cell in cells[:NAMED]]
+    told += [f"{len(cells) - NAMED} more cells (python scripts/status.py table={name})"] * (len(cells) > NAMED)
+    return f"{name}: {count} of {sum(cell.expected for cell in grid.cells)} runs are missing: {', '.join(told)}"
+
+
+def _lack(cell: Cell, seeds: Sequence[int]) -> str:
+    found = [run.seed for run in cell.runs]
+    lacking = [str(seed) for seed in seeds if seed not in found]
+    return f"{cell.data} {cell.method} rate {cell.rate:g} seed {'+'.join(lacking)}"
+
+
+def make_tables(
+    names: Sequence[str] = (), overrides: Sequence[str] = (), *, warn: bool = True
+) -> tuple[list[Path], list[str]]:
+    """Write the tables of these names (all by default) to ``results/tables`` and print them; figures to ``figures``.
+
+    Args:
+        names: of tables.
+        overrides: as for ``run.py``.
+        warn: name the records that cannot be read.
+
+    Returns:
+        the files written, and a line for each table that lacks runs.
+    """
+    console, written, lacking = Console(), [], []
     for name in names or settings.choices("table"):
         grid, results, damaged = table_grid(name, overrides)
         for line in damaged if warn else ():
             print(f"warning: {line}", file=sys.stderr)
-        found = sum(cell.n for cell in grid.cells)
-        if not found and not names:
+        lacking += [line] if (line := missing(grid)) else []
+        if not grid.runs() and not names:
             console.print(f"{name}: no run yet; python run.py table={name} runs its cells")
             continue
-        check_writable(results / "tables")
+        for folder in ("tables", "figures"):
+            check_writable(results / folder)
         written += write_tables(grid, results / "tables")
         paper = paper_table(name, settings.load_table(name).get("paper"))
         written += _write(results / "tables", {f"{name}.tex": to_latex(grid), **compare_texts(grid, paper)})
-        check_writable(results / "figures")
         paths, left_out = write_figures(grid, results, results / "figures")
         written += paths
         print_grid(grid, console)
@@ -78,7 +114,7 @@ def make_tables(names: Sequence[str] = (), overrides: Sequence[str] = (), *, war
             console.print(f"Figures: {line}", style="yellow", markup=False)
     for path in written:
         print(path)
-    return written
+    return written, lacking
 
 
 def _write(folder: Path, texts: dict[str, str]) -> list[Path]:

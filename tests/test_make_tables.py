@@ -1,0 +1,120 @@
+"""scripts/make_tables.py over whole results folders: what is missing, damaged or not writable."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from toy import toy_record
+
+from cotune_bench import config as settings
+from cotune_bench.cli import guarded
+from cotune_bench.records import RecordStore
+
+MAIN = runpy.run_path(str(settings.CONF.parent / "scripts" / "make_tables.py"))["main"]
+TWO = ["data=digits", "method=finetune,cotuning", "rate=0.15", "seed=0,1"]
+
+
+def ask(*arguments: str) -> int:
+    return guarded(MAIN, [*arguments, "results=results"])
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """A working folder with the four records of TWO."""
+    monkeypatch.chdir(tmp_path)
+    keys = settings.table_cells(settings.load_table("desk"), TWO).keys
+    for number, key in enumerate(keys):
+        values = {"method": ("finetune", "cotuning")[number // 2], "data": "digits", "seed": number % 2}
+        RecordStore(Path("results")).add(toy_record(key=key, accuracy=90.0 + number, **values))
+    return tmp_path
+
+
+def a_record(here: Path) -> Path:
+    return sorted((here / "results" / "records").iterdir())[0]  # Co-Tuning, seed 0
+
+
+def texts(here: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (here / "results" / "tables").iterdir()}
+
+
+def test_a_whole_table_is_strict_and_twice_changes_no_byte(here, capsys):
+    assert ask("table=desk", *TWO, "--strict") == 0
+    assert "90.50 ± 0.71" in capsys.readouterr().out
+    first = texts(here)
+    assert sorted(first) == ["desk-compare.csv", "desk-compare.md", "desk.csv", "desk.md", "desk.tex"]
+    assert ask("table=desk", *TWO, "--strict") == 0
+    assert texts(here) == first
+
+
+def test_strict_names_what_is_missing_after_writing_what_there_is(here, capsys):
+    a_record(here).unlink()
+    assert ask("table=desk", *TWO) == 0
+    assert capsys.readouterr().err == ""
+    assert ask("table=desk", *TWO, "--strict") == 1
+    assert capsys.readouterr().err == "desk: 1 of 4 runs are missing: digits cotuning rate 0.15 seed 0\n"
+    assert b"93.00** (1/2)" in texts(here)["desk.md"]
+
+
+def test_strict_has_a_line_for_every_table_and_counts_what_is_too_much_to_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert ask("--strict") == 1
+    told = capsys.readouterr()
+    lines = told.err.splitlines()
+    assert [line.partition(":")[0] for line in lines] == settings.choices("table")
+    assert lines[0].startswith("desk: 60 of 60 runs are missing: digits finetune rate 0.15 seed 0+1+2, ")
+    assert lines[0].endswith(", 14 more cells (python scripts/status.py table=desk)")
+    assert "desk: no run yet" in told.out
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda values: values | {"schema": 99}, "its schema is 99, this version reads"),
+        (lambda values: {name: values[name] for name in values if name != "weights"}, "it lacks weights"),
+        (lambda values: values | {"config": {"protocol": {}}}, "its config lacks"),
+        (lambda values: values | {"accuracy": "high"}, "its accuracy is 'high'"),
+    ],
+)
+def test_a_damaged_record_is_named_left_out_and_missing(here, capsys, edit, message):
+    path = a_record(here)
+    path.write_text(json.dumps(edit(json.loads(path.read_text()))))
+    assert ask("table=desk", *TWO, "--strict") == 1
+    warned, lacking = capsys.readouterr().err.splitlines()
+    assert warned.startswith("warning: ")
+    assert path.stem in warned
+    assert message in warned
+    assert lacking == "desk: 1 of 4 runs are missing: digits cotuning rate 0.15 seed 0"
+
+
+@pytest.mark.parametrize("folder", ["tables", "figures"])
+def test_an_output_folder_that_cannot_be_written_is_told_and_nothing_written(here, capsys, folder):
+    (here / "results" / folder).write_text("in the way")
+    assert ask("table=desk", *TWO) == 2
+    assert capsys.readouterr().err.startswith(f"error: results=results/{folder} cannot be written")
+    assert sorted(path.name for path in (here / "results").iterdir()) == sorted(["records", folder])
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the administrator may write anywhere")
+def test_a_read_only_output_folder_is_told(here, capsys):
+    (here / "results" / "tables").mkdir(mode=0o500)
+    assert ask("table=desk", *TWO) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_bad_input_is_told_in_one_line(here, capsys):
+    assert ask("--strickt") == 2
+    assert capsys.readouterr().err == "error: --strickt is no flag of make_tables: there is --strict\n"
+    assert ask("table=dsk") == 2
+    assert "did you mean desk?" in capsys.readouterr().err
+
+
+def test_tables_need_no_torch(here):
+    code = f"import runpy, sys; runpy.run_path({MAIN.__code__.co_filename!r})['main'](sys.argv[1:])"
+    code += "; sys.exit('torch' in sys.modules)"
+    command = [sys.executable, "-c", code, "table=desk", *TWO, "results=results"]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -1,0 +1,77 @@
+"""Toy records: what a report must cope with, in few runs; ``tests/golden/records`` holds their files."""
+
+from pathlib import Path
+
+from cotune_bench.records import Record, RecordStore
+from cotune_bench.reports.grid import Grid, TableSpec, build_grid
+from cotune_bench.reports.make import run_frame
+
+GOLDEN = Path(__file__).parent / "golden"
+ODD = "a_b & <c>"
+SPEC = TableSpec(
+    name="toy",
+    title="Table 2: toy runs of 50 % | two {sets}",
+    data=("cub", ODD),
+    methods=("finetune", "bss", "cotuning", "my|own*"),
+    rates=(0.15, 1.0),
+    seeds=(0, 1, 2),
+)
+ACCURACIES = {
+    ("cub", "finetune", 0.15): (45.0, 45.3, 45.6),
+    ("cub", "bss", 0.15): (47.7, 47.7, 47.7),  # equal seeds: spread 0
+    ("cub", "cotuning", 0.15): (49.0, 49.5),  # unequal n
+    ("cub", "my|own*", 0.15): (12.5,),  # one run, random weights, and the paper does not have it
+    ("cub", "finetune", 1.0): (77.9, 78.0, 78.4),
+    ("cub", "cotuning", 1.0): (80.2, 81.3, 81.0),
+    (ODD, "finetune", 0.15): (30.0, 31.0, 33.5),
+    (ODD, "cotuning", 0.15): (35.0, 36.0, 35.2),
+}
+
+
+def toy_record(**values: object) -> Record:
+    """A record that differs from the usual toy in these values."""
+    usual = {
+        "key": "toy",
+        "method": "finetune",
+        "data": "cub",
+        "backbone": "resnet50",
+        "protocol": "paper",
+        "rate": 0.15,
+        "seed": 0,
+        "accuracy": 50.0,
+        "nll": 2.5,
+        "val_accuracy": None,
+        "train_images": 900,
+        "test_images": 5794,
+        "weights": "IMAGENET1K_V1",
+        "weights_sha256": "0676ba61",
+        "data_sha256": "feed",
+        "seconds": 12.5,
+        "finished": "2026-01-01T00:00:00.000+00:00",
+        "config": {"split_seed": 0, "protocol": {"val": 0.2, "split_order": "split_then_sample"}},
+        "environment": {"version": "0.1.0", "torch": "2.15.0", "device": "cpu"},
+    }
+    return Record(**{**usual, **values})
+
+
+def toy_records() -> list[Record]:
+    """One for each accuracy above, in which one run has random weights and one another torch."""
+    records = []
+    for (data, method, rate), accuracies in ACCURACIES.items():
+        for seed, accuracy in enumerate(accuracies):
+            own = {"weights": "random"} if method == "my|own*" else {}
+            if (data, method, seed) == (ODD, "cotuning", 2):
+                own["environment"] = {"version": "0.2.0", "torch": "2.16.0", "device": "NVIDIA H100"}
+            key = f"toy{len(records):02d}"
+            records.append(
+                toy_record(key=key, data=data, method=method, rate=rate, seed=seed, accuracy=accuracy, **own)
+            )
+    return records
+
+
+def toy_grid(spec: TableSpec = SPEC) -> Grid:
+    """The table of the committed records."""
+    records, damaged = RecordStore(GOLDEN).read()
+    frame, cut = run_frame(records)
+    assert not damaged + cut
+    return build_grid(spec, frame)
