@@ -7,6 +7,7 @@ import sys
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cotune_bench.cli import guarded
 from cotune_bench.config import compose_config
@@ -21,17 +22,15 @@ def main(arguments: list[str]) -> int:
     overrides = [argument for argument in arguments if not argument.startswith(("top=", "method="))]
     config = compose_config(["method=cotuning", *overrides])
     from cotune_bench.experiment import Experiment
-    from cotune_bench.relationship import top_sources
+    from cotune_bench.shares import in_words, shares
 
     experiment = Experiment.build(config)
     with experiment.placed() as placed:
         placed.method.prepare(placed.data, placed.cache)
     relationship = experiment.method.get_buffer("relationship").double().cpu().numpy()
-    table = Table("target", "source classes", "others", title=f"Category relationship: {config.method.relationship}")
+    table = Table("target", "source classes", title=f"Category relationship: {config.method.relationship}")
     for name, row in zip(experiment.data.classes, relationship, strict=True):
-        shares = top_sources(row, experiment.backbone.info.classes, int(top))
-        told = ", ".join(f"{source} {share:.0f} %" for source, share in shares)
-        table.add_row(name, told, f"{100 - sum(share for _, share in shares):.0f} %")
+        table.add_row(Text(name), Text(in_words(shares(row, experiment.backbone.info.classes), int(top))))
     Console().print(table)
     return 0
 

@@ -47,6 +47,13 @@ def rows(results: Path) -> list[dict]:
 # One run -----------------------------------------------------------------------------------------------------------
 
 
+def test_a_run_leaves_what_its_method_prepared(here):
+    assert cli.main(["method=cotuning", *TINY]) == 0
+    folder = here / "results" / "runs" / key_of("method=cotuning")
+    assert (folder / "relationship.csv").read_text().startswith("target,source_number,source,percent\n0,")
+    assert (folder / "calibration.csv").read_text().startswith("state,temperature,bin,images,confidence,accuracy\n")
+
+
 def test_a_run_leaves_a_record_and_is_not_run_again_unless_forced(here, capsys):
     results = here / "results"
     assert cli.main(["method=finetune", *TINY]) == 0

@@ -27,6 +27,7 @@ RANKING, FINAL = 1e-7, 1e-11
 class ReverseFit:
     """What the reverse approach chose: C, its calibration scale 1/t, and per C of the grid the validation
     accuracy, the Newton steps and the largest gradient entry of the mean loss (after the last polish for C: final).
+    ``val_logits`` (N, K) are those of the validation samples before calibration.
     """
 
     C: float
@@ -36,6 +37,7 @@ class ReverseFit:
     steps: tuple[int, ...]
     gradient_norms: tuple[float, ...]
     final_gradient_norm: float
+    val_logits: Array
 
 
 def softmax(logits: ArrayLike, temperature: float = 1.0) -> Array:
@@ -161,7 +163,8 @@ def reverse_relationship(
     right = {C: int(((val @ fits[C].weights.T).argmax(axis=1) == truth).sum()) for C in fits}
     C = max(fits, key=lambda C: (right[C], C))
     chosen = regression.fit(C, fits[C].weights, FINAL)
-    scale = 1 / fit_temperature(val @ chosen.weights.T, truth) if calibrate else 1.0
+    logits = val @ chosen.weights.T
+    scale = 1 / fit_temperature(logits, truth) if calibrate else 1.0
     result = _bayes(scale * chosen.weights, np.concatenate([train, val]).mean(axis=0)).astype(dtype)
     if not return_fit:
         return result
@@ -173,6 +176,7 @@ def reverse_relationship(
         steps=tuple(fits[C].steps for C in grid),
         gradient_norms=tuple(fits[C].gradient_norm for C in grid),
         final_gradient_norm=chosen.gradient_norm,
+        val_logits=logits,
     )
 
 
@@ -240,14 +244,3 @@ def _class_labels(name: str, labels: ArrayLike, count: int, num_classes: int | N
         top = "" if num_classes is None else f"..{num_classes - 1}"
         raise UserError(f"{name} has values from {array.min()} to {array.max()}: labels run from 0{top}")
     return array.astype(np.intp)
-
-
-def top_sources(row: ArrayLike, names: Sequence[str], count: int) -> list[tuple[str, float]]:
-    """The ``count`` largest of a relationship's row (S,), as (source class, percent), largest first.
-
-    The form of the paper's example: elephant = 30 % Indian elephant, 26 % African elephant, 25 % tusker, others.
-    """
-    shares = np.asarray(row, dtype=np.float64)
-    if len(shares) != len(names):
-        raise UserError(f"row has {len(shares)} source classes and names {len(names)}: give one name for each")
-    return [(str(names[place]), 100 * float(shares[place])) for place in np.argsort(-shares, kind="stable")[:count]]

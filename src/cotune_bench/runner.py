@@ -77,6 +77,8 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
                     started += status.running()
                     with Follower(folder / "metrics.csv", status, bar=bar) as follower:
                         placed.train(follower, checkpoints, stop)
+                    for name, text in placed.method.artifacts().items():
+                        write_atomically(folder / name, text.encode())
                     record = placed.record(started)
                     if kept:  # first: a run that is finished has its weights
                         keep(placed, record, folder)

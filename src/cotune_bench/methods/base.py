@@ -38,6 +38,10 @@ class Method(nn.Module):
     def prepare(self, data: TargetData, cache: Cache) -> None:
         """One-off statistics of the training images, before any update; nothing by default."""
 
+    def artifacts(self) -> dict[str, str]:
+        """What :meth:`prepare` found that is worth keeping in the run's folder: texts by file name, none by default."""
+        return {}
+
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Named, weighted scalar terms for images (B, C, H, W) and labels (B,); their sum is optimised."""
         raise NotImplementedError

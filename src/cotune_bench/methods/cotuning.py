@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax
 
 from cotune_bench import relationship as formulas
+from cotune_bench import reliability, shares
 from cotune_bench.backbones.base import Backbone, evaluating
-from cotune_bench.cache import Cache
+from cotune_bench.cache import Arrays, Cache
 from cotune_bench.data.target import TargetData, Views
 from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method
@@ -70,6 +71,8 @@ class CoTuning(Method):
         self.relationship_split = relationship_split
         self.temperature = backbone.info.temperature if calibrate in ("source", "both") else 1.0
         self.weights_id = backbone.info.sha256
+        self.source_classes = backbone.info.classes
+        self.kept: dict[str, str] = {}
         # NaN until prepare() or a state dict fills it: training without a relationship stops at once.
         unknown = torch.full((num_classes, self.source_head.out_features), torch.nan)
         self.register_buffer("relationship", unknown)
@@ -93,21 +96,29 @@ class CoTuning(Method):
             "approach": self.approach,
             "calibrate_target": self.calibrate_target,
             "split": self.relationship_split,
-            "version": 1,
+            "version": 2,
         }
-        arrays = cache.get("relationship", inputs, lambda: {"relationship": self._learn(data)})
+        arrays = cache.get("relationship", inputs, lambda: self._learn(data))
         self.relationship.copy_(torch.from_numpy(arrays["relationship"]))
+        self.kept = {shares.FILE: shares.to_csv(arrays["relationship"], data.classes, self.source_classes)}
+        if self.calibrate_target and self.approach == "reverse":
+            self.kept[reliability.FILE] = reliability.to_csv(_states(data.val.labels, **arrays))
 
-    def _learn(self, data: TargetData) -> np.ndarray:
+    def artifacts(self) -> dict[str, str]:
+        """The relationship, and how well p(target | source) was calibrated before and after."""
+        return self.kept
+
+    def _learn(self, data: TargetData) -> Arrays:
         train, val = self._probabilities(data.plain), self._probabilities(data.val)
         train_labels, val_labels, classes = data.plain.labels, data.val.labels, len(data.classes)
         if self.approach == "direct":
             if self.relationship_split == "train+val":
                 train, train_labels = np.concatenate([train, val]), np.concatenate([train_labels, val_labels])
-            return formulas.direct_relationship(train, train_labels, classes)
-        return formulas.reverse_relationship(
-            train, train_labels, val, val_labels, classes, calibrate=self.calibrate_target
+            return {"relationship": formulas.direct_relationship(train, train_labels, classes)}
+        relationship, fit = formulas.reverse_relationship(
+            train, train_labels, val, val_labels, classes, calibrate=self.calibrate_target, return_fit=True
         )
+        return {"relationship": relationship, "val_logits": fit.val_logits, "scale": np.array(fit.scale)}
 
     def _probabilities(self, images: Views) -> np.ndarray:
         """Source probabilities (N, S) in float64 of images seen in one centre view."""
@@ -126,6 +137,15 @@ class CoTuning(Method):
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """The trunk's and the source head's."""
         return [*self.trunk.parameters(), *self.source_head.parameters()]
+
+
+def _states(
+    labels: np.ndarray, *, val_logits: np.ndarray, scale: np.ndarray, **_others: np.ndarray
+) -> dict[str, reliability.Reliability]:
+    temperatures = {"before": 1.0, "after": 1 / float(scale)}
+    return {
+        state: reliability.reliability(formulas.softmax(val_logits, t), labels, t) for state, t in temperatures.items()
+    }
 
 
 def _require(name: str, value: str, choices: tuple[str, ...]) -> None:

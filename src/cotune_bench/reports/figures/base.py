@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from cotune_bench.reports.tables import METHOD_NAMES, display_name
 
 if TYPE_CHECKING:  # a second that tables need not wait for
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -97,7 +96,7 @@ def style(method: str, methods: Sequence[str] = ()) -> dict[str, Any]:
     }
 
 
-def legend(axes: "Axes", handles: Sequence["Artist"], names: Sequence[str], title: str = "", **options: Any) -> None:
+def legend(axes: "Axes", handles: Sequence[Any], names: Sequence[str], title: str = "", **options: Any) -> None:
     """A legend of these handles beside the axes; names may begin with an underscore."""
     options = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False, "handlelength": 3.4} | options
     made = axes.legend(handles, [str(place) for place in range(len(names))], title=title, **options)

@@ -1,0 +1,63 @@
+"""A category relationship in words and as a file: "elephant = 30 % Indian elephant + 26 % African elephant + ..."."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cotune_bench.errors import UserError
+
+FILE = "relationship.csv"  # in the folder of a run
+COLUMNS = ("target", "source_number", "source", "percent")
+LEAST = 0.005  # percent; smaller shares are not written, so that a thousand source classes stay a small file
+
+
+@dataclass(frozen=True)
+class Share:
+    """A source class, by its place among all and its name, and its share of a target class in percent."""
+
+    number: int
+    source: str
+    percent: float
+
+
+def shares(row: ArrayLike, names: Sequence[str]) -> list[Share]:
+    """All of a relationship's row (S,), largest first."""
+    values = np.asarray(row, dtype=np.float64)
+    if len(values) != len(names):
+        raise UserError(f"row has {len(values)} source classes and names {len(names)}: give one name for each")
+    order = np.argsort(-values, kind="stable")
+    return [Share(int(place), str(names[place]), 100 * float(values[place])) for place in order]
+
+
+def to_csv(relationship: ArrayLike, targets: Sequence[str], sources: Sequence[str]) -> str:
+    """The shares of every target class of a relationship (K, S), largest first, from LEAST percent on."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for target, row in zip(targets, np.asarray(relationship, dtype=np.float64), strict=True):
+        for share in shares(row, sources):
+            if share.percent >= LEAST:
+                writer.writerow([target, share.number, share.source, f"{share.percent:.4g}"])
+    return buffer.getvalue()
+
+
+def from_csv(text: str) -> dict[str, list[Share]]:
+    """Target classes in order, each with its shares; ValueError for a text that is none of :func:`to_csv`."""
+    header, *lines = csv.reader(io.StringIO(text))
+    if tuple(header) != COLUMNS:
+        raise ValueError(f"its columns are {', '.join(header)}")
+    found: dict[str, list[Share]] = {}
+    for target, number, source, percent in lines:
+        found.setdefault(target, []).append(Share(int(number), source, float(percent)))
+    return found
+
+
+def in_words(told: Sequence[Share], top: int) -> str:
+    """The ``top`` largest shares, and how much is left: "30 % Indian elephant + 26 % tusker + 44 % others"."""
+    parts = [f"{share.percent:.0f} % {share.source}" for share in told[:top]]
+    left = 100 - sum(share.percent for share in told[:top])
+    return " + ".join([*parts, f"{left:.0f} % others"] if left >= 0.5 else parts)
