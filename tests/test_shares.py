@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from conftest import make_backbone, make_data
 
 from cotune_bench import reliability, shares
 from cotune_bench.errors import UserError
 from cotune_bench.methods.cotuning import CoTuning
-from conftest import make_backbone, make_data
 
 SOURCES = ("Indian elephant", "tusker", "crane", "crane", 'a "quoted", name')
 ROWS = [[0.3, 0.26, 0.25, 0.0, 0.19], [0.0, 0.0, 0.00001, 0.99999, 0.0]]

@@ -39,7 +39,7 @@ class Method(nn.Module):
         """One-off statistics of the training images, before any update; nothing by default."""
 
     def artifacts(self) -> dict[str, str]:
-        """What :meth:`prepare` found that is worth keeping in the run's folder: texts by file name, none by default."""
+        """What ``prepare`` found that the run's folder is to keep: texts by file name, none by default."""
         return {}
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -144,7 +144,8 @@ def _states(
 ) -> dict[str, reliability.Reliability]:
     temperatures = {"before": 1.0, "after": 1 / float(scale)}
     return {
-        state: reliability.reliability(formulas.softmax(val_logits, t), labels, t) for state, t in temperatures.items()
+        state: reliability.reliability(formulas.softmax(val_logits, t), labels, t)
+        for state, t in temperatures.items()
     }
 
 

@@ -5,7 +5,6 @@ whose import alone takes longer than all tables.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,7 +97,7 @@ def friedman(accuracies: np.ndarray) -> tuple[float | None, float | None]:
 
 
 def critical_difference(methods: int, columns: int, level: float = LEVEL) -> float:
-    """Nemenyi's critical difference of average ranks: q sqrt(M (M + 1) / (6 columns)), q the studentised range / sqrt 2."""
+    """Nemenyi's q sqrt(M (M + 1) / (6 columns)) with q the studentised range over sqrt 2: of average ranks."""
     return studentized_range(methods, level) * math.sqrt(methods * (methods + 1) / (12 * columns))
 
 
@@ -127,5 +126,3 @@ def _ranks(accuracies: np.ndarray) -> np.ndarray:
     higher = (accuracies[:, None, :] > accuracies[:, :, None]).sum(axis=2)
     equal = (accuracies[:, None, :] == accuracies[:, :, None]).sum(axis=2)
     return higher + (equal + 1) / 2
-
-
