@@ -15,7 +15,8 @@ from torchvision.transforms import functional as torchvision
 from cotune_bench.backbones.base import Frozen, evaluating, tap
 from cotune_bench.data.views import crop_offsets, crop_views
 from cotune_bench.errors import UserError
-from cotune_bench.methods.attention import channel_attention, filter_importance, split_at
+from cotune_bench.methods.ablation import _keeps_channels, filter_importance, split_at
+from cotune_bench.methods.attention import channel_attention
 from cotune_bench.methods.base import head_penalty
 from cotune_bench.methods.bss import spectral_shrinkage
 from cotune_bench.methods.cotuning import soft_cross_entropy
@@ -150,7 +151,7 @@ def test_channel_attention_of_equal_importances_is_uniform(value):
 
 @pytest.fixture
 def ablation():
-    backbone = make_backbone(taps=("layer1.0.conv1", "layer2.1.conv2", "conv1"))
+    backbone = make_backbone(taps=("layer1.0.conv1", "layer1.0.conv2", "layer2.1.conv2", "conv1"))
     torch.manual_seed(3)
     head = nn.Linear(4, 3)
     nn.init.normal_(head.weight)
@@ -188,6 +189,53 @@ def test_filter_importance_equals_the_naive_loop_for_every_batch_size(ablation, 
         assert rises.abs().max() > 1e-3
 
 
+@pytest.mark.parametrize(
+    ("layer", "passes"),
+    [
+        ("layer2.1.conv2", 3),  # adds channel to channel: with all filters (also for the rise) and without any
+        ("layer1.0.conv1", 5),  # mixed by the block's second convolution: without each of 4 filters, and with all
+    ],
+)
+def test_filter_importance_runs_no_more_of_the_network_than_it_needs(ablation, layer, passes):
+    model, head, _, images, labels = ablation
+    ran = []
+    model.get_submodule(layer.rsplit(".", 1)[0]).register_forward_hook(lambda *_: ran.append(0))
+    counts = []
+    for batches in (1, 2):
+        ran.clear()
+        filter_importance(model, head, [layer], images[: 5 * batches], labels[: 5 * batches], batch_size=5)
+        counts.append(len(ran))
+    assert counts[1] - counts[0] == passes
+
+
+def test_a_channel_that_listens_to_any_other_filter_is_found_out():
+    weight = randn(6, 6, 1, 1)
+    convolution = nn.Conv2d(6, 6, 1, bias=False).double()
+    convolution.weight.data.copy_(weight)
+    images = randn(2, 6, 3, 3, seed=1)
+    with torch.no_grad():
+        assert _keeps_channels(nn.Sequential(convolution, nn.ReLU()), convolution.weight, images)
+        assert not _keeps_channels(nn.Sequential(convolution, nn.Flatten()), convolution.weight, images)
+        for listener in range(6):
+            for other in set(range(6)) - {listener}:
+                mixing = nn.Conv2d(6, 6, 1, bias=False).double()
+                mixing.weight.data.copy_(torch.eye(6)[:, :, None, None])
+                mixing.weight.data[listener, other] = 1e-3
+                assert not _keeps_channels(nn.Sequential(convolution, mixing), convolution.weight, images)
+    assert torch.equal(convolution.weight, weight)
+
+
+def test_filter_importance_takes_heads_that_are_not_linear(ablation):
+    model, head, layers, images, labels = ablation
+    deep = nn.Sequential(head, nn.Tanh(), nn.Linear(3, 3).double())
+    for rises, naive in zip(
+        filter_importance(model, deep, layers, images, labels),
+        naive_importance(model, deep, layers, images, labels),
+        strict=True,
+    ):
+        assert rises.tolist() == pytest.approx(naive, rel=1e-9, abs=1e-12)
+
+
 def test_filter_importance_of_a_network_that_is_no_sequential(ablation):
     model, head, layers, images, labels = ablation
 
@@ -201,7 +249,7 @@ def test_filter_importance_of_a_network_that_is_no_sequential(ablation):
 
     wrapped = filter_importance(Wrapped(), head, [f"inner.{layer}" for layer in layers], images, labels)
     for rises, direct in zip(wrapped, filter_importance(model, head, layers, images, labels), strict=True):
-        assert torch.equal(rises, direct)
+        torch.testing.assert_close(rises, direct, rtol=1e-9, atol=1e-12)
 
 
 def test_filter_importance_leaves_weights_modes_and_statistics_alone(ablation):

@@ -1,7 +1,6 @@
-"""DELTA's channel attention: how much the loss rises when a filter is taken away (Li et al., ICLR 2019)."""
+"""DELTA's channel attention: the softmax of how much the loss rises without a filter (Li et al., ICLR 2019)."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,76 +10,13 @@ from torch.nn.functional import cross_entropy
 from cotune_bench.backbones.base import evaluating
 from cotune_bench.cache import Cache
 from cotune_bench.data.target import TargetData
+from cotune_bench.methods.ablation import filter_importance
 
 HEAD_EPOCHS = 10
 HEAD_LR = 0.01
 HEAD_DECAY = 0.1 ** (1 / 6)  # a factor of 0.1 in 6 epochs, as in the authors' code
 HEAD_BATCH = 64
 TEMPERATURE = 5.0  # of the softmax over standardised importances, as in the authors' code
-
-
-def filter_importance(
-    model: nn.Module,
-    head: nn.Module,
-    layers: Sequence[str],
-    images: Tensor,
-    labels: Tensor,
-    *,
-    batch_size: int | None = None,
-) -> list[Tensor]:
-    """For each named convolution of C filters, (C,) rises of the mean cross-entropy when one filter is zeroed.
-
-    Everything runs in evaluation mode. Zeroing a filter is not the same as silencing its channel where batch
-    normalisation follows, which then emits a constant.
-
-    Args:
-        model: from images (N, C, H, W) to features; where it is built of ``nn.Sequential``, the part before the
-            layer runs once for all of its filters.
-        head: from features to logits (N, K).
-        layers: names of convolutions without bias inside ``model``.
-        labels: (N,) in 0..K-1.
-        batch_size: images in one forward pass, all of them by default; the mean is over images.
-    """
-    size = batch_size or len(images)
-    importance = []
-    with evaluating(model, head):
-        for layer in layers:
-            weight = model.get_submodule(layer).get_parameter("weight")
-            before, after = split_at(model, layer)
-            rises = torch.zeros(len(weight), dtype=images.dtype, device=images.device)
-            for batch, target in zip(images.split(size), labels.split(size), strict=True):
-                inputs = before(batch)
-                intact = cross_entropy(head(after(inputs)), target)
-                for number in range(len(rises)):
-                    with _without_filter(weight, number):
-                        rise = cross_entropy(head(after(inputs)), target) - intact
-                    rises[number] += rise * (len(batch) / len(images))
-            importance.append(rises)
-    return importance
-
-
-def split_at(model: nn.Module, layer: str) -> tuple[nn.Sequential, nn.Sequential]:
-    """The model as (before, after) around ``layer``, which is in ``after``; exact, at the borders of Sequentials."""
-    before: list[nn.Module] = []
-    after: list[nn.Module] = []
-    path = layer.split(".")
-    while isinstance(model, nn.Sequential) and path:
-        children = list(model.named_children())
-        place = [name for name, _ in children].index(path.pop(0))
-        before += [child for _, child in children[:place]]
-        after = [child for _, child in children[place + 1 :]] + after
-        model = children[place][1]
-    return nn.Sequential(*before), nn.Sequential(model, *after)
-
-
-@contextmanager
-def _without_filter(weight: Tensor, number: int) -> Iterator[None]:
-    kept = weight[number].clone()
-    weight[number] = 0
-    try:
-        yield
-    finally:
-        weight[number] = kept
 
 
 def channel_attention(importance: Sequence[Tensor]) -> list[Tensor]:
@@ -135,7 +71,7 @@ def attention_of(
         "images": max_images,
         "batch": batch_size,
         "crop": data.plain.crop,
-        "version": 1,
+        "version": 2,
     }
 
     def compute() -> dict[str, np.ndarray]:

@@ -10,7 +10,8 @@ from cotune_bench.backbones.base import Backbone, Frozen, tap
 from cotune_bench.cache import Cache
 from cotune_bench.data.target import TargetData
 from cotune_bench.errors import UserError
-from cotune_bench.methods.attention import attention_of, channel_attention, filter_importance
+from cotune_bench.methods.ablation import filter_importance
+from cotune_bench.methods.attention import attention_of, channel_attention
 from cotune_bench.methods.base import Method, head_penalty
 
 __all__ = ["Delta", "channel_attention", "feature_map_penalty", "filter_importance"]
