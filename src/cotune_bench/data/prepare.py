@@ -1,6 +1,5 @@
 """Getting a data set: download, verify, unpack, then compare what is there with the official numbers."""
 
-import argparse
 import importlib
 import shutil
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
+from cotune_bench.arguments import Arguments
 from cotune_bench.checks import suggest
 from cotune_bench.config import OWN_IMAGES, build, choices, compose_config
 from cotune_bench.data import coco_rebuild
@@ -21,14 +21,9 @@ from cotune_bench.data.sources import SOURCES, Source
 from cotune_bench.errors import UserError
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise UserError(f"{message}: see --help")
-
-
 def main(arguments: list[str]) -> int:
     """The command line of scripts/prepare_data.py: 0 if the data set is complete, 1 if not."""
-    parser = _Parser(prog="prepare_data.py", description=__doc__)
+    parser = Arguments(prog="prepare_data.py", description=__doc__)
     parser.add_argument("name", help=f"one of {', '.join(choices('data'))}")
     parser.add_argument("overrides", nargs="*", help="settings of run.py, such as data_root=PATH or data.root=PATH")
     parser.add_argument("--check", action="store_true", help="download and unpack nothing")

@@ -1,0 +1,202 @@
+"""Pictures predicted as the run's own test images are, and the script as a user calls it."""
+
+import json
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from kept_runs import DESK, FOLDER, SCRIPTS, put_digits, put_pets, train
+from PIL import Image
+from torch.nn.functional import cross_entropy
+from trees import refused
+
+from cotune_bench.cli import guarded
+from cotune_bench.config import build, compose_config
+from cotune_bench.data.aircraft import BANNER
+from cotune_bench.experiment import Experiment
+from cotune_bench.model import Kept
+from cotune_bench.predict import Grey, Predictor, predict_files
+from cotune_bench.reports.predictions import image_files
+from cotune_bench.runs import find_run
+
+MAIN = runpy.run_path(str(SCRIPTS / "predict.py"))["main"]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory) -> Kept:
+    """A desk run of Co-Tuning."""
+    return train(tmp_path_factory.mktemp("digits"), *DESK)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, digits) -> Path:
+    """A folder with the digits' run under results/ and 30 test digits as files."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").symlink_to(digits.folder.parents[1])
+    put_digits(tmp_path / "pictures", np.arange(1000, 1030))
+    return tmp_path
+
+
+def ask(*arguments: str) -> int:
+    return guarded(MAIN, list(arguments))
+
+
+def scores(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    """Accuracy in percent and negative log-likelihood."""
+    return 100 * (logits.argmax(1) == labels).sum().item() / len(labels), cross_entropy(logits, labels).item()
+
+
+# The path of the test images ---------------------------------------------------------------------------------------
+
+
+def test_the_digits_as_files_score_what_the_record_tells(digits, tmp_path):
+    files, ignored = image_files([str(put_digits(tmp_path / "digits"))])
+    good, predicted, bad = predict_files(Predictor(digits, CPU), files)
+    assert (len(good), ignored, bad) == (899, 0, [])
+    labels = torch.tensor([digits.classes.index(file.parent.name) for file in good])
+    record = find_run(digits.folder.parents[1], digits.card["key"]).record
+    assert record
+    accuracy, nll = scores(predicted.logits, labels)
+    assert accuracy == record.accuracy > 40
+    assert nll == pytest.approx(record.nll, rel=1e-6)  # the files come in another order
+
+
+@pytest.mark.parametrize("mode", ["squash", "short_side"])
+def test_a_folder_s_test_pictures_give_the_very_logits_of_the_run(tmp_path, mode):
+    root = put_pets(tmp_path / "pets")
+    overrides = [*FOLDER, f"data.root={root}", "method=finetune", f"protocol.resize_mode={mode}"]
+    kept = train(tmp_path, *overrides)
+    assert kept.card["input"]["views"] == "official10"
+    images = build(compose_config(overrides).data)
+    files = [root / images.files[row] for row in images.test]
+    _, predicted, _ = predict_files(Predictor(kept, CPU), files)
+    accuracy, nll = scores(predicted.logits, torch.from_numpy(images.labels[images.test]))
+    assert (accuracy, nll) == (kept.card["accuracy"], kept.card["nll"])
+    mean = torch.softmax(predicted.logits.double() / 10, 1)
+    np.testing.assert_allclose(predicted.probabilities, mean, rtol=1e-12)
+    _, center, _ = predict_files(Predictor(kept, CPU, views="center"), files)
+    assert not np.allclose(center.probabilities, predicted.probabilities, rtol=1e-6)
+
+
+def test_rows_that_the_reader_cuts_off_are_cut_off_here_too(digits, tmp_path):
+    (file,) = put_digits(tmp_path, np.array([1000])).rglob("*.png")
+    pixels = np.asarray(Image.open(file))
+    framed = tmp_path / "framed.png"
+    Image.fromarray(np.vstack([pixels, np.full((BANNER, 8), 255, np.uint8)])).save(framed)
+    predictor = Predictor(digits, CPU)
+    _, plain, _ = predict_files(predictor, [file])
+    _, cut, _ = predict_files(predictor, [framed], BANNER)
+    assert torch.equal(plain.logits, cut.logits)
+
+
+def test_explaining_asks_the_source_head_and_changes_no_prediction(digits, tmp_path, monkeypatch):
+    files, _ = image_files([str(put_digits(tmp_path, np.arange(900, 920)))])
+    _, plain, _ = predict_files(Predictor(digits, CPU), files)
+    _, explained, _ = predict_files(Predictor(digits, CPU, explain=True), files)
+    assert plain.source is None
+    assert torch.equal(plain.logits, explained.logits)
+    place = digits.folder.parents[2]
+    experiment = Experiment.build(
+        compose_config([*DESK, f"cache={place / 'cache'}", f"results={place}", "device=cpu"])
+    )
+    method = experiment.method.eval()
+    state = {f"trunk.{name}": value for name, value in digits.state().items() if not name.startswith("head.")}
+    state |= {f"source_head.{name}": value for name, value in digits.source_head().items()}
+    method.load_state_dict(state, strict=False)
+    images = np.stack([np.asarray(Image.open(file)) for file in files])[..., None]
+    with torch.no_grad():
+        logits = method.get_submodule("source_head")(method.trunk(experiment.data.test.normalize(images)))
+    np.testing.assert_allclose(explained.source, torch.softmax(logits.double(), 1), rtol=1e-5)
+
+
+def test_grey_is_what_pil_makes_of_colours():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(pixels[1]).convert("L"))[..., None]
+    np.testing.assert_array_equal(Grey(pixels)[np.array([1])][0], expected)
+    np.testing.assert_array_equal(Grey(pixels[..., :1])[np.array([0])], pixels[:1, ..., :1])
+
+
+# The script --------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_names_every_file_with_its_classes(here, capsys):
+    assert ask("digits", "pictures", "--top", "2") == 0
+    out, error = capsys.readouterr()
+    assert error == ""
+    assert [line.split()[0] for line in out.splitlines()] == [
+        str(path) for path in sorted(Path("pictures").rglob("*.png"))
+    ]
+    assert out.count(" %") == 60
+    assert ask("digits", "--explain", "--top", "1", str(next(Path("pictures").rglob("*.png")))) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("pictures/")
+    assert second.strip().startswith("resembles ")
+
+
+def test_json_lines_hold_probabilities_that_sum_to_one(here, capsys):
+    assert ask("digits", "pictures", "--json", "--top", "10", "--explain") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 30
+    for line in lines:
+        shares = [entry["probability"] for entry in line["top"]]
+        assert sum(shares) == pytest.approx(1)
+        assert shares == sorted(shares, reverse=True)
+        assert len(line["resembles"]) == 10
+    assert {entry["class"] for entry in lines[0]["top"]} == set("0123456789")
+
+
+def test_what_is_no_picture_is_named_and_counted_and_left_out_on_demand(here, capsys):
+    (here / "pictures" / "0" / "broken.png").write_bytes(b"\x89PNG")
+    (here / "pictures" / "0" / ".hidden.png").write_bytes(b"no")
+    (here / "pictures" / "notes.txt").write_text("mine")
+    assert ask("digits", "pictures") == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.startswith("error: 1 of 31 files are no readable images (pictures/0/broken.png: ")
+    assert error.endswith("--skip-bad goes on without them\n")
+    assert ask("digits", "pictures", "--skip-bad") == 0
+    out, error = capsys.readouterr()
+    assert len(out.splitlines()) == 30
+    assert "left out pictures/0/broken.png" in error
+    assert "30 pictures predicted, 1 unreadable and 1 other files left out" in error
+
+
+def test_many_bad_files_are_all_counted_though_three_are_named(here, capsys):
+    for number in range(5):
+        (here / f"{number}.png").write_text("no")
+    names = [f"{number}.png" for number in range(5)]
+    assert ask("digits", *names, "--skip-bad") == 2
+    error = capsys.readouterr().err
+    assert "5 of 5 files" in error
+    assert "and 2 more" in error
+    assert "there is nothing else to predict" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("digits", "nowhere"), "nowhere is no file and no folder"),
+        (("digits", "empty"), "empty holds no images"),
+        (("digits", "pictures", "--top", "0"), "--top 0 cannot be used"),
+        (("digits", "pictures", "--views", "ten"), "invalid choice: 'ten'"),
+        (("digits",), "images"),
+        (("unknown", "pictures"), "unknown is no run of results (1 there)"),
+        (("digits", "pictures", "device=abacus"), "device=abacus cannot be used"),
+        (("digits", "pictures", "results=elsewhere"), "is no run of elsewhere"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(here, capsys, arguments, told):
+    (here / "empty").mkdir()
+    assert ask(*arguments) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    (line,) = error.splitlines()
+    assert told in line
+
+
+def test_a_run_without_a_source_head_cannot_explain(tmp_path):
+    kept = Kept(tmp_path, {"key": "toy", "method": {"name": "l2sp"}, "files": {}})
+    refused(kept.source_head, "--explain is for cotuning")
