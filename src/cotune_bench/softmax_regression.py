@@ -1,6 +1,7 @@
 """Multinomial logistic regression without intercept, solved to convergence for a whole grid of penalties."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,14 +11,16 @@ from numpy.typing import NDArray
 log = logging.getLogger(__name__)
 
 Array = NDArray[np.floating]
-MAX_STEPS = 100
-MAX_DIRECTIONS = 500  # conjugate directions of one Newton step
-FORCING = 0.03  # residual of a Newton step: smaller saves losses in float64, larger saves products in float32
+Pairs = deque[tuple[Array, Array]]
+MAX_STEPS = 1000
+MAX_TRIALS = 20  # of one line search; nearly always the first is taken
+MEMORY = 10  # pairs of the quasi-Newton matrix: 30 saved no step in trials
+NARROW = 1e-7  # gradient entry of the mean loss down to which float32 products are exact enough
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Weights (K, S), the Newton steps they took, and the largest gradient entry of the mean loss there."""
+    """Weights (K, S), the steps they took, and the largest gradient entry of the mean loss there."""
 
     weights: Array
     steps: int
@@ -27,8 +30,10 @@ class Fit:
 class SoftmaxRegression:
     """Minimises sum_i CE(W x_i, y_i) + ||W||^2 / (2C) over W (K, S), features (N, S) float64, labels (N,).
 
-    Newton's method: the gradient and the line search are in float64, the inner conjugate gradients in float32,
-    since they only have to point the way.
+    L-BFGS whose initial matrix knows the curvature at the start. A step costs two products with the features: the
+    logits follow along a direction by addition, so that the line search, exact to second order, costs none.
+    Newton's method needs about four times as many products, as its conjugate gradients start anew at every step.
+    Products are in float32 until the gradient is small, sums of steps always in float64.
     """
 
     def __init__(self, features: Array, labels: NDArray[np.intp], num_classes: int) -> None:
@@ -37,7 +42,7 @@ class SoftmaxRegression:
         self.num_classes = num_classes
         self.narrow = features.astype(np.float32)
         self.squares = self.narrow**2
-        self.samples = np.arange(len(labels))
+        self.own = np.arange(len(labels)), labels
 
     def path(self, grid: Sequence[float], tolerance: float) -> dict[float, Fit]:
         """The fit of every C, from the smallest up, each started where the last two C point in log C."""
@@ -57,81 +62,121 @@ class SoftmaxRegression:
         return fits[last].weights + stretch * (fits[last].weights - fits[before].weights)
 
     def fit(self, C: float, start: Array, tolerance: float) -> Fit:
-        """Newton's method from start until no entry of the gradient of the mean loss exceeds the tolerance."""
-        weights = start
-        loss, gradient, probabilities = self.evaluate(weights, C)
-        for step in range(MAX_STEPS + 1):
+        """Descends from start until no entry of the gradient of the mean loss exceeds the tolerance."""
+        found = self._descend(self.narrow, Fit(start, 0, np.inf), C, max(tolerance, NARROW))
+        if found.gradient_norm > tolerance:
+            found = self._descend(self.features, found, C, tolerance)
+        if found.gradient_norm > tolerance:
+            log.warning(
+                "softmax regression with C=%g stopped at gradient %.1e, above %.1e", C, found.gradient_norm, tolerance
+            )
+        return found
+
+    def _descend(self, features: Array, start: Fit, C: float, tolerance: float) -> Fit:
+        """L-BFGS with products in the type of the features, until the tolerance or as far as that type carries."""
+        weights = _centred(start.weights)
+        logits = (features @ weights.T.astype(features.dtype)).astype(np.float64)
+        residual = self.residual(logits, features.dtype)
+        gradient = residual.T @ features + weights / C
+        precondition = self._preconditioner(residual, 1 / C)
+        pairs: Pairs = deque(maxlen=MEMORY)
+        for step in range(start.steps, MAX_STEPS + 1):
             norm = float(abs(gradient).max()) / len(self.labels)
-            if norm <= tolerance:
-                return Fit(weights, step, norm)
-            direction = self._newton_direction(gradient, probabilities, C)
-            slope = float((gradient * direction).sum())
-            size = 1.0
-            while size > 1e-9:
-                trial = self.evaluate(weights + size * direction, C)
-                # near the minimum the decrease is below the rounding of the loss itself
-                if trial[0] <= loss + 1e-4 * size * slope + 1e-12 * abs(loss):
-                    break
-                size /= 2
-            else:
+            if norm <= tolerance or step == MAX_STEPS:
                 break
+            direction = _centred(_direction(gradient, pairs, precondition).astype(features.dtype))
+            along, square = _dot(weights, direction) / C, _dot(direction, direction) / C  # of the penalty
+            moved = self._search(logits, residual, features @ direction.T, along, square)
+            if moved is None:
+                break
+            size, logits, residual = moved
             weights = weights + size * direction
-            loss, gradient, probabilities = trial
-        log.warning("softmax regression with C=%g stopped at gradient %.1e, above %.1e", C, norm, tolerance)
+            last, gradient = gradient, residual.T @ features + weights / C
+            _remember(pairs, size * direction, gradient - last)
         return Fit(weights, step, norm)
 
-    def evaluate(self, weights: Array, C: float) -> tuple[float, Array, Array]:
-        """Loss (a sum over samples), its gradient (K, S) and the class probabilities (N, K)."""
-        logits = self.features @ weights.T
-        logits -= logits.max(axis=1, keepdims=True)
-        own = logits[self.samples, self.labels]
-        probabilities = np.exp(logits, out=logits)
-        total = probabilities.sum(axis=1, keepdims=True)
-        probabilities /= total
-        loss = float(np.log(total).sum() - own.sum() + (weights**2).sum() / (2 * C))
-        residual = probabilities.copy()
-        residual[self.samples, self.labels] -= 1
-        return loss, residual.T @ self.features + weights / C, probabilities
+    def residual(self, logits: Array, dtype: np.dtype) -> Array:
+        """Softmax of the logits (N, K) minus the one-hot labels."""
+        residual = (logits - logits.max(axis=1, keepdims=True)).astype(dtype)
+        np.exp(residual, out=residual)
+        residual /= residual.sum(axis=1, keepdims=True)
+        residual[self.own] = 0
+        residual[self.own] = -residual.sum(axis=1)  # not p - 1, which loses the digits of a sample that is all right
+        return residual
 
-    def _newton_direction(self, gradient: Array, probabilities: Array, C: float) -> Array:
-        """About -H^-1 gradient, by preconditioned conjugate gradients in float32."""
-        p, ridge = probabilities.astype(np.float32), np.float32(1 / C)
-        precondition = self._preconditioner(p, ridge)
-        scale = abs(gradient).max()  # keeps float32 away from its smallest numbers
-        residual = (-gradient / scale).astype(np.float32)
-        result = np.zeros_like(residual)
-        guess = precondition(residual)
-        direction, size = guess, _dot(residual, guess)
-        target = FORCING**2 * size
-        for _ in range(MAX_DIRECTIONS):
-            change = p * (self.narrow @ direction.T)
-            change -= p * change.sum(axis=1, keepdims=True)
-            product = change.T @ self.narrow + ridge * direction
-            length = np.float32(size / _dot(direction, product))
-            result += length * direction
-            residual -= length * product
-            guess = precondition(residual)
-            last, size = size, _dot(residual, guess)
-            if size <= target:
-                break
-            direction = guess + np.float32(size / last) * direction
-        result = result.astype(np.float64) * scale
-        # a constant per feature changes no probability and only costs penalty: float32 lets it drift
-        return result - result.mean(axis=0)
+    def _search(
+        self, logits: Array, residual: Array, change: Array, along: float, square: float
+    ) -> tuple[float, Array, Array] | None:
+        """Step size, logits and residual where the slope has at most half its size; None below rounding.
 
-    def _preconditioner(self, p: Array, ridge: np.float32) -> Callable[[Array], Array]:
+        Newton's method in one dimension, on the logits and their ``change`` (N, K) alone; the penalty adds
+        ``along + size * square`` to the slope. The loss is convex along a direction.
+        """
+        slope = first = _dot(residual, change) + along
+        size, low, high = 0.0, 0.0, np.inf
+        if not first < 0:
+            return None
+        for _ in range(MAX_TRIALS):
+            newton = size - slope / (self._curvature(residual, change) + square)
+            if not low < newton < high:
+                newton = (low + high) / 2 if high < np.inf else 2 * low
+            size = newton
+            trial = logits + size * change
+            residual = self.residual(trial, residual.dtype)
+            slope = _dot(residual, change) + along + size * square
+            if abs(slope) <= 0.5 * abs(first):
+                return size, trial, residual
+            low, high = (size, high) if slope < 0 else (low, size)
+        return None
+
+    def _curvature(self, residual: Array, change: Array) -> float:
+        """Sum over samples of the variance of ``change`` (N, K) under the class probabilities."""
+        weighted = change * residual
+        weighted[self.own] += change[self.own]  # residual + one-hot = probabilities
+        return _dot(weighted, change) - float((weighted.sum(axis=1, dtype=np.float64) ** 2).sum())
+
+    def _preconditioner(self, residual: Array, ridge: float) -> Callable[[Array], Array]:
         """Inverse of one K x K block per feature: the Hessian's exact diagonal d, coupled as a graph Laplacian.
 
         Like those of the Hessian, the rows of diag(d + d^2 / sum d) - d d^T / sum d sum to 0 over the classes.
         """
         tiny = np.finfo(np.float32).tiny
-        d = (p * (1 - p)).T @ self.squares
+        size = abs(residual).astype(np.float32)  # p, and 1 - p of the own class: p (1 - p) is the same
+        d = (size * (1 - size)).T @ self.squares
         total = d.sum(axis=0) + tiny
-        inverse = 1 / (d + d * (d / total) + ridge)
+        inverse = 1 / (d + d * (d / total) + np.float32(ridge))
         u = inverse * d
         gain = u / np.maximum(total - (d * u).sum(axis=0), tiny)
         return lambda r: inverse * r + gain * (u * r).sum(axis=0)
 
 
+def _direction(gradient: Array, pairs: Pairs, precondition: Callable[[Array], Array]) -> Array:
+    """Minus the gradient times the quasi-Newton inverse (two-loop recursion, Nocedal and Wright, algorithm 7.4)."""
+    scale = abs(gradient).max()  # keeps float32 away from its smallest numbers
+    result = (gradient / scale).astype(np.float32)
+    shares = []
+    for step, change in reversed(pairs):
+        shares.append(np.vdot(step, result))
+        result -= shares[-1] * change
+    result = precondition(result)
+    if pairs:
+        result /= np.vdot(pairs[-1][1], precondition(pairs[-1][1]))
+    for (step, change), share in zip(pairs, reversed(shares), strict=True):
+        result += (share - np.vdot(change, result)) * step
+    return -np.float32(scale) * result
+
+
+def _centred(weights: Array) -> Array:
+    """Without the constant per feature, which changes no probability and only costs penalty."""
+    return weights - weights.mean(axis=0)
+
+
+def _remember(pairs: Pairs, step: Array, change: Array) -> None:
+    """Keeps a step and the change of the gradient along it, scaled so that their product is 1."""
+    product = _dot(step, change)
+    if product > 0:  # always, but for rounding
+        pairs.append(tuple((part / product**0.5).astype(np.float32) for part in (step, change)))
+
+
 def _dot(a: Array, b: Array) -> float:
-    return float(np.vdot(a, b))
+    return float((a * b).sum(dtype=np.float64))  # large terms cancel: BLAS would add them up in float32
