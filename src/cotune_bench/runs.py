@@ -1,4 +1,4 @@
-"""Which run a person means: a key, the beginning of one, or the run's folder; no torch in sight."""
+"""Which run a person means: a key, the beginning of one, the run's folder or a record's file; no torch in sight."""
 
 import difflib
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Run:
 
 
 def find_run(results: Path, text: str) -> Run:
-    """The run of a results folder that ``text`` names: its key, an unambiguous beginning, or its folder anywhere.
+    """The run of a results folder that ``text`` names: its key, a beginning, or its folder or record anywhere.
 
     Raises:
         UserError: no run or several are meant, or the run's record cannot be read.
@@ -29,6 +29,8 @@ def find_run(results: Path, text: str) -> Run:
     if path.is_dir() and path.resolve().parent.name == "runs":
         path = path.resolve()
         return _run(path.parents[1], path.name)
+    if path.is_file() and path.suffix == ".json":
+        return _recorded(path.resolve())
     known = run_keys(results)
     if text in known:
         return _run(results, text)
@@ -49,6 +51,14 @@ def run_keys(results: Path) -> list[str]:
     recorded = {key_of(path) for path in (results / "records").glob("[!.]*.json")}
     begun = {path.name for path in (results / "runs").glob("[!.]*") if path.is_dir()}
     return sorted(recorded | begun)
+
+
+def _recorded(path: Path) -> Run:
+    try:
+        record = Record.from_json(path.read_text(encoding="utf-8"))
+    except (ValueError, TypeError, OSError) as error:
+        raise UserError(f"{path} cannot be read: {error}; name another record") from error
+    return Run(record.key, path.parents[1] / "runs" / record.key, record)
 
 
 def _run(results: Path, key: str) -> Run:
