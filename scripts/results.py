@@ -3,6 +3,7 @@
     python scripts/results.py list method=bss,l2sp rate=0.15     finished runs, filtered by columns of results.csv
     python scripts/results.py export runs.csv data=digits        the same to a file, .csv or .parquet
     python scripts/results.py merge other/results                take in the records of another results folder
+    python scripts/results.py refresh                            make results.csv anew, after records moved by hand
 
 ``results=FOLDER`` names the results folder, ``results`` by default.
 """
@@ -12,14 +13,14 @@ from pathlib import Path
 
 from cotune_bench.cli import guarded
 from cotune_bench.errors import UserError
-from cotune_bench.records import Record, RecordStore, check_writable
-from cotune_bench.reports.exchange import export, merge, row_of, select
+from cotune_bench.records import Record, RecordStore, check_writable, row_of
+from cotune_bench.reports.exchange import export, merge, select
 
 SHOWN = ("data", "method", "backbone", "rate", "seed", "accuracy", "val_accuracy", "nll", "seconds", "finished")
 
 
 def main(arguments: list[str]) -> int:
-    """List, export or merge; damaged records are named and left out."""
+    """List, export, merge or refresh; damaged records are named and left out."""
     if not arguments or arguments[0] in ("--help", "-h"):
         print(__doc__)
         return 0
@@ -38,12 +39,17 @@ def main(arguments: list[str]) -> int:
         taken, kept, told = merge(store, RecordStore(Path(rest[0])))
         warn([*told, *store.refresh()[1]])
         print(f"{taken} records taken in, {kept} were here")
+    elif command == "refresh" and not rest:
+        check_writable(store.results)
+        path, damaged = store.refresh()
+        warn(damaged)
+        print(path)
     elif command in ("export", "merge"):
         raise UserError(
             f"{command} needs one name: {'FILE.csv or FILE.parquet' if command == 'export' else 'FOLDER'}"
         )
     else:
-        raise UserError(f"{command} is unknown: choose list, export or merge")
+        raise UserError(f"{command} is unknown: choose list, export, merge or refresh")
     return 0
 
 

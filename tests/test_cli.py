@@ -82,6 +82,11 @@ def test_a_run_leaves_a_record_and_is_not_run_again_unless_forced(here, capsys):
     assert capsys.readouterr().out == f"{key}: finished before, not run again (force=true does)\n"
     assert files(results) == before
 
+    (results / "results.csv").write_text("")  # as if a kill had come between record and row
+    assert cli.main(["method=finetune", *TINY]) == 0
+    capsys.readouterr()
+    assert files(results) == before
+
     assert cli.main(["method=finetune", *TINY, "force=true"]) == 0
     assert records(results) == [f"{key}.json", f"{key}~2.json"]
     first, second = rows(results)

@@ -9,6 +9,7 @@ import re
 import pandas as pd
 import pytest
 
+from cotune_bench import records as module
 from cotune_bench.config import compose_config, run_config, run_key
 from cotune_bench.errors import UserError
 from cotune_bench.records import COLUMNS, Record, RecordStore, check_writable, to_frame
@@ -228,6 +229,63 @@ def test_results_csv_holds_every_digit(store):
     assert told["nll"] == "0.30000000000000004"
     assert told["val_accuracy"] == ""
     assert (told["version"], told["torch"], told["device"]) == ("0.1.0", "2.15.0", "cpu")
+
+
+def keys_in(table) -> list[str]:
+    return pd.read_csv(table)["key"].tolist()
+
+
+def test_a_new_record_adds_its_row_without_a_look_at_the_others(store, monkeypatch):
+    store.add(make_record("b"))
+    monkeypatch.setattr(module, "_load", None)
+    store.add(make_record("c", method='a "quoted", name'))
+    store.add(make_record("a", val_accuracy=1e-20), again=True)
+    store.add(make_record("a", accuracy=100), again=True)
+    store.add(make_record("b", accuracy=99.0))
+    assert keys_in(store.table) == ["b", "c", "a", "a"]
+    assert (store.listed("c"), store.listed("d")) == (True, False)
+    monkeypatch.undo()
+    added = store.table.read_text().splitlines()
+    assert added[0] == ",".join(COLUMNS)
+    made = store.refresh()[0].read_text().splitlines()
+    assert sorted(added[1:]) == sorted(made[1:])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:-5],
+        lambda text: "",
+        lambda text: text.replace("backbone", "network"),
+        lambda text: text.partition("\n")[0],
+    ],
+)
+def test_a_table_that_is_not_whole_is_made_anew_with_the_next_record(store, damage):
+    store.add(make_record("b"))
+    store.table.write_text(damage(store.table.read_text()))
+    store.add(make_record("a"))
+    assert keys_in(store.table) == ["a", "b"]
+
+
+def test_a_record_that_appears_while_the_table_is_made_is_in_it(store, monkeypatch):
+    store.add(make_record("b"))
+    write, late = module.write_atomically, ["a", "c"]
+
+    def meanwhile(path, content):
+        if late:
+            store.add(make_record(late.pop()))  # its row goes to the file that is about to be replaced
+        write(path, content)
+
+    monkeypatch.setattr(module, "write_atomically", meanwhile)
+    store.refresh()
+    assert keys_in(store.table) == ["a", "b", "c"]
+
+
+def test_a_record_is_safe_whatever_befalls_its_row(store):
+    store.results.mkdir()
+    store.table.mkdir()
+    store.add(make_record())
+    assert store.read() == ([make_record()], [])
 
 
 def test_the_environment_cannot_overwrite_a_result():

@@ -143,10 +143,18 @@ def test_merge_names_damaged_records_on_either_side(here, capsys):
     assert Path(f"results/records/{record().key}.json").read_text() == "{"
 
 
+def test_refresh_takes_up_what_was_moved_by_hand(here, capsys):
+    Path("results/records/other.json").unlink()
+    assert ask("refresh") == 0
+    assert capsys.readouterr().out == "results/results.csv\n"
+    with open("results/results.csv") as file:
+        assert [row["key"] for row in csv.DictReader(file)] == [record().key]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["lst"], "lst is unknown: choose list, export or merge"),
+        (["lst"], "lst is unknown: choose list, export, merge or refresh"),
         (["list", "metod=bss"], "metod is not a column: did you mean method?"),
         (["list", "bss"], "bss cannot be read: filters are given as column=value"),
         (["export"], "export needs one name"),

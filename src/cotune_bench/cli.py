@@ -91,7 +91,8 @@ def _single(overrides: list[str]) -> int:
         print(f"failed: {type(error).__name__}: {error} -> {where / 'failure.json'}", file=sys.stderr)
         return 1
     print(outcome.line)
-    _refresh(Path(config.results))
+    if outcome.state == runner.SKIPPED and not RecordStore(Path(config.results)).listed(outcome.key):
+        _refresh(Path(config.results))  # a process died between record and row
     return 0
 
 

@@ -1,11 +1,14 @@
 """Records: one immutable JSON file for each finished run. They are the truth; results.csv is made from them."""
 
+import csv
 import dataclasses
+import io
 import json
 import os
 import re
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -97,6 +100,7 @@ class RecordStore:
     def __init__(self, results: Path) -> None:
         self.results = Path(results)
         self.folder = self.results / "records"
+        self.table = self.results / "results.csv"
 
     def finished(self, key: str) -> bool:
         """Whether this key has a record; UserError if there is one that cannot be read."""
@@ -114,7 +118,7 @@ class RecordStore:
         return self.folder / f"{key}.json"
 
     def add(self, record: Record, *, again: bool = False) -> Path:
-        """Write a record; the file appears whole or not at all, and no file is ever changed.
+        """Write a record, then its row of results.csv; the file appears whole or not at all, no record ever changes.
 
         If the key has one already, that stays the only one, unless ``again`` adds a numbered file beside it.
         """
@@ -132,6 +136,8 @@ class RecordStore:
                     return path
                 number += 1
                 path = self.folder / f"{record.key}~{number}.json"
+            with suppress(OSError):  # the record is safe, and whatever befalls its row, a refresh sets it right
+                self._append(record)
             return path
         finally:
             Path(temporary).unlink(missing_ok=True)
@@ -141,26 +147,70 @@ class RecordStore:
 
         Files of which nothing can be read are named, left alone and passed over.
         """
-        wanted = None if keys is None else set(keys)
-        records, damaged = [], []
-        for path in sorted(self.folder.glob("[!.]*.json")):
-            if wanted is not None and key_of(path) not in wanted:
-                continue
-            try:
-                record = Record.from_json(path.read_text(encoding="utf-8"))
-                if record.key != key_of(path):
-                    raise ValueError(f"it belongs to {record.key}")
-                records.append(record)
-            except (ValueError, TypeError, OSError) as error:
-                damaged.append(f"{path} cannot be read and is left out: {error}; move it away and run its cell again")
-        return sorted(records, key=lambda record: (record.key, record.finished)), damaged
+        paths = self._paths()
+        if keys is not None:
+            wanted = set(keys)
+            paths = [path for path in paths if key_of(path) in wanted]
+        return _sorted(map(_load, paths))
 
     def refresh(self) -> tuple[Path, list[str]]:
-        """Rewrite results.csv from the records; also gives a line for each unreadable file."""
-        records, damaged = self.read()
-        path = self.results / "results.csv"
-        write_atomically(path, to_frame(records).to_csv(index=False, lineterminator="\n").encode())
-        return path, damaged
+        """Make results.csv from the records; also gives a line for each unreadable file.
+
+        Other processes may add records meanwhile. A row appended to the file that is being replaced is not lost:
+        its record came before it, so the folder is found changed and the file is made once more.
+        """
+        read: dict[str, Record | str] = {}
+        paths = self._paths()
+        while True:
+            read = {path: read.get(path) or _load(path) for path in paths}
+            records, damaged = _sorted(read.values())
+            write_atomically(self.table, csv_text(records).encode())
+            paths = self._paths()
+            if paths == list(read):
+                return self.table, damaged
+
+    def listed(self, key: str) -> bool:
+        """Whether results.csv has a row of this key."""
+        return self.table.exists() and f"\n{key},".encode() in self.table.read_bytes()
+
+    def _append(self, record: Record) -> None:
+        """Add a row to results.csv, at the same cost with any number of records; made anew if it is not whole."""
+        header = csv_text([]).encode()
+        with suppress(FileNotFoundError), open(self.table, "r+b", buffering=0, opener=_appending) as file:
+            if file.read(len(header)) == header and file.seek(-1, os.SEEK_END) and file.read(1) == b"\n":
+                file.write(csv_text([record]).encode().removeprefix(header))  # in one call, so that rows do not mix
+                return
+        self.refresh()
+
+    def _paths(self) -> list[str]:
+        """The record files in order of their names; as text, because making thousands of paths takes longer."""
+        names = os.listdir(self.folder) if self.folder.is_dir() else []
+        chosen = sorted(name for name in names if name.endswith(".json") and not name.startswith("."))
+        return [os.path.join(self.folder, name) for name in chosen]
+
+
+def _appending(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_APPEND)
+
+
+def _load(path: str) -> Record | str:
+    """The record of a file, or a line that tells why there is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = Record.from_json(file.read())
+        if record.key != key_of(path):
+            raise ValueError(f"it belongs to {record.key}")
+    except (ValueError, TypeError, OSError) as error:
+        return f"{path} cannot be read and is left out: {error}; move it away and run its cell again"
+    return record
+
+
+def _sorted(found: Iterable[Record | str]) -> tuple[list[Record], list[str]]:
+    """Records by key and time, and the lines about damaged files."""
+    records, damaged = [], []
+    for item in found:
+        (damaged if isinstance(item, str) else records).append(item)
+    return sorted(records, key=lambda record: (record.key, record.finished)), damaged
 
 
 def _appeared(temporary: str, path: Path) -> bool:
@@ -176,9 +226,9 @@ def _appeared(temporary: str, path: Path) -> bool:
     return True
 
 
-def key_of(path: Path) -> str:
+def key_of(path: Path | str) -> str:
     """The key of a record file; several records of one key are numbered."""
-    return re.sub(r"~\d+$", "", path.stem)
+    return re.sub(r"(~\d+)?\.json$", "", os.path.basename(path))
 
 
 COLUMNS = [
@@ -201,6 +251,21 @@ COLUMNS = [
     "torch",
     "device",
 ]
+
+
+def row_of(record: Record) -> dict[str, object]:
+    """A record's values in the columns of results.csv."""
+    values = {**record.environment, **vars(record)}
+    return {name: values.get(name) for name in COLUMNS}
+
+
+def csv_text(records: Iterable[Record]) -> str:
+    """The text of results.csv; numbers keep all their digits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(map(row_of, records))
+    return text.getvalue()
 
 
 def to_frame(records: Iterable[Record]) -> "pd.DataFrame":

@@ -8,13 +8,7 @@ from pathlib import Path
 from cotune_bench.checks import suggest
 from cotune_bench.errors import UserError
 from cotune_bench.files import write_atomically
-from cotune_bench.records import COLUMNS, Record, RecordStore, to_frame
-
-
-def row_of(record: Record) -> dict[str, object]:
-    """A record's values in the columns of results.csv."""
-    values = {**record.environment, **vars(record)}
-    return {name: values.get(name) for name in COLUMNS}
+from cotune_bench.records import COLUMNS, Record, RecordStore, csv_text, row_of, to_frame
 
 
 def select(records: Sequence[Record], filters: Sequence[str]) -> list[Record]:
@@ -46,7 +40,7 @@ def _equal(value: object, text: str) -> bool:
 def export(records: Sequence[Record], path: Path) -> None:
     """Write records to a .csv or .parquet file, columns as in results.csv."""
     if path.suffix == ".csv":
-        content = to_frame(records).to_csv(index=False, lineterminator="\n").encode()
+        content = csv_text(records).encode()
     elif path.suffix == ".parquet":
         if importlib.util.find_spec("pyarrow") is None:
             raise UserError(f"{path} needs pyarrow: pip install pyarrow, or export to a .csv file")
