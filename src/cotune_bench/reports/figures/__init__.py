@@ -6,10 +6,16 @@ where it has any, its ``rows``.
 
 from pathlib import Path
 
+from cotune_bench import reliability, shares
 from cotune_bench.files import write_atomically
 from cotune_bench.reports.figures.base import WIDTH, NamedFigure, image, inline_svg, settings
+from cotune_bench.reports.figures.calibration import calibration_figures
+from cotune_bench.reports.figures.ranks import rank_figures
 from cotune_bench.reports.figures.rates import accuracy_figures, gain_figures
+from cotune_bench.reports.figures.relationship import relationship_figures
+from cotune_bench.reports.figures.training import training_figures
 from cotune_bench.reports.grid import Grid
+from cotune_bench.reports.tables import aligned, escaped
 
 __all__ = ["NamedFigure", "grid_figures", "image", "inline_svg", "write_figures"]
 
@@ -25,17 +31,36 @@ def grid_figures(grid: Grid, results: Path, *, width: float = WIDTH) -> tuple[li
         results: the folder that its runs were written to.
         width: of a figure in inches.
     """
+    results = Path(results)
     with settings():
-        return [*accuracy_figures(grid, width), *gain_figures(grid, width)], []
+        accuracy = accuracy_figures(grid, width)
+        if not accuracy:
+            return [], ["No figures: no run has finished yet."]
+        gain, no_gain = gain_figures(grid, width)
+        ranks, no_ranks = rank_figures(grid, width)
+        figures, left_out = [*accuracy, *gain, *ranks], no_gain + no_ranks
+        for draw, what, file in (
+            (training_figures, "training curves", "metrics.csv"),
+            (relationship_figures, "category relationship", shares.FILE),
+            (calibration_figures, "calibration", reliability.FILE),
+        ):
+            drawn, lacking = draw(grid, results, width)
+            figures += drawn
+            left_out += [f"No {what} of {data}: none of its runs' folders holds a {file}." for data in lacking]
+    return figures, left_out
 
 
 def write_figures(grid: Grid, results: Path, folder: Path, *, width: float = WIDTH) -> tuple[list[Path], list[str]]:
-    """Write ``<name>.pdf`` and ``<name>.png`` of every figure into ``folder``; their paths, and what is left out."""
+    """Write every figure as pdf and png, its rows as md, into ``folder``; their paths, and what is left out."""
     figures, left_out = grid_figures(grid, results, width=width)
     written = []
     for one in figures:
-        for suffix in ("pdf", "png"):
+        contents = {suffix: image(one.figure, suffix) for suffix in ("pdf", "png")}
+        if one.rows:
+            table = aligned([[escaped(text) for text in row] for row in one.rows])
+            contents["md"] = f"{escaped(one.caption)}\n\n{table}\n".encode()
+        for suffix, content in contents.items():
             path = Path(folder) / f"{one.name}.{suffix}"
-            write_atomically(path, image(one.figure, suffix))
+            write_atomically(path, content)
             written.append(path)
     return written, left_out

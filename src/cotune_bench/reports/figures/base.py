@@ -13,7 +13,7 @@ from cotune_bench.reports.tables import METHOD_NAMES, display_name
 
 if TYPE_CHECKING:  # a second that tables need not wait for
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 WIDTH = 5.5  # inches; one text column
 #: Okabe and Ito's colours, told apart with any colour vision; without yellow, too pale for a line on white.
@@ -96,8 +96,10 @@ def style(method: str, methods: Sequence[str] = ()) -> dict[str, Any]:
     }
 
 
-def legend(axes: "Axes", handles: Sequence[Any], names: Sequence[str], title: str = "", **options: Any) -> None:
-    """A legend of these handles beside the axes; names may begin with an underscore."""
+def legend(
+    axes: "Axes | SubFigure", handles: Sequence[Any], names: Sequence[str], title: str = "", **options: Any
+) -> None:
+    """A legend of these handles, beside the axes unless options tell; names may begin with an underscore."""
     options = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False, "handlelength": 3.4} | options
     made = axes.legend(handles, [str(place) for place in range(len(names))], title=title, **options)
     for text, name in zip(made.get_texts(), names, strict=True):  # matplotlib leaves out labels that begin with _

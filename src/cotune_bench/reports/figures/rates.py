@@ -39,9 +39,9 @@ def accuracy_figures(grid: Grid, width: float) -> list[NamedFigure]:
     return found
 
 
-def gain_figures(grid: Grid, width: float) -> list[NamedFigure]:
-    """Gain over fine-tuning on the same seeds, one figure for each data set where a method has one."""
-    found = []
+def gain_figures(grid: Grid, width: float) -> tuple[list[NamedFigure], list[str]]:
+    """Gain over fine-tuning on the same seeds, one for each data set where a method has one; what is left out."""
+    found, left_out = [], []
     for data in grid.spec.data:
         if curves := gain_curves(grid, data):
             bars = "mean, 95 % interval" if _barred(curves) else ""
@@ -50,7 +50,9 @@ def gain_figures(grid: Grid, width: float) -> list[NamedFigure]:
                 " and its 95 % t interval, which supposes normal differences." if bars else "."
             )
             found.append(NamedFigure(f"{grid.spec.name}-{data}-gain", figure, text))
-    return found
+        elif any(cell.n for cell in grid.cells if cell.data == data):
+            left_out.append(f"No gain on {data}: no method has a run with the seed and rate of one of {BASELINE}'s.")
+    return found, left_out
 
 
 def accuracy_curves(grid: Grid, data: str) -> list[Curve]:

@@ -1,0 +1,77 @@
+"""Average ranks with Nemenyi's critical difference."""
+
+from typing import TYPE_CHECKING
+
+from cotune_bench.reports.compare import LEVEL
+from cotune_bench.reports.figures.base import NamedFigure, method_names, new_figure, style
+from cotune_bench.reports.grid import Grid
+from cotune_bench.reports.ranks import Ranks, grid_ranks
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ROW = 0.24  # inches for a method
+BAR = "#555555"
+
+
+def rank_figures(grid: Grid, width: float) -> tuple[list[NamedFigure], list[str]]:
+    """One figure over all columns, or the sentence that tells why there is none."""
+    ranks = grid_ranks(grid)
+    if isinstance(ranks, str):
+        return [], [ranks]
+    found = zip(method_names(ranks.methods), ranks.ranks, strict=True)
+    rows = (("Method", "Average rank"), *((name, f"{rank:.2f}") for name, rank in found))
+    return [NamedFigure(f"{grid.spec.name}-ranks", draw(ranks, width), _caption(ranks), rows)], []
+
+
+def draw(ranks: Ranks, width: float) -> "Figure":
+    """Methods from top to bottom by average rank; a bar at the right joins those that are not told apart."""
+    count = len(ranks.methods)
+    figure = new_figure(width, ROW * (count + 1) + 0.75)
+    axes = figure.add_subplot()
+    for place, (method, rank) in enumerate(zip(ranks.methods, ranks.ranks, strict=True)):
+        axes.plot([1, rank], [place, place], color="#BBBBBB", linewidth=0.8, zorder=1)
+        axes.plot(rank, place, linewidth=0, **_marker(method, ranks.methods))
+    groups = ranks.groups()
+    for number, (first, last) in enumerate(groups):
+        right = count + 0.25 + 0.15 * number
+        axes.plot([right, right], [first - 0.3, last + 0.3], color=BAR, linewidth=2.5, solid_capstyle="butt")
+    best = ranks.ranks[0]
+    axes.plot([best, best + ranks.critical], [-0.9, -0.9], color=BAR, linewidth=1.2, marker="|", markersize=7)
+    axes.annotate(
+        f"critical difference {ranks.critical:.2f}",
+        (best + ranks.critical / 2, -0.9),
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="center",
+        fontsize=8,
+    )
+    axes.set_yticks(range(count), method_names(ranks.methods))
+    axes.set_ylim(count - 0.4, -1.6)
+    axes.set_xlim(0.85, max(count + 0.25 + 0.15 * len(groups), best + ranks.critical + 0.1))
+    axes.set_xticks(range(1, count + 1))
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("Average rank (1 is best)")
+    return figure
+
+
+def _marker(method: str, methods: tuple[str, ...]) -> dict:
+    look = style(method, methods)
+    return {name: look[name] for name in ("color", "marker", "markersize")} | {"clip_on": False, "zorder": 3}
+
+
+def _caption(ranks: Ranks) -> str:
+    test = (
+        f"Friedman's test: chi-square {ranks.statistic:.2f}, p = {ranks.p:.2g}."
+        if ranks.statistic is not None and ranks.p is not None
+        else "All methods are tied in every column."
+    )
+    asked = "" if ranks.columns == ranks.asked else f"of {ranks.asked} "
+    return (
+        f"Average rank of mean accuracy over {ranks.columns} {asked}columns (data set and sampling rate; those in "
+        f"which every method has a run). {test} Methods joined by a bar at the right differ by less than Nemenyi's "
+        f"critical difference {ranks.critical:.2f} at the {LEVEL:.0%} level. Both suppose independent columns; the "
+        "sampling rates of one data set share their test images, so that differences are less certain than this "
+        "says, and the chi-square approximation is rough for few columns."
+    )
