@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -44,6 +45,17 @@ def test_what_is_saved_is_loaded(checkpoints):
     assert loaded["updates"] == 5
     assert torch.equal(loaded["method"]["weight"], torch.full((300,), 0.1))
     assert loaded["pending"] == [{"ce": torch.tensor(0.1)}]
+
+
+def test_the_time_of_earlier_parts_counts_and_the_time_between_does_not(tmp_path, monkeypatch):
+    clock = iter([100.0, 130.0, 5000.0, 5025.0])  # begun, saved; begun on another machine, saved
+    monkeypatch.setattr("cotune_bench.checkpoint.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    Checkpoints(tmp_path, 5).save(5, state(1))
+    again = Checkpoints(tmp_path, 5)
+    assert again.load()["seconds"] == 30
+    assert again.started == 4970
+    again.save(10, state(2))
+    assert again.load()["seconds"] == 55
 
 
 def test_the_newest_two_are_kept_and_all_deleted_at_the_end(checkpoints):

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from cotune_bench import cli
 from cotune_bench.config import compose_config, run_key
+from cotune_bench.experiment import Experiment
 from cotune_bench.methods.bss import BSS
 from cotune_bench.methods.finetune import FineTune
 
@@ -115,6 +117,23 @@ def test_a_failed_run_is_told_and_kept_until_it_succeeds(here, capsys, monkeypat
     assert cli.main(["method=finetune", *TINY]) == 0
     assert not (folder / "failure.json").exists()
     assert len(records(here / "results")) == 1
+
+
+def test_a_build_that_fails_leaves_what_another_process_at_the_cell_tells(here, monkeypatch):
+    folder = here / "results" / "runs" / key_of("method=finetune")
+    folder.mkdir(parents=True)
+    (folder / "status.json").write_text("theirs")
+
+    def broken(config):
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(Experiment, "build", broken)
+    with FileLock(folder / "lock"):
+        assert cli.main(["method=finetune", *TINY]) == 1
+    assert files(folder) == {"lock": b"", "status.json": b"theirs"}
+    assert cli.main(["method=finetune", *TINY]) == 1
+    assert json.loads((folder / "status.json").read_text())["state"] == "failed"
+    assert (folder / "failure.json").exists()
 
 
 def test_a_loss_that_is_no_number_fails_with_its_place(here, capsys):

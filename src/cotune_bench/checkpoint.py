@@ -4,6 +4,7 @@ import hashlib
 import io
 import logging
 import re
+import time
 from pathlib import Path
 
 import torch
@@ -24,11 +25,15 @@ class Checkpoints:
     Args:
         folder: of the run.
         every: number of updates between two checkpoints.
+
+    Attributes:
+        started: value of the monotonic clock at which the run would have begun had nothing interrupted it.
     """
 
     def __init__(self, folder: Path, every: int) -> None:
         self.folder = folder
         self.every = every
+        self.started = time.monotonic()
 
     def due(self, updates: int) -> bool:
         """Whether this number of updates asks for a checkpoint."""
@@ -37,7 +42,7 @@ class Checkpoints:
     def save(self, updates: int, state: dict) -> Path:
         """Write the state after this many updates; the last but one is deleted afterwards."""
         buffer = io.BytesIO()
-        torch.save({**state, "updates": updates}, buffer)
+        torch.save({**state, "updates": updates, "seconds": time.monotonic() - self.started}, buffer)
         content = buffer.getvalue()
         path = self.folder / f"checkpoint-{updates:09d}.pt"
         write_atomically(path, hashlib.sha256(content).digest() + content)
@@ -51,7 +56,9 @@ class Checkpoints:
         for path in self.files():
             content = path.read_bytes()
             if hashlib.sha256(content[_DIGEST:]).digest() == content[:_DIGEST]:
-                return torch.load(io.BytesIO(content[_DIGEST:]), map_location="cpu", weights_only=True)
+                state = torch.load(io.BytesIO(content[_DIGEST:]), map_location="cpu", weights_only=True)
+                self.started -= state.get("seconds", 0.0)  # checkpoints of 0.1.0 held none
+                return state
             log.warning("%s is damaged and not used; the run goes on from the one before it", path)
         return None
 

@@ -66,6 +66,7 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
         experiment = Experiment.build(config)
         kept = keeping(experiment)
         checkpoints = Checkpoints(folder, config.checkpoint_every)
+        checkpoints.started = started
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(folder / "lock", blocking=False), _log_file(folder / "run.log"), StopRequest() as stop:
@@ -74,12 +75,12 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
                 OmegaConf.save(OmegaConf.create(run_config(config)), folder / "config.yaml")
                 experiment.splits.write()
                 with status, experiment.placed(lambda: _wait(status, stop)) as placed:
-                    started += status.running()
+                    checkpoints.started += status.running()
                     with Follower(folder / "metrics.csv", status, bar=bar) as follower:
                         placed.train(follower, checkpoints, stop)
                     for name, text in placed.method.artifacts().items():
                         write_atomically(folder / name, text.encode())
-                    record = placed.record(started)
+                    record = placed.record(checkpoints.started)
                     if kept:  # first: a run that is finished has its weights
                         keep(placed, record, folder)
                 path = store.add(record, again=config.force)
@@ -262,14 +263,17 @@ def _log_file(path: Path) -> Iterator[None]:
 def _end_kept(folder: Path, config: DictConfig, status: Status) -> Iterator[None]:
     """Keeps how the block ended: ``failure.json`` if it raised, until a later success; bad input leaves nothing."""
     path = folder / "failure.json"
+    alone = FileLock(folder / "lock", blocking=False)  # who is at the cell by now tells of it
     try:
         yield
     except UserError as error:
         if status.begun:
-            status.write("failed", reason=str(error))
+            with suppress(Timeout), alone:
+                status.write("failed", reason=str(error))
         raise
     except InterruptedRun:
-        status.write("interrupted")
+        with suppress(Timeout), alone:
+            status.write("interrupted")
         raise
     except Exception as error:
         failure = {
@@ -280,8 +284,9 @@ def _end_kept(folder: Path, config: DictConfig, status: Status) -> Iterator[None
             "host": socket.gethostname(),
             "config": run_config(config),
         }
-        write_atomically(path, (json.dumps(failure, indent=1) + "\n").encode())
-        status.write("failed", reason=failure["reason"])
+        with suppress(Timeout), alone:
+            write_atomically(path, (json.dumps(failure, indent=1) + "\n").encode())
+            status.write("failed", reason=failure["reason"])
         raise
     path.unlink(missing_ok=True)
 
