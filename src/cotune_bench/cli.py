@@ -11,6 +11,7 @@ from pathlib import Path
 from cotune_bench import config as settings
 from cotune_bench import runner
 from cotune_bench.errors import UserError
+from cotune_bench.loggers import require_logger
 from cotune_bench.records import RecordStore, check_writable
 from cotune_bench.signals import InterruptedRun
 
@@ -99,6 +100,7 @@ def _single(overrides: list[str]) -> int:
 def _sweep(overrides: list[str]) -> int:
     cells = settings.check_sweep(overrides)
     first = settings.compose_config([values[0] for values in settings.axes(overrides)])
+    require_logger(first.logger)
     results = Path(first.results).absolute()
     check_writable(results)
     folder = results / ".sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"

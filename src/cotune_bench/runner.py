@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from cotune_bench.config import run_config, run_key
 from cotune_bench.errors import UserError
 from cotune_bench.files import write_atomically
+from cotune_bench.loggers import Logger, make_logger
 from cotune_bench.model import keep, keeping, require_kept
 from cotune_bench.records import Record, RecordStore
 from cotune_bench.signals import InterruptedRun, StopRequest
@@ -58,7 +59,10 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
         return Outcome(key, SKIPPED, f"{key}: finished before, not run again (force=true does)")
     folder = store.results / "runs" / key
     status = Status(folder, key, config.protocol.updates)
-    started = time.monotonic()
+    protocol = config.protocol
+    logger = make_logger(
+        config.logger, folder, batch_size=protocol.batch_size, backbone_ratio=protocol.backbone_ratio
+    )
     with _end_kept(folder, config, status):
         from cotune_bench.checkpoint import Checkpoints  # torch takes seconds to import
         from cotune_bench.experiment import Experiment
@@ -74,13 +78,14 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
                     return Outcome(key, SKIPPED, f"{key}: finished meanwhile by another process")
                 OmegaConf.save(OmegaConf.create(run_config(config)), folder / "config.yaml")
                 experiment.splits.write()
-                with status, experiment.placed(lambda: _wait(status, stop)) as placed:
+                with status, closing(logger), experiment.placed(lambda: _wait(status, stop)) as placed:
                     checkpoints.started += status.running()
-                    with Follower(folder / "metrics.csv", status, bar=bar) as follower:
+                    with Follower(folder / "metrics.csv", status, logger, protocol.batch_size, bar=bar) as follower:
                         placed.train(follower, checkpoints, stop)
                     for name, text in placed.method.artifacts().items():
                         write_atomically(folder / name, text.encode())
                     record = placed.record(checkpoints.started)
+                    logger.end(record, protocol.updates, getattr(placed.method, "relationship", None))
                     if kept:  # first: a run that is finished has its weights
                         keep(placed, record, folder)
                 path = store.add(record, again=config.force)
@@ -130,7 +135,7 @@ class Status:
         self._started = datetime.now(UTC)
         self._done = 0
         self._first: tuple[int, float] | None = None  # updates done and clock at the first report, to tell the pace
-        self._pace: float | None = None  # seconds for an update
+        self.pace: float | None = None  # seconds for an update, once it can be told
         self._waits: float | None = None  # clock at the beginning of a wait
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
@@ -147,7 +152,7 @@ class Status:
 
     def _beat(self) -> None:
         while not self._ended.wait(self.HEARTBEAT):
-            left = self._pace and round(self._pace * (self.updates - self._done), 1)
+            left = self.pace and round(self.pace * (self.updates - self._done), 1)
             with suppress(OSError):  # a full disk is told by what matters: checkpoints and the record
                 self.write("running" if self._waits is None else "waiting", done=self._done, eta_s=left)
 
@@ -173,7 +178,7 @@ class Status:
         self._first = self._first or (done, now)
         self._done = done
         if done > self._first[0]:
-            self._pace = (now - self._first[1]) / (done - self._first[0])
+            self.pace = (now - self._first[1]) / (done - self._first[0])
 
     def write(self, state: str, **more: object) -> None:
         """Note a state: running, waiting, interrupted, failed or done."""
@@ -191,21 +196,23 @@ class Status:
 
 
 class Follower:
-    """Writes ``metrics.csv`` while a run trains, notes its status and moves its progress bar.
+    """Writes ``metrics.csv`` while a run trains, tells its logger, notes its status and moves its progress bar.
 
     A run that goes on from a checkpoint rewrites the rows after it.
     """
 
-    def __init__(self, path: Path, status: Status, *, bar: bool) -> None:
+    def __init__(self, path: Path, status: Status, logger: Logger, batch_size: int, *, bar: bool) -> None:
         self._path = path
         self._status = status
+        self._logger = logger
+        self._batch_size = batch_size
         self._rows: list[str] | None = None
         self._bar = _progress_bar() if bar else None
 
     def __enter__(self) -> "Follower":
         if self._bar:
             self._bar.start()
-            self._task = self._bar.add_task(self._status.key, total=self._status.updates, terms="")
+            self._task = self._bar.add_task(self._status.key, total=self._status.updates, terms="", speed="")
         return self
 
     def __call__(self, updates: int, lr: float, terms: dict[str, float]) -> None:
@@ -216,10 +223,12 @@ class Follower:
         row = [updates, lr, *terms.values(), sum(terms.values())]
         with self._path.open("a", encoding="utf-8") as file:
             file.write(",".join(f"{value:.8g}" for value in row) + "\n")
+        self._logger.report(updates, lr, terms)
         self._status.report(updates)
         if self._bar:
             shown = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
-            self._bar.update(self._task, completed=updates, terms=shown)
+            speed = f"{self._batch_size / self._status.pace:,.0f} images/s" if self._status.pace else ""
+            self._bar.update(self._task, completed=updates, terms=shown, speed=speed)
 
     def _kept(self, updates: int) -> list[str]:
         """Header and rows before this number of updates, of an earlier part of the same run."""
@@ -240,7 +249,8 @@ def _progress_bar():
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, TextColumn("{task.fields[terms]}"), console=Console(stderr=True), transient=True)
+    texts = (TextColumn("{task.fields[speed]}"), TextColumn("{task.fields[terms]}"))
+    return Progress(*columns, *texts, console=Console(stderr=True), transient=True)
 
 
 @contextmanager
