@@ -59,7 +59,7 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
         return Outcome(key, SKIPPED, f"{key}: finished before, not run again (force=true does)")
     folder = store.results / "runs" / key
     status = Status(folder, key, config.protocol.updates)
-    protocol = config.protocol
+    started, protocol = time.monotonic(), config.protocol
     logger = make_logger(
         config.logger, folder, batch_size=protocol.batch_size, backbone_ratio=protocol.backbone_ratio
     )
