@@ -41,11 +41,20 @@ def texts(here: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (here / "results" / "tables").iterdir()}
 
 
+def test_the_report_comes_last_and_twice_changes_no_byte(here, capsys):
+    assert ask("table=desk", *TWO) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "results/report.html"
+    first = (here / "results" / "report.html").read_bytes()
+    assert b"90.50 \xc2\xb1 0.71" in first
+    assert ask("table=desk", *TWO) == 0
+    assert (here / "results" / "report.html").read_bytes() == first
+
+
 def test_a_whole_table_is_strict_and_twice_changes_no_byte(here, capsys):
     assert ask("table=desk", *TWO, "--strict") == 0
     assert "90.50 ± 0.71" in capsys.readouterr().out
     first = texts(here)
-    assert sorted(first) == ["desk-compare.csv", "desk-compare.md", "desk.csv", "desk.md", "desk.tex"]
+    assert sorted(first) == ["desk-compare.csv", "desk-compare.md", "desk.csv", "desk.html", "desk.md", "desk.tex"]
     assert ask("table=desk", *TWO, "--strict") == 0
     assert texts(here) == first
 

@@ -50,13 +50,13 @@ def compare_markdown(grid: Grid, paper: str | None) -> str:
     comparisons = compare(grid, paper)
     parts = [f"# {escaped(grid.spec.title)}: " + ("the paper beside ours" if paper else "gain")]
     if paper:
-        parts += [CELLS, escaped(_backbones(grid, paper)), aligned(_cell_rows(comparisons))]
+        parts += [CELLS, escaped(backbones(grid, paper)), _markdown(cell_rows(comparisons))]
         columns = orders(grid, paper)
         if columns:
-            parts += ["## Order of the methods", ORDER, aligned(_order_rows(columns))]
+            parts += ["## Order of the methods", ORDER, _markdown(order_rows(columns))]
     if {BASELINE, CHALLENGER} <= set(grid.spec.methods):
         title = f"## Gain of {display_name(CHALLENGER)} over {display_name(BASELINE)}"
-        parts += [title, GAIN, aligned(_gain_rows(comparisons, paper))]
+        parts += [title, GAIN, _markdown(gain_rows(comparisons, paper))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -99,7 +99,7 @@ def compare_texts(grid: Grid, paper: str | None) -> dict[str, str]:
     return texts | ({f"{grid.spec.name}-order.csv": order_csv(orders(grid, paper))} if paper else {})
 
 
-def _backbones(grid: Grid, paper: str) -> str:
+def backbones(grid: Grid, paper: str) -> str:
     """Our setting and the paper's backbone, and a warning where they differ."""
     theirs = published_backbone(paper)
     other = [data for data in grid.spec.data if grid.names("backbone", data) not in ((), (theirs,))]
@@ -107,7 +107,12 @@ def _backbones(grid: Grid, paper: str) -> str:
     return f"{setting(grid)} Backbone of the paper: {theirs}.{warning}"
 
 
-def _cell_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
+def _markdown(rows: list[list[str]]) -> str:
+    return aligned([[*map(escaped, row[:2]), *row[2:]] for row in rows])  # the rest holds no names
+
+
+def cell_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
+    """A header and one row for each cell, plain text."""
     head = ["Data set", "Method", "Rate", "Paper", "TLlib", "Ours", "Runs"]
     head += ["Difference", "df", "p value", "p (Holm)", "Verdict"]
     rows = [head]
@@ -119,7 +124,7 @@ def _cell_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
         reference = _tllib(cell)
         rows.append(
             [
-                *(escaped(cell.data), escaped(display_name(cell.method)), display_rate(cell.rate)),
+                *(cell.data, display_name(cell.method), display_rate(cell.rate)),
                 *(
                     _sample(one.paper),
                     "–" if reference is None else f"{reference:.1f}",
@@ -138,17 +143,17 @@ def _cell_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
     return rows
 
 
-def _order_rows(columns: Sequence[Order]) -> list[list[str]]:
+def order_rows(columns: Sequence[Order]) -> list[list[str]]:
+    """A header and one row for each column of the table, plain text."""
     rows = [["Data set", "Rate", "Methods", "Seeds", "tau-b", "95 % interval"]]
     for one in columns:
         counts = [str(one.methods), str(one.seeds)]
-        rows.append(
-            [escaped(one.data), display_rate(one.rate), *counts, _number(one.tau, ".2f"), _interval(one.interval)]
-        )
+        rows.append([one.data, display_rate(one.rate), *counts, _number(one.tau, ".2f"), _interval(one.interval)])
     return rows
 
 
-def _gain_rows(comparisons: Sequence[Comparison], paper: str | None) -> list[list[str]]:
+def gain_rows(comparisons: Sequence[Comparison], paper: str | None) -> list[list[str]]:
+    """A header and one row for each column of the table, plain text."""
     theirs = published(paper) if paper else {}
     rows = [["Data set", "Rate", *(["Paper"] if paper else []), "Ours", "95 % interval", "p value", "Seeds"]]
     for one in comparisons:
@@ -157,7 +162,7 @@ def _gain_rows(comparisons: Sequence[Comparison], paper: str | None) -> list[lis
             continue
         ours = [_number(gain and gain.mean, "+.2f"), _interval(gain and gain.interval()), _p(gain and gain.p)]
         shown = [_number(_paper_gain(theirs, cell.data, cell.rate), "+.2f")] if paper else []
-        rows.append([escaped(cell.data), display_rate(cell.rate), *shown, *ours, str(one.pairs)])
+        rows.append([cell.data, display_rate(cell.rate), *shown, *ours, str(one.pairs)])
     return rows
 
 

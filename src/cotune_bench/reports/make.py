@@ -16,6 +16,8 @@ from cotune_bench.reports.compare_tables import compare_texts
 from cotune_bench.reports.figures import write_figures
 from cotune_bench.reports.grid import Cell, Grid, TableSpec, build_grid
 from cotune_bench.reports.latex import to_latex
+from cotune_bench.reports.page import Part, table_html, write_report
+from cotune_bench.reports.status import table_status
 from cotune_bench.reports.tables import print_grid, write_tables
 
 if TYPE_CHECKING:
@@ -83,7 +85,8 @@ def _lack(cell: Cell, seeds: Sequence[int]) -> str:
 def make_tables(
     names: Sequence[str] = (), overrides: Sequence[str] = (), *, warn: bool = True
 ) -> tuple[list[Path], list[str]]:
-    """Write the tables of these names (all by default) to ``results/tables`` and print them; figures to ``figures``.
+    """Write the tables of these names (all by default) to ``results/tables`` and print them; figures to
+    ``figures``, and ``report.html``, a page of all these tables.
 
     Args:
         names: of tables.
@@ -93,7 +96,8 @@ def make_tables(
     Returns:
         the files written, and a line for each table that lacks runs.
     """
-    console, written, lacking = Console(), [], []
+    console, written, lacking, empty = Console(), [], [], []
+    parts: dict[Path, list[Part]] = {}
     for name in names or settings.choices("table"):
         grid, results, damaged = table_grid(name, overrides)
         for line in damaged if warn else ():
@@ -101,17 +105,21 @@ def make_tables(
         lacking += [line] if (line := missing(grid)) else []
         if not grid.runs() and not names:
             console.print(f"{name}: no run yet; python run.py table={name} runs its cells")
+            empty.append(name)
             continue
         for folder in ("tables", "figures"):
             check_writable(results / folder)
         written += write_tables(grid, results / "tables")
         paper = paper_table(name, settings.load_table(name).get("paper"))
-        written += _write(results / "tables", {f"{name}.tex": to_latex(grid), **compare_texts(grid, paper)})
+        written += _write(results / "tables", {f"{name}.tex": to_latex(grid), f"{name}.html": table_html(grid)})
+        written += _write(results / "tables", compare_texts(grid, paper))
         paths, left_out = write_figures(grid, results, results / "figures")
         written += paths
+        parts.setdefault(results, []).append(Part(grid, paper, table_status(name, overrides)))
         print_grid(grid, console)
         for line in left_out:
             console.print(f"Figures: {line}", style="yellow", markup=False)
+    written += [write_report(tables, empty, results) for results, tables in parts.items()]
     for path in written:
         print(path)
     return written, lacking

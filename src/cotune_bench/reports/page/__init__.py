@@ -1,0 +1,121 @@
+"""Tables as HTML pages, and one report of them all that opens from disk; the same runs always give the same bytes.
+
+Jinja's templates rather than pandas' Styler: a cell that links to its runs, one body for each data set so that
+sorting keeps the groups, and scopes for screen readers are not to be had there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from cotune_bench.files import write_atomically
+from cotune_bench.records import RecordStore
+from cotune_bench.reports.captions import caption, warnings
+from cotune_bench.reports.compare import BASELINE, CHALLENGER, compare, orders
+from cotune_bench.reports.compare_tables import CELLS, GAIN, ORDER, backbones, cell_rows, gain_rows, order_rows
+from cotune_bench.reports.figures import grid_figures, inline_svg
+from cotune_bench.reports.grid import Grid
+from cotune_bench.reports.page.drill import anchor, cell_views
+from cotune_bench.reports.page.summary import LEADS, lead_rows, leads, sentences
+from cotune_bench.reports.status import TableStatus
+from cotune_bench.reports.tables import cell_text, display_name, display_rate
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Part:
+    """One table of the report: its grid, the published table beside it, and what became of its runs."""
+
+    grid: Grid
+    paper: str | None
+    status: TableStatus
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A plain table under a heading; ``rows`` begin with a header."""
+
+    id: str
+    title: str
+    told: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def write_report(parts: Sequence[Part], empty: Sequence[str], results: Path) -> Path:
+    """Write ``report.html`` into the results folder; ``empty`` names the tables without a run."""
+    path = Path(results) / "report.html"
+    write_atomically(path, report_html(parts, empty, results).encode())
+    return path
+
+
+def report_html(parts: Sequence[Part], empty: Sequence[str], results: Path) -> str:
+    """One page that needs no other file: summary, grids, runs behind every cell, comparisons and figures."""
+    return _render("report.html", empty=empty, tables=[_shown(part, results) for part in parts])
+
+
+def table_html(grid: Grid) -> str:
+    """The table alone, with its caption and warnings, as a page of its own."""
+    return _render("table.html", grid=grid)
+
+
+def _shown(part: Part, results: Path) -> dict[str, object]:
+    figures, left_out = grid_figures(part.grid, results)
+    return {
+        "grid": part.grid,
+        "sentences": sentences(part.grid, part.paper, part.status),
+        "leads": lead_rows(leads(part.grid)),
+        "cells": cell_views(part.grid, part.status, RecordStore(results)),
+        "listings": _listings(part.grid, part.paper),
+        "figures": [(one, inline_svg(one)) for one in figures],
+        "left_out": left_out,
+    }
+
+
+def _listings(grid: Grid, paper: str | None) -> list[Listing]:
+    name, comparisons, found = grid.spec.name, compare(grid, paper), []
+    if paper:
+        told = [CELLS, backbones(grid, paper)]
+        found.append(Listing(f"{name}.paper", "Beside the published numbers", told, cell_rows(comparisons)))
+        if columns := orders(grid, paper):
+            found.append(Listing(f"{name}.order", "Order of the methods", [ORDER], order_rows(columns)))
+    if {BASELINE, CHALLENGER} <= set(grid.spec.methods):
+        title = f"Gain of {display_name(CHALLENGER)} over {display_name(BASELINE)}"
+        found.append(Listing(f"{name}.gain", title, [GAIN], gain_rows(comparisons, paper)))
+    return found
+
+
+def text_columns(rows: Sequence[Sequence[str]]) -> set[int]:
+    """Places of the columns that hold words, which are set flush left; ``rows`` begin with a header."""
+    return {place for place, column in enumerate(zip(*rows[1:], strict=True)) if any(t[:1].isalpha() for t in column)}
+
+
+def _render(template: str, **values: object) -> str:
+    return _templates().get_template(template).render(values)
+
+
+@cache
+def _templates() -> Environment:
+    templates = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.globals |= {
+        "caption": caption,
+        "warnings": warnings,
+        "cell_text": cell_text,
+        "display_name": display_name,
+        "display_rate": display_rate,
+        "anchor": anchor,
+        "text_columns": text_columns,
+        "leads_told": LEADS,
+        "style": (HERE / "report.css").read_text(encoding="utf-8"),
+        "script": (HERE / "report.js").read_text(encoding="utf-8"),
+    }
+    return templates
