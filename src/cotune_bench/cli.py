@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cotune_bench import config as settings
-from cotune_bench import runner
+from cotune_bench import runner, sweeps
 from cotune_bench.errors import UserError
 from cotune_bench.loggers import require_logger
 from cotune_bench.records import RecordStore, check_writable
@@ -104,11 +104,10 @@ def _sweep(overrides: list[str]) -> int:
     results = Path(first.results).absolute()
     check_writable(results)
     folder = results / ".sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    outcomes = folder / "outcomes.jsonl"
     started = time.monotonic()
     try:
-        code = _hydra(["--multirun", *overrides, f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=."])
-        ended = runner.read_outcomes(outcomes)
+        code = _launch([*overrides, f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=."])
+        ended = sweeps.read_outcomes(folder, cells)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         if results.exists():
@@ -123,6 +122,19 @@ def _sweep(overrides: list[str]) -> int:
         if outcome.state == runner.FAILED:
             print(f"  {outcome.line}", file=sys.stderr)
     return 1 if counts[runner.FAILED] or lost else code
+
+
+def _launch(overrides: list[str]) -> int:
+    """Run the cells; where a launcher gives up, its reason in one line, and 1."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise what Hydra would print in many lines
+    try:
+        return _hydra(["--multirun", *overrides])
+    except UserError:
+        raise
+    except Exception as error:
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        print(f"the launcher gave up: {type(error).__name__}: {reason}", file=sys.stderr)
+        return 1
 
 
 def _hydra(arguments: list[str]) -> int:
@@ -143,7 +155,9 @@ def _hydra(arguments: list[str]) -> int:
 def _job(config) -> None:
     from hydra.core.hydra_config import HydraConfig
 
-    runner.sweep_job(config, Path(HydraConfig.get().sweep.dir) / "outcomes.jsonl")
+    hydra = HydraConfig.get()
+    job = sweeps.separate_job if hydra.runtime.choices["hydra/launcher"] == "joblib" else sweeps.job
+    job(config, Path(hydra.sweep.dir), hydra.job.num)
 
 
 def _refresh(results: Path) -> None:

@@ -25,6 +25,8 @@ PACKAGE = Path(__file__).parent
 CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parents[1] / "conf") if path.is_dir())
 
 GROUPS = ("method", "data", "backbone", "protocol", "table")
+#: What Hydra cannot find where the extra of that name is not installed.
+LAUNCHERS = {"hydra/launcher/joblib'": "parallel", "hydra/launcher/submitit": "slurm"}
 #: Raised by one whenever the same configuration would give another result than before.
 RESULT_VERSION = 1
 #: What of a configuration defines the result; paths and devices do not.
@@ -260,5 +262,7 @@ def _one_line(error: Exception, overrides: Sequence[str]) -> str:
         name = override.partition("=")[0].lstrip("+~")
         if "/" not in name and any(f"'{name}'" in line for line in lines):
             return f"{name} is not a setting: {suggest(name, known, show=False)}"
-    hint = " (install it with: pip install -e '.[parallel]')" if "hydra/launcher/joblib'" in lines[0] else ""
-    return "; ".join(lines) + hint
+    hints = (
+        f" (install it with: pip install -e '.[{extra}]')" for name, extra in LAUNCHERS.items() if name in lines[0]
+    )
+    return "; ".join(lines) + next(hints, "")

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -299,30 +299,3 @@ def _end_kept(folder: Path, config: DictConfig, status: Status) -> Iterator[None
             status.write("failed", reason=failure["reason"])
         raise
     path.unlink(missing_ok=True)
-
-
-# Sweeps: jobs may run in other processes or on other machines; their outcomes travel through a file.
-
-
-def sweep_job(config: DictConfig, outcomes: Path) -> None:
-    """One cell of a sweep: whatever happens to it is written down, and the sweep goes on."""
-    key = run_key(config)
-    try:
-        outcome = run(config)
-    except UserError as error:
-        outcome = Outcome(key, FAILED, f"{key}: {error}")
-    except Exception as error:
-        first = str(error).splitlines()[0] if str(error) else ""
-        where = Path(config.results) / "runs" / key / "failure.json"
-        outcome = Outcome(key, FAILED, f"{key} failed: {type(error).__name__}: {first} -> {where}")
-    if outcome.state != SKIPPED:  # the summary counts them
-        print(outcome.line, file=sys.stderr if outcome.state == FAILED else sys.stdout, flush=True)
-    with outcomes.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(outcome)) + "\n")
-
-
-def read_outcomes(path: Path) -> list[Outcome]:
-    """Outcomes of a sweep's jobs, in the order they ended."""
-    if not path.exists():
-        return []
-    return [Outcome(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]

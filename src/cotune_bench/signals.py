@@ -18,6 +18,18 @@ class InterruptedRun(KeyboardInterrupt):
         self.number = number
         self.exit_code = 128 + number
 
+    def __reduce__(self) -> tuple:
+        return InterruptedRun, (self.number,)  # it may come from another process
+
+
+def hand_on(number: int) -> None:
+    """Give a signal that a run has answered to the handler of the program it runs in, such as a scheduler's job.
+
+    Without a handler nothing happens.
+    """
+    if callable(signal.getsignal(number)) and number != signal.SIGINT:  # that one is Python's own
+        signal.raise_signal(number)
+
 
 class StopRequest:
     """Inside the context, the first signal only sets ``number``; a second one does what it always did.

@@ -48,7 +48,23 @@ def command_line(arguments: list[str], *, full_at: int = 0, evaluation: float = 
         full_at: number of updates at which the disk is full for anything as large as a checkpoint, 0 for never.
         evaluation: seconds it takes longer.
     """
-    record, save = Experiment.record, Checkpoints.save
+    save = Checkpoints.save
+
+    def limited(self, updates, state):
+        if updates == full_at:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, 16_000))
+        return save(self, updates, state)
+
+    os.fsync = lambda _file: time.sleep(0.01)  # for a kill, unlike a power cut, only the pause matters
+    engine._mix = slowly(engine._mix, 0.01)
+    Checkpoints.save = limited
+    note_weights(evaluation)
+    return cli.main(arguments)
+
+
+def note_weights(evaluation: float = 0) -> None:
+    """Let every run of this process note the hash of its weights in ``computed``, then evaluate so much slower."""
+    record = Experiment.record
 
     def noted(self, started):
         mark = hashlib.sha256()
@@ -59,15 +75,7 @@ def command_line(arguments: list[str], *, full_at: int = 0, evaluation: float = 
         time.sleep(evaluation)
         return record(self, started)
 
-    def limited(self, updates, state):
-        if updates == full_at:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, 16_000))
-        return save(self, updates, state)
-
-    os.fsync = lambda _file: time.sleep(0.01)  # for a kill, unlike a power cut, only the pause matters
-    engine._mix = slowly(engine._mix, 0.01)
-    Experiment.record, Checkpoints.save = noted, limited
-    return cli.main(arguments)
+    Experiment.record = noted
 
 
 class Child:
@@ -113,6 +121,40 @@ class Child:
 def start(results: Path, *arguments: str, **faults) -> Child:
     """The command line at work on small cells."""
     return Child(results.parent, command_line, [*arguments, *SMALL, f"results={results}"], **faults)
+
+
+# Launchers start processes that import everything anew, and call by its name what they are to run.
+JOB = cli._job
+ready = False
+
+
+def held_job(config) -> None:
+    """A cell that takes 0.1 s longer for every update while there is a file ``hold`` in the results folder."""
+    global ready
+    if not ready:
+        hold = Path(config.results) / "hold"
+        mix = engine._mix
+
+        def held(seed, step):
+            time.sleep(0.1 * hold.exists())
+            return mix(seed, step)
+
+        engine._mix = held
+        note_weights()
+        ready = True
+    JOB(config)
+
+
+def launcher_line(arguments: list[str]) -> int:
+    """The command line in a child process, whose launchers start processes that run :func:`held_job`."""
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(cli.__file__).parents[1])])
+    cli._job = held_job
+    return cli.main(arguments)
+
+
+def launch(results: Path, *arguments: str) -> Child:
+    """A sweep at work on small cells, by a launcher."""
+    return Child(results.parent, launcher_line, ["-m", *arguments, *SMALL, f"results={results}"])
 
 
 def long(seed: int = 0) -> tuple[str, ...]:

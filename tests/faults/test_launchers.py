@@ -1,0 +1,201 @@
+"""Faults under Hydra's launchers: workers killed, jobs preempted and timed out."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from cotune_bench.records import Record
+from faults.children import FAULTS, Child, figures, folder_of, launch, long, newest, state_of
+
+pytestmark = FAULTS
+
+JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+LOCAL = ("hydra/launcher=submitit_local",)
+
+
+def held(results: Path) -> Path:
+    """A file while which is there no run ends soon."""
+    path = results / "hold"
+    path.touch()
+    return path
+
+
+def status(results: Path, seed: int) -> dict:
+    try:
+        return json.loads((folder_of(results, seed) / "status.json").read_text())
+    except FileNotFoundError:
+        return {}
+
+
+def outcomes(results: Path) -> dict[int, dict]:
+    """For each seed all that must not depend on launchers and faults."""
+    computed = [line.split(" ") for line in (results / "computed").read_text().splitlines()]
+    assert len(computed) == len({key for key, _ in computed}), "a cell was computed twice"
+    weights = dict(computed)
+    found = {}
+    for path in (results / "records").glob("*.json"):
+        record = Record.from_json(path.read_text())
+        found[record.seed] = {
+            "weights": weights[record.key],
+            "scores": (record.accuracy, record.nll, record.val_accuracy),
+            "metrics": (folder_of(results, record.seed) / "metrics.csv").read_bytes(),
+            "threads": record.environment["threads"],
+        }
+    return found
+
+
+def cells(seeds: str) -> tuple[str, ...]:
+    return (long()[0], f"seed={seeds}")
+
+
+@pytest.fixture(scope="module")
+def basic(tmp_path_factory) -> dict[int, dict]:
+    """Four cells that nothing happened to, one after the other."""
+    results = tmp_path_factory.mktemp("basic") / "results"
+    results.mkdir()
+    code, out, err = launch(results, *cells("0,1,2,3")).end()
+    assert code == 0, err
+    assert out.splitlines()[-1].startswith("4 done, 0 failed, 0 skipped; 4 cells")
+    return outcomes(results)
+
+
+def same(results: Path, basic: dict[int, dict], seeds: int) -> None:
+    found = outcomes(results)
+    assert found.keys() == set(range(seeds))
+    figures["runs that differ from the unbroken one"] += sum(found[seed] != basic[seed] for seed in found)
+    assert found == {seed: basic[seed] for seed in found}
+
+
+def at_work(results: Path, run: Child, *seeds: int) -> None:
+    run.until(lambda: all(newest(folder_of(results, seed)) for seed in seeds))
+
+
+@pytest.mark.parametrize("launcher", [JOBLIB, LOCAL])
+def test_every_launcher_gives_the_same_bits_with_the_same_threads(results, basic, launcher):
+    code, out, err = launch(results, *cells("0,1"), *launcher).end()
+    assert code == 0, err
+    assert out.splitlines()[-1].startswith("2 done, 0 failed, 0 skipped; 2 cells")
+    same(results, basic, 2)
+
+
+def test_a_preempted_job_is_queued_again_and_goes_on_in_the_same_folder(results, basic):
+    hold = held(results)
+    run = launch(results, *cells("0,1"), *LOCAL)
+    at_work(results, run, 0, 1)
+    first = status(results, 0)["pid"]
+    os.kill(first, signal.SIGUSR2)
+    run.until(lambda: status(results, 0)["pid"] != first)
+    figures["SIGUSR2 to a job of the local Slurm executor"] += 1
+    saved = newest(folder_of(results))
+    hold.unlink()
+    code, out, err = run.end()
+    assert code == 0, err
+    assert out.splitlines()[-1].startswith("2 done, 0 failed, 0 skipped; 2 cells")
+    assert f"goes on after update {saved}" in (folder_of(results) / "run.log").read_text()
+    same(results, basic, 2)
+
+
+def test_a_job_out_of_time_is_queued_again_and_goes_on(results):
+    """Of its one minute the local executor gives a job the first half, then the signal."""
+    hold = held(results)
+    logs = results / "slurm"
+    launcher = ("hydra.launcher.timeout_min=1", f"hydra.launcher.submitit_folder={logs}/%j")
+    run = launch(results, "protocol.updates=600", "seed=0", *LOCAL, *launcher)
+
+    def told(file: str, text: str) -> bool:
+        return any(text in path.read_text() for path in results.glob(file))
+
+    run.until(lambda: told("slurm/*/*_log.err", "timed-out"))
+    if not any(results.glob("runs/*/checkpoint-*")):
+        run.end(signal.SIGTERM)
+        pytest.skip("this machine is too busy to begin a run within 30 s")
+    hold.unlink()
+    code, out, err = run.end()
+    assert code == 0, err
+    figures["time-out of a job of the local Slurm executor"] += 1
+    assert out.splitlines()[-1].startswith("1 done, 0 failed, 0 skipped; 1 cells")
+    assert told("runs/*/run.log", "goes on after update")
+
+
+def test_a_job_that_runs_out_of_time_too_often_is_told(results):
+    hold = held(results)
+    # Of ten minutes submitit takes any signal for a time-out.
+    run = launch(results, *cells("0"), *LOCAL, "hydra.launcher.timeout_min=10", "+hydra.launcher.max_num_timeout=0")
+    at_work(results, run, 0)
+    os.kill(status(results, 0)["pid"], signal.SIGUSR2)
+    code, out, err = run.end()
+    hold.unlink()
+    assert (code, out.splitlines()[-1].partition(";")[0]) == (1, "0 done, 1 failed, 0 skipped"), err
+    assert "timed-out too many times; the same command goes on from there" in err
+    assert state_of(folder_of(results)) == "interrupted"
+
+
+def test_a_killed_run_of_joblib_takes_no_other_along(results, basic):
+    hold = held(results)
+    run = launch(results, *cells("0,1,2,3"), *JOBLIB)
+    at_work(results, run, 0, 1)
+    os.kill(status(results, 0)["pid"], signal.SIGKILL)
+    figures["kill -9 of a run of joblib"] += 1
+    hold.unlink()
+    code, out, err = run.end()
+    assert code == 1
+    assert out.splitlines()[-1].startswith("3 done, 1 failed, 0 skipped; 4 cells")
+    assert err.splitlines()[-1].endswith(
+        "killed by SIGKILL (out of memory?); the same command goes on from its checkpoint"
+    )
+    code, out, err = launch(results, *cells("0,1,2,3"), *JOBLIB).end()
+    assert (code, out.splitlines()[-1].partition(";")[0]) == (0, "1 done, 0 failed, 3 skipped"), err
+    same(results, basic, 4)
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_a_killed_worker_of_joblib_ends_the_sweep_which_then_goes_on(results, basic):
+    hold = held(results)
+    run = launch(results, *cells("0,1,2,3"), *JOBLIB)
+    at_work(results, run, 0, 1)
+    runs = [status(results, seed)["pid"] for seed in (0, 1)]
+    os.kill(parent(runs[0]), signal.SIGKILL)
+    figures["kill -9 of a worker of joblib"] += 1
+    code, out, err = run.end()
+    assert code == 1
+    assert out.splitlines()[-1].startswith("0 done, 0 failed, 0 skipped, 4 did not end: start the same command again")
+    (told,) = [line for line in err.splitlines() if "gave up" in line]
+    assert told.startswith("the launcher gave up: TerminatedWorkerError: ")
+    while not all(gone(pid) for pid in runs):
+        time.sleep(0.01)
+    assert all(newest(folder_of(results, seed)) for seed in (0, 1))
+    hold.unlink()
+    code, out, err = launch(results, *cells("0,1,2,3"), *JOBLIB).end()
+    assert (code, out.splitlines()[-1].partition(";")[0]) == (0, "4 done, 0 failed, 0 skipped"), err
+    same(results, basic, 4)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_a_run_of_joblib_ends_the_sweep_which_then_goes_on(results, basic, number):
+    hold = held(results)
+    run = launch(results, *cells("0,1,2,3"), *JOBLIB)
+    at_work(results, run, 0, 1)
+    os.kill(status(results, 0)["pid"], number)
+    figures[f"{number.name} to a run of joblib"] += 1
+    code, _, err = run.end()
+    assert code == 128 + number, err
+    assert err.splitlines()[-1] == f"stopped by {number.name}; the same command goes on from there"
+    assert state_of(folder_of(results)) == "interrupted"
+    hold.unlink()
+    code, out, err = launch(results, *cells("0,1,2,3"), *JOBLIB).end()
+    assert (code, out.splitlines()[-1].partition(";")[0]) == (0, "4 done, 0 failed, 0 skipped"), err
+    same(results, basic, 4)
