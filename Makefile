@@ -14,7 +14,7 @@ setup: .venv/installed ## virtual environment with everything in it
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev,parallel]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,parallel,slurm]'
 	@touch $@
 
 demo: setup ## the desk benchmark, whole: 60 runs and their grid

@@ -155,7 +155,8 @@ class Experiment:
 
 def set_threads(count: int | None) -> None:
     """Fix the threads of torch and BLAS, whatever the launcher set: sums depend on them in their last bits."""
-    threads = count or os.cpu_count() or 1
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = count or available or 1  # a Slurm job is given some of the cores
     torch.set_num_threads(threads)
     threadpool_limits(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)  # some CUDA operators have no deterministic form

@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+import trees
 
+from cotune_bench import cli
 from cotune_bench.records import Record
 from faults.children import FAULTS, Child, figures, folder_of, launch, long, newest, state_of
 
@@ -199,3 +201,14 @@ def test_a_signal_to_a_run_of_joblib_ends_the_sweep_which_then_goes_on(results, 
     code, out, err = launch(results, *cells("0,1,2,3"), *JOBLIB).end()
     assert (code, out.splitlines()[-1].partition(";")[0]) == (0, "4 done, 0 failed, 0 skipped"), err
     same(results, basic, 4)
+
+
+def test_image_files_are_decoded_once_by_workers_of_joblib(results, tmp_path, monkeypatch):
+    monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
+    tree = trees.folders(tmp_path / "images", {f"{part}/{kind}": 6 for part in ("train", "test") for kind in "ab"})
+    small = ("protocol.updates=2", "protocol.batch_size=4", "protocol.resize=40", "protocol.crop=32")
+    data = ("data=folder", f"data.root={tree}", "backbone=resnet18", "backbone.weights=random", "protocol.threads=1")
+    sweep = ("-m", "method=finetune", "seed=0,1,2", "rate=1.0", *data, *small, "device=cpu", f"results={results}")
+    code, out, err = Child(tmp_path, cli.main, [*sweep, *JOBLIB]).end()
+    assert (code, out.splitlines()[-1].partition(";")[0]) == (0, "3 done, 0 failed, 0 skipped"), err
+    assert len(list((tmp_path / "cache" / "decoded").glob("*.uint8"))) == 1
