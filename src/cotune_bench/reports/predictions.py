@@ -9,7 +9,7 @@ import numpy as np
 
 from cotune_bench.data.folder import IMAGES
 from cotune_bench.errors import UserError
-from cotune_bench.relationship import top_sources
+from cotune_bench.shares import Share, shares
 
 
 def image_files(paths: Sequence[str]) -> tuple[list[Path], int]:
@@ -59,7 +59,8 @@ def as_json(
 
 
 def _named(probabilities: np.ndarray, names: Sequence[str], top: int) -> list[dict[str, object]]:
-    return [{"class": name, "probability": percent / 100} for name, percent in top_sources(probabilities, names, top)]
+    told = shares(probabilities, names)[:top]
+    return [{"class": share.source, "probability": share.percent / 100} for share in told]
 
 
 def as_lines(
@@ -72,15 +73,15 @@ def as_lines(
 ) -> Iterator[str]:
     """A line for each file, its classes in percent; with a source head another that tells what it resembles."""
     width = max(len(str(file)) for file in files)
-    rows = [[_percent(one) for one in top_sources(row, classes, top)] for row in probabilities]
+    rows = [[_percent(one) for one in shares(row, classes)[:top]] for row in probabilities]
     columns = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for number, (file, row) in enumerate(zip(files, rows, strict=True)):
         cells = (text.ljust(wide) for text, wide in zip(row, columns, strict=True))
         yield f"{str(file).ljust(width)}  {'  '.join(cells)}".rstrip()
         if source is not None:
-            told = ", ".join(_percent(one) for one in top_sources(source[number], source_classes, top))
+            told = ", ".join(_percent(one) for one in shares(source[number], source_classes)[:top])
             yield f"{' ' * width}  resembles {told}"
 
 
-def _percent(named: tuple[str, float]) -> str:
-    return f"{named[0]} {named[1]:.1f} %"
+def _percent(share: Share) -> str:
+    return f"{share.source} {share.percent:.1f} %"
