@@ -149,7 +149,7 @@ def keep(experiment: "Experiment", record: Record, folder: Path) -> None:
         "key": record.key,
         **{name: getattr(record, name) for name in ("finished", "accuracy", "nll", "val_accuracy", "data_sha256")},
         "images": {"train": record.train_images, "test": record.test_images},
-        **{name: record.config[name] for name in ("method", "protocol", "rate", "seed", "split_seed")},
+        **{name: record.config[name] for name in ("method", "backbone", "protocol", "rate", "seed", "split_seed")},
         "data": _reader(experiment.config),
         "classes": list(experiment.data.classes),
         "input": _input(experiment),

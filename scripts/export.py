@@ -1,0 +1,36 @@
+"""Write the network that a run has kept for other programs, without anything of this package in it.
+
+results=FOLDER names the results folder (results by default). Prints what the network costs, how the file was checked
+and three lines of Python that load it.
+"""
+
+import sys
+from pathlib import Path
+
+from cotune_bench.arguments import Arguments, take_settings
+from cotune_bench.cli import guarded
+from cotune_bench.model import Kept
+from cotune_bench.runs import find_run
+
+FORMATS = ("state_dict", "torch_export", "onnx", "timm")
+
+
+def main(arguments: list[str]) -> int:
+    """Export one run."""
+    given, rest = take_settings(arguments, "results")
+    parser = Arguments(prog="export.py", description=__doc__)
+    parser.add_argument("run", help="key, beginning of a key, or folder of a run")
+    parser.add_argument("--to", choices=FORMATS, required=True, help="form of the file")
+    parser.add_argument("--out", type=Path, required=True, help="file to write")
+    chosen = parser.parse_intermixed_args(rest)
+    kept = Kept.of(find_run(Path(given.get("results", "results")), chosen.run))
+
+    from cotune_bench.export import export  # torch takes seconds to import
+
+    for line in export(kept, chosen.to, chosen.out):
+        print(line)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main, sys.argv[1:]))
