@@ -1,0 +1,157 @@
+"""Networks written for other programs, loaded where this package cannot be imported."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from kept_runs import DESK, FOLDER, SCRIPTS, put_pets, train
+from torch import nn
+
+from cotune_bench import export as exporting
+from cotune_bench.cli import guarded
+from cotune_bench.export import FORMATS, Cost, compare, cost, example
+from cotune_bench.model import Kept
+
+SCRIPT = runpy.run_path(str(SCRIPTS / "export.py"))
+
+#: Runs the printed lines, then predicts the images beside them; this package can neither be found nor imported.
+OUTSIDE = """
+import sys
+sys.modules["cotune_bench"] = None
+import numpy, torch
+images = numpy.load("images.npy")
+images = images if "{to}" == "onnx" else torch.from_numpy(images)
+{lines}
+{predict}
+numpy.save("logits.npy", numpy.asarray(logits))
+try:
+    import cotune_bench
+except ImportError:
+    print("alone")
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    """A folder run of ResNet-18 and a desk run."""
+    place = tmp_path_factory.mktemp("runs")
+    put_pets(place / "pets")
+    train(place, *FOLDER, f"data.root={place / 'pets'}", "method=cotuning")
+    train(place, *DESK)
+    return place / "results"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, results) -> Path:
+    """An empty folder with these runs under results/."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").symlink_to(results)
+    return tmp_path
+
+
+def ask(*arguments: str) -> int:
+    return guarded(SCRIPT["main"], list(arguments))
+
+
+def kept(results: Path, data: str) -> Kept:
+    (folder,) = (results / "runs").glob(f"{data}-*")
+    return Kept(folder, json.loads((folder / "model.json").read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(
+    ("data", "to", "name"),
+    [
+        ("folder", "state_dict", "network.pt"),
+        ("folder", "timm", "network.safetensors"),
+        ("digits", "torch_export", "network.pt2"),
+        ("digits", "onnx", "network.onnx"),
+    ],
+)
+@pytest.mark.filterwarnings("default")  # of exporters
+def test_three_printed_lines_load_the_network_without_this_package(here, capsys, data, to, name):
+    for library in {"timm": ["timm"], "onnx": ["onnx", "onnxscript", "onnxruntime"]}.get(to, []):
+        pytest.importorskip(library)
+    assert ask(data, "--to", to, "--out", name) == 0
+    told = capsys.readouterr().out.splitlines()
+    source = kept(here / "results", data)
+    images = example(source, 3)
+    np.save("images.npy", images.numpy())
+    predict = "" if "logits" in told[-1] else "logits = network(images).detach()"
+    code = OUTSIDE.format(to=to, lines="\n".join(told[-3:]), predict=predict).replace(
+        "logits = network(images)\n", "logits = network(images).detach()\n"
+    )
+    ended = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "alone\n"), ended.stderr
+    with torch.no_grad():
+        expected = source.network()(images).numpy()
+    np.testing.assert_allclose(np.load("logits.npy"), expected, rtol=1e-4, atol=1e-5)
+    about = json.loads(Path(f"{name}.json").read_text(encoding="utf-8"))
+    assert about["classes"] == list(source.classes)
+    assert about["input"] == source.card["input"]
+
+
+def test_parameters_and_flops_are_those_of_plain_fine_tuning(here, capsys):
+    assert ask("folder", "--to", "state_dict", "--out", "a.pt") == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    # ResNet-18 without its classifier has 11,176,512 parameters; a head for 3 classes adds 3 x 512 + 3.
+    assert "11,178,051 parameters" in first
+    assert "equal to plain fine-tuning's" in first
+
+
+def test_cost_counts_a_multiply_add_as_two():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten(), nn.Linear(2 * 4 * 4, 5))
+    # The convolution: 16 places x 9 x 2 multiply-adds; the linear layer: 32 x 5.
+    assert cost(network, torch.zeros(1, 1, 4, 4)) == Cost(2 * 9 + 2 + 32 * 5 + 5, 2 * (16 * 9 * 2 + 32 * 5))
+
+
+def test_a_network_that_costs_or_computes_anything_else_is_not_written(here, monkeypatch):
+    monkeypatch.setattr(exporting, "compare", lambda *_: 0.1)
+    with pytest.raises(RuntimeError, match="differs from ours"):
+        exporting.export(kept(here / "results", "folder"), "state_dict", Path("a.pt"))
+    monkeypatch.setattr(exporting, "finetuned", lambda _: nn.Identity())
+    with pytest.raises(RuntimeError, match="that of plain fine-tuning"):
+        exporting.export(kept(here / "results", "folder"), "state_dict", Path("a.pt"))
+    assert not list(here.glob("a.pt*"))
+
+
+def test_the_difference_is_relative_to_the_largest_logit():
+    assert compare(lambda x: x, lambda x: x + 0.5, torch.tensor([[1.0, -4.0]])) == 0.125
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("digits", "--to", "state_dict", "--out", "a.pt"), "glyphnet is this package's own network"),
+        (("digits", "--to", "timm", "--out", "a.safetensors"), "use --to torch_export or --to onnx"),
+        (("folder", "--to", "timm", "--out", "a.pt"), "name it a.safetensors"),
+        (("folder", "--to", "state_dict", "--out", "results"), "results is a folder"),
+        (("folder", "--to", "state_dict", "--out", "file/a.pt"), "cannot be written"),
+        (("folder", "--to", "tflite", "--out", "a"), "invalid choice: 'tflite'"),
+        (("nothing", "--to", "onnx", "--out", "a"), "is no run"),
+    ],
+)
+def test_bad_input_is_told_in_one_line_and_writes_nothing(here, capsys, arguments, told):
+    (here / "file").write_text("in the way")
+    assert ask(*arguments) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    (line,) = error.splitlines()
+    assert told in line
+    assert not list(here.glob("a*"))
+
+
+def test_a_missing_onnx_says_what_to_install(here, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert ask("digits", "--to", "onnx", "--out", "a.onnx") == 2
+    assert "pip install -e '.[onnx]'" in capsys.readouterr().err
+    assert not list(here.glob("a*"))
+
+
+def test_the_script_offers_every_format():
+    assert tuple(FORMATS) == SCRIPT["FORMATS"]
