@@ -1,0 +1,277 @@
+"""What the missing cells of a table will cost: a few updates of each method timed here, times what is to be done."""
+
+import heapq
+import importlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, OmegaConf
+
+from cotune_bench.config import build, compose_config
+from cotune_bench.errors import UserError
+from cotune_bench.reports.status import table_status
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from cotune_bench.data.target import TargetData, Views
+    from cotune_bench.methods.base import Method
+    from cotune_bench.protocol import Protocol
+
+#: Updates that are timed after the first, which wakes the libraries: so many, or fewer once the seconds are spent.
+TIMED, SECONDS = 10, 3.0
+#: Record, settings, log and metrics of a run on disk, rounded up from runs of the desk benchmark.
+RUN_BYTES = 40_000
+#: Checkpoints of a run at once: the newest two, and one that is being written.
+CHECKPOINTS = 3
+LEFT_OUT = (
+    "left out: decoding the images once, pre-training or downloading a backbone, and what methods prepare once for "
+    "a data set and rate (Co-Tuning's relationship, DELTA's attention)"
+)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Numbers of classes and images of a data set, its colour channels, and where they are from."""
+
+    classes: int
+    train: int
+    val: int
+    test: int
+    channels: int
+    fitting: bool  # pixels that are used as they are, so that none are decoded
+    told: str
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of an update and of one view of an image in evaluation, and bytes of a checkpoint."""
+
+    update: float
+    view: float
+    checkpoint: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """The missing cells of one data set and method."""
+
+    data: str
+    method: str
+    cells: int
+    updates: int
+    pace: Pace
+    evaluation: float
+    decoded: int
+    counts: Counts
+
+    @property
+    def seconds(self) -> float:
+        """Of one run."""
+        return self.updates * self.pace.update + self.evaluation
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done of a table; ``elsewhere`` cells are being run by others."""
+
+    name: str
+    results: str
+    done: int
+    elsewhere: int
+    items: list[Item]
+
+
+def plan(
+    name: str,
+    overrides: Sequence[str] = (),
+    *,
+    measure: Callable[[DictConfig, Counts], Pace] | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Plan:
+    """Time every method of a table's missing cells on this machine; what is done costs nothing.
+
+    Methods are timed once for each backbone and protocol, by ``measure``.
+
+    Raises:
+        UserError: a data set is not there and its size is not known.
+    """
+    table = table_status(name, overrides)
+    open_cells = [cell for cell in table.cells if cell.state not in ("done", "running", "waiting")]
+    done = sum(cell.state == "done" for cell in table.cells)
+    groups = [(pair, list(cells)) for pair, cells in groupby(open_cells, key=lambda cell: (cell.data, cell.method))]
+    sizes: dict[str, Counts] = {}
+    paces: dict[str, Pace] = {}
+    items = []
+    for place, ((data, method), cells) in enumerate(groups, start=1):
+        config = compose_config([f"data={data}", f"method={method}", *table.rest])
+        counts = sizes[data] = sizes.get(data) or counts_of(config)
+        kind = f"{method} {config.backbone} {config.protocol} {counts.channels}"
+        if kind not in paces:
+            progress(f"timing {method} on {config.backbone.name}, {place} of {len(groups)}")
+            paces[kind] = (measure or measured)(config, counts)
+        pace = paces[kind]
+        item = Item(
+            data=data,
+            method=method,
+            cells=len(cells),
+            updates=config.protocol.updates,
+            pace=pace,
+            evaluation=(counts.val + views_of(config.protocol.views) * counts.test) * pace.view,
+            decoded=decoded_bytes(config, counts),
+            counts=counts,
+        )
+        items.append(item)
+    return Plan(name, table.results, done, len(table.cells) - done - len(open_cells), items)
+
+
+def counts_of(config: DictConfig) -> Counts:
+    """From the data set where it lies, else what was published; UserError where neither is known."""
+    try:
+        data = build(config.data)
+    except UserError as error:
+        reader = importlib.import_module(str(config.data._target_).rpartition(".")[0])
+        if not hasattr(reader, "OFFICIAL"):
+            raise
+        published = reader.OFFICIAL
+        train, val = _held_out(published["train"], published.get("val"), config.protocol.val)
+        told = f"{error} -- planned with the published numbers of images"
+        return Counts(published["classes"], train, val, published["test"], 3, False, told)
+    train, val = _held_out(len(data.train), None if data.val is None else len(data.val), config.protocol.val)
+    pixels = getattr(data, "pixels", None)
+    channels = 3 if pixels is None else pixels.shape[3]
+    fitting = pixels is not None and pixels.shape[1:3] == (config.protocol.resize,) * 2
+    return Counts(len(data.classes), train, val, len(data.test), channels, fitting, "")
+
+
+def _held_out(train: int, val: int | None, share: float) -> tuple[int, int]:
+    return (train - int(share * train), int(share * train)) if val is None else (train, val)
+
+
+def decoded_bytes(config: DictConfig, counts: Counts) -> int:
+    """Size of the decoded images in the cache, 0 where none are kept there."""
+    if counts.fitting or not config.decode_cache:
+        return 0
+    return (counts.train + counts.val + counts.test) * config.protocol.resize**2 * counts.channels
+
+
+class _EnoughError(Exception):
+    """Raised by the report of an update to end a measurement."""
+
+
+def measured(config: DictConfig, counts: Counts) -> Pace:
+    """Pace of the real loop on random pixels, with random weights: neither changes the time that is taken."""
+    import torch
+
+    from cotune_bench.cache import Cache
+    from cotune_bench.engine import fit
+    from cotune_bench.experiment import devices, set_threads
+    from cotune_bench.protocol import Protocol
+
+    values = OmegaConf.to_container(config.protocol, resolve=True)
+    protocol = replace(Protocol(**values), updates=TIMED + 1, drop_at=(), lr=1e-6, val=0.0)  # type: ignore[arg-type]
+    set_threads(protocol.threads)
+    device = devices(config.device)[0]
+    ended: list[float] = []
+
+    def note(updates: int, lr: float, terms: dict[str, float]) -> None:
+        ended.append(time.perf_counter())
+        if len(ended) > 1 and ended[-1] - ended[0] > SECONDS:
+            raise _EnoughError
+
+    with tempfile.TemporaryDirectory() as folder:
+        backbone = build(OmegaConf.merge(config.backbone, {"weights": "random"}), cache=Path(folder))  # type: ignore[arg-type]
+        data = _random_data(protocol, counts, backbone.info.mean, backbone.info.std).to(device)
+        method = build(config.method, backbone, counts.classes, head_init="normal", drop=["name", "tune"]).to(device)
+        method.prepare = lambda data, cache: None
+        for buffer in method.buffers():
+            if buffer.is_floating_point():
+                buffer.nan_to_num_()  # in place of what prepare would have filled
+        with suppress(_EnoughError):
+            fit(method, data, protocol, seed=0, cache=Cache(Path(folder)), report=note, report_every=1)
+    update = statistics.median(after - before for before, after in pairwise(ended))
+    learnt = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    held = sum(value.nbytes for value in [*method.state_dict().values(), *learnt])  # momentum is as large as weights
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+    return Pace(update, _view_seconds(method, data.test), held, name)
+
+
+def _random_data(protocol: "Protocol", counts: Counts, mean: Sequence[float], std: Sequence[float]) -> "TargetData":
+    """At least two batches, all classes in them, and as many test views as a batch has images."""
+    import numpy as np
+    import torch
+
+    from cotune_bench.data.dataset import Dataset
+    from cotune_bench.data.target import target_data
+
+    train = max(2 * protocol.batch_size, counts.classes)
+    count = train + max(protocol.batch_size // views_of(protocol.views), 1)
+    shape = (count, protocol.resize, protocol.resize, counts.channels)
+    dataset = Dataset(
+        name="random",
+        content="random",
+        pixels=np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8),
+        labels=np.arange(count) % counts.classes,
+        classes=tuple(map(str, range(counts.classes))),
+        train=np.arange(train),
+        test=np.arange(train, count),
+    )
+    cpu = torch.device("cpu")
+    return target_data(dataset, protocol, rate=1.0, seed=0, split_seed=0, mean=mean, std=std, device=cpu)
+
+
+def _view_seconds(method: "Method", images: "Views") -> float:
+    """Seconds that one view of an image takes in evaluation."""
+    from cotune_bench.engine import predict
+
+    predict(method, images)  # wakes the libraries
+    started = time.perf_counter()
+    predict(method, images)
+    return (time.perf_counter() - started) / (len(images) * len(images.offsets))
+
+
+def views_of(name: str) -> int:
+    """Number of views of a test image."""
+    return 1 if name == "center" else 10
+
+
+def makespan(items: Sequence[Item], devices: int) -> float:
+    """Seconds until the last run ends if every device takes the next cell in the table's order when it is free."""
+    free = [0.0] * devices
+    for item in items:
+        for _ in range(item.cells):
+            heapq.heappush(free, heapq.heappop(free) + item.seconds)
+    return max(free)
+
+
+def plan_lines(found: Plan, devices: int = 1) -> list[str]:
+    """What the terminal shows."""
+    cells = sum(item.cells for item in found.items)
+    others = f", {found.elsewhere} being run" if found.elsewhere else ""
+    lines = [f"{found.name} in {found.results}: {found.done} cells done{others}, {cells} to run"]
+    if not cells:
+        return lines
+    rows = [["", "", "cells", "s/update", "updates", "s evaluation", "h/run", "h"]]
+    for item in found.items:
+        numbers = [f"{item.pace.update:.4g}", str(item.updates), f"{item.evaluation:.3g}"]
+        hours = [f"{item.seconds / 3600:.3g}", f"{item.cells * item.seconds / 3600:.3g}"]
+        rows.append([item.data, item.method, str(item.cells), *numbers, *hours])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines += ["", *("  ".join(f"{text:>{width}}" for text, width in zip(row, widths, strict=True)) for row in rows)]
+    lines += ["", f"on one device ({found.items[0].pace.device}): {makespan(found.items, 1) / 3600:.3g} h"]
+    if devices > 1:
+        lines.append(f"on {devices} such devices: {makespan(found.items, devices) / 3600:.3g} h")
+    decoded = sum({item.data: item.decoded for item in found.items}.values())
+    saved = CHECKPOINTS * devices * max(item.pace.checkpoint for item in found.items)
+    lines.append(
+        f"disk: decoded images {decoded / 1e9:.3g} GB, checkpoints {saved / 1e9:.3g} GB while runs are at it, "
+        f"records and logs {cells * RUN_BYTES / 1e9:.3g} GB"
+    )
+    lines += ["timed on random pixels in memory with random weights, beside whatever else runs here", LEFT_OUT]
+    return [*lines, *dict.fromkeys(item.counts.told for item in found.items if item.counts.told)]
