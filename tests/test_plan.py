@@ -1,7 +1,6 @@
 """Plans: sums worked out by hand from a made-up pace, and one real measurement of a tiny network."""
 
 import runpy
-from pathlib import Path
 
 import pytest
 
@@ -91,9 +90,10 @@ def test_a_real_network_is_timed(method):
         (["table=desc"], "table=desc is unknown"),
     ],
 )
-def test_bad_input_is_one_line(capsys, arguments, told):
+def test_bad_input_is_one_line(capsys, monkeypatch, tmp_path, arguments, told):
+    monkeypatch.chdir(tmp_path)
     assert guarded(MAIN, arguments) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"error: {told}")
     assert err.count("\n") == 1
-    assert not Path("results").exists()
+    assert list(tmp_path.iterdir()) == []
