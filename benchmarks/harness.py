@@ -1,0 +1,76 @@
+"""What benchmarks share: sides that take turns in one process, ratios round by round, growth, the machine."""
+
+import argparse
+import json
+import math
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+
+def parser(description: str | None, *, rounds: int) -> argparse.ArgumentParser:
+    """A command line with --rounds, --threads and --json."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--rounds", type=int, default=rounds)
+    made.add_argument("--threads", type=int, default=1, help="threads of torch and BLAS")
+    made.add_argument("--json", type=Path, help="write the figures to this file")
+    return made
+
+
+def environment(threads: int, packages: Sequence[str]) -> dict[str, object]:
+    """Processor, cores, load, threads and versions."""
+    cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
+    return {
+        "cpu": cpu.partition(":")[2].strip() or platform.processor(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        "threads": threads,
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }
+
+
+def alternate(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every side in every round; the sides take turns, each first in some round."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(rounds):
+        for name in list(sides) if turn % 2 else list(sides)[::-1]:
+            seconds[name].append(timed(sides[name]))
+    return seconds
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Seconds that a call takes."""
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
+    """Slope of log seconds over log size by least squares: 1 where time grows as size does."""
+    return statistics.linear_regression([math.log(n) for n in sizes], [math.log(s) for s in seconds]).slope
+
+
+def compared(seconds: Mapping[str, Sequence[float]], ours: str) -> list[str]:
+    """A line for each side: its median and, for the others, how many times ours it is, with the range of rounds."""
+    lines = []
+    for name, times in seconds.items():
+        line = f"{name:24} {statistics.median(times):8.2f} s ({min(times):.2f}-{max(times):.2f})"
+        if name != ours:
+            middle = statistics.median(times) / statistics.median(seconds[ours])
+            ratios = [theirs / own for theirs, own in zip(times, seconds[ours], strict=True)]
+            line += f"   {middle:6.1f} x ours ({min(ratios):.1f}-{max(ratios):.1f})"
+        lines.append(line)
+    return lines
+
+
+def report(figures: Mapping[str, dict], lines: Sequence[str], path: Path | None) -> None:
+    """Prints machine (``figures["environment"]``) and lines; writes the figures if a path is given."""
+    machine = figures["environment"]
+    print(", ".join(f"{name} {value}" for name, value in machine.items()), *lines, sep="\n")
+    if path:
+        path.write_text(json.dumps(figures, indent=1) + "\n")
