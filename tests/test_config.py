@@ -67,7 +67,8 @@ def test_every_target_lies_in_the_package_and_takes_exactly_the_yaml_s_values(ch
 def test_a_protocol_s_yaml_holds_every_value(name):
     values = read_yaml("protocol", name)
     assert set(values) == set(inspect.signature(Protocol).parameters)
-    assert Protocol(**values).name == name
+    assert values["precision"] == "${precision}"  # a setting of its own
+    assert Protocol(**{**values, "precision": "fp32"}).name == name
 
 
 @pytest.mark.parametrize("name", choices("table"))

@@ -17,11 +17,10 @@ from cotune_bench.data.views import crop_offsets, crop_views
 from cotune_bench.errors import UserError
 from cotune_bench.methods.ablation import _keeps_channels, filter_importance, split_at
 from cotune_bench.methods.attention import channel_attention
-from cotune_bench.methods.base import head_penalty
+from cotune_bench.methods.base import pull, squared_distance
 from cotune_bench.methods.bss import spectral_shrinkage
 from cotune_bench.methods.cotuning import soft_cross_entropy
 from cotune_bench.methods.delta import feature_map_penalty
-from cotune_bench.methods.l2sp import starting_point_penalty
 
 
 def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -31,28 +30,42 @@ def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> tor
 # Penalties on weights ----------------------------------------------------------------------------------------------
 
 
-def test_starting_point_penalty_by_hand():
+def test_squared_distance_by_hand():
     parameters = [torch.tensor([1.0, 2.0]), torch.tensor([[3.0]])]
     start = [torch.tensor([0.0, 4.0]), torch.tensor([[0.0]])]
-    assert starting_point_penalty(parameters, start).item() == (1 + 4 + 9) / 2
+    torch.testing.assert_close(squared_distance(parameters, start), torch.tensor((1 + 4 + 9) / 2))
+    torch.testing.assert_close(squared_distance(parameters), torch.tensor((1 + 4 + 9) / 2))
 
 
-def test_starting_point_penalty_pulls_by_the_distance_and_not_at_all_at_the_start():
-    weight = nn.Parameter(torch.tensor([1.0, -3.0]))
-    starting_point_penalty([weight], [torch.tensor([0.5, -3.0])]).backward()
-    assert weight.grad.tolist() == [0.5, 0.0]
+def test_pull_adds_the_gradient_of_the_squared_distance():
+    start = [randn(3, 2), randn(4, seed=1)]
+    ours, theirs = (
+        [nn.Parameter(randn(*value.shape, seed=2 + place)) for place, value in enumerate(start)] for _ in "ab"
+    )
+    for parameters in (ours, theirs):
+        sum((parameter**3).sum() for parameter in parameters).backward()
+    pull(ours, start, 0.3)
+    distances = [(parameter - value).square().sum() for parameter, value in zip(theirs, start, strict=True)]
+    (0.3 * 0.5 * sum(distances)).backward()
+    for left, right in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(left.grad, right.grad)
+    assert 0.5 * sum(distances).item() == pytest.approx(squared_distance(ours, start).item(), rel=1e-12)
 
 
-def test_starting_point_penalty_wants_a_start_for_every_parameter():
+def test_pull_towards_zero_and_past_what_has_no_gradient():
+    weight, unused = nn.Parameter(torch.tensor([1.0, -3.0])), nn.Parameter(torch.ones(1))
+    weight.sum().backward()
+    pull([unused, weight], None, 0.5)
+    assert weight.grad.tolist() == [1.5, -0.5]
+    assert unused.grad is None
+
+
+def test_pull_wants_a_start_for_every_parameter():
+    weights = [nn.Parameter(torch.ones(1)) for _ in range(2)]
+    for weight in weights:
+        weight.sum().backward()
     with pytest.raises(ValueError, match="shorter"):
-        starting_point_penalty([torch.ones(1), torch.ones(1)], [torch.ones(1)])
-
-
-def test_head_penalty_counts_weight_and_bias():
-    head = nn.Linear(2, 1)
-    nn.init.constant_(head.weight, 2.0)
-    nn.init.constant_(head.bias, 3.0)
-    assert head_penalty(head).item() == (4 + 4 + 9) / 2
+        pull(weights, [torch.ones(1)], 1.0)
 
 
 # BSS ---------------------------------------------------------------------------------------------------------------

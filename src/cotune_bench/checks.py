@@ -15,7 +15,11 @@ Number = TypeVar("Number", int, float)
 #: Settings that may be null, each with a value of its other type.
 NULLABLE = {"protocol.threads": 1, "backbone.temperature": 1.0, "backbone.temperature_logits": ""}
 #: Settings of which the type does not tell all that they may be.
-CHOICES = {"keep_checkpoint": (True, False, "auto")}
+CHOICES = {
+    "keep_checkpoint": (True, False, "auto"),
+    "compile": ("none", "default", "reduce-overhead", "max-autotune"),
+    "recompute": ("auto", "always", "never"),
+}
 #: Seeds are given to several generators; torch and numpy agree on these.
 SEEDS = range(2**32)
 
@@ -29,8 +33,11 @@ def check_values(config: DictConfig, defaults: DictConfig) -> None:
         check_type(name, value, known[name])
     for name in ("rate", "seed", "split_seed", "checkpoint_every", "gpu_slots"):
         check_range(name, config[name])
+    for name, choices in CHOICES.items():
+        if config[name] not in choices:
+            raise UserError(f"{name}={config[name]} is unknown: {suggest(config[name], choices)}")
     OmegaConf.to_container(config, resolve=True)
-    Protocol(**OmegaConf.to_container(config.protocol))  # type: ignore[arg-type]
+    Protocol(**OmegaConf.to_container(config.protocol, resolve=True))  # type: ignore[arg-type]
 
 
 def check_range(name: str, value: float) -> None:

@@ -13,12 +13,14 @@ from cotune_bench.cache import Cache
 from cotune_bench.checkpoint import Checkpoints
 from cotune_bench.data.target import TargetData, Views
 from cotune_bench.methods.base import Method
+from cotune_bench.precision import arithmetic
 from cotune_bench.protocol import Protocol
 from cotune_bench.signals import InterruptedRun, StopRequest
 
 log = logging.getLogger(__name__)
 
-#: Called with the number of updates done, the learning rate of the head and the mean of every term since last time.
+#: Called with the number of updates done, the learning rate of the head and the mean of every term since last time;
+#: of penalties on weights alone, their present value.
 Report = Callable[[int, float, dict[str, float]], None]
 
 
@@ -58,7 +60,8 @@ def fit(
         NonFiniteLossError: at the first report after a loss was NaN or infinite.
         InterruptedRun: ``stop`` heard a signal.
     """
-    method.prepare(data, cache)
+    with arithmetic("fp32"):
+        method.prepare(data, cache)
     method.train()
     optimizer = torch.optim.SGD(
         method.param_groups(protocol.lr, protocol.backbone_ratio),
@@ -76,26 +79,29 @@ def fit(
         method.load_state_dict(saved["method"])
         optimizer.load_state_dict(saved["optimizer"])
         log.info("goes on after update %d", first)
-    for step in range(first, protocol.updates):
+    batches = data.train.stream(first, protocol.updates)
+    for step, (images, labels) in zip(range(first, protocol.updates), batches, strict=True):
         factor = protocol.drop_factor ** sum(step >= drop for drop in protocol.drop_at)
         for group, rate in zip(optimizer.param_groups, starting_rates, strict=True):
             group["lr"] = rate * factor
         torch.manual_seed(_mix(seed, step))
-        images, labels = data.train(step)
         try:
-            terms = method.losses(images, labels)
+            with arithmetic(method.precision):
+                terms = method.losses(images, labels)
+                optimizer.zero_grad(set_to_none=True)
+                torch.stack(list(terms.values())).sum().backward()
         except torch.linalg.LinAlgError as error:  # pyright: ignore # what decompositions say to NaN
             lr = protocol.lr * factor
             raise NonFiniteLossError(
                 f"the loss of update {step} (learning rate {lr:g}) is not finite: {error}"
             ) from error
-        optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()
+        method.add_gradients()
         optimizer.step()
         pending.append({name: term.detach() for name, term in terms.items()})
         if (step + 1) % report_every == 0 or step + 1 == protocol.updates:
             lr = protocol.lr * factor
-            report(step + 1, lr, _means(pending, first=step + 1 - len(pending), lr=lr))
+            terms = _means(pending, first=step + 1 - len(pending), lr=lr)
+            report(step + 1, lr, terms | {name: value.item() for name, value in method.penalties().items()})
             pending.clear()
         stopped = stop.number if stop else None
         if checkpoints and (stopped or checkpoints.due(step + 1)):
@@ -136,7 +142,7 @@ def evaluate(network: nn.Module, images: Views) -> dict[str, float]:
 
 def predict(network: nn.Module, images: Views) -> Tensor:
     """Logits (N, K) on the host, summed over each image's views, in evaluation mode."""
-    with evaluating(network):
+    with evaluating(network), arithmetic(getattr(network, "precision", "fp32")):
         summed = []
         for views in images:
             logits = network(views.flatten(0, 1)).float()

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 import cotune_bench
 from cotune_bench.backbones.base import Backbone
+from cotune_bench.backbones.trunk import Trunk
 from cotune_bench.cache import Cache
 from cotune_bench.checkpoint import Checkpoints
 from cotune_bench.config import build, run_config, run_key
@@ -27,6 +28,7 @@ from cotune_bench.data.target import TargetData, target_data
 from cotune_bench.engine import Report, evaluate, fit
 from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method
+from cotune_bench.precision import resolve
 from cotune_bench.protocol import Protocol
 from cotune_bench.records import Record
 from cotune_bench.signals import StopRequest
@@ -84,6 +86,8 @@ class Experiment:
             config.method, backbone, len(data.classes), head_init=protocol.head_init, drop=["name", "tune"]
         )
         method.check(data)
+        first = devices(config.device)[0]
+        choose_execution(method, protocol, first, recompute=config.recompute, compile_mode=config.compile)
         crop_bottom = dataset.crop_bottom if isinstance(dataset, ImageList) else 0
         return cls(run_key(config), config, protocol, cache, backbone, data, splits, method, crop_bottom)
 
@@ -149,7 +153,8 @@ class Experiment:
             seconds=round(time.monotonic() - started, 2),
             finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
             config=config,
-            environment=environment(self.data.train.normalize.device),
+            environment=environment(self.data.train.normalize.device)
+            | {"precision": self.method.precision, "compile": self.config.compile},
         )
 
 
@@ -162,6 +167,23 @@ def set_threads(count: int | None) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)  # some CUDA operators have no deterministic form
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010  # nothing here reads memory it has not written
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
+
+
+def choose_execution(
+    method: Method, protocol: Protocol, device: torch.device, *, recompute: str, compile_mode: str
+) -> None:
+    """Precision, memory layout, memory and compilation of a method's trunk; UserError where they do not fit."""
+    method.precision = resolve(protocol.precision, device)
+    if protocol.crop >= 32:  # smaller maps gain nothing from it
+        method.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    if isinstance(method.trunk, Trunk) and method.trunk.parts:
+        method.trunk.recompute = recompute == "always" or (recompute == "auto" and device.type == "cpu")
+    elif recompute == "always":
+        raise UserError("recompute=always is not known of this backbone: use auto, or a smaller protocol.batch_size")
+    if compile_mode != "none":
+        if not method.compilable:
+            raise UserError(f"compile={compile_mode} cannot be used with this method: use compile=none")
+        method.trunk.compile(mode=compile_mode)
 
 
 def devices(name: str) -> list[torch.device]:

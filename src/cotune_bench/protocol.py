@@ -10,6 +10,7 @@ VIEWS = ("center", "official10", "torchvision10")
 RESIZE_MODES = ("squash", "short_side")
 FILTERS = ("nearest", "bilinear", "bicubic")
 SPLIT_ORDERS = ("split_then_sample", "sample_then_split")
+PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Protocol:
         views: crops of a test image whose logits are summed.
         val: share of every class's training images that is held out, 0 for none.
         split_order: whether validation images are taken before or after sampling at the rate.
+        precision: of the trunk's arithmetic; ``auto`` is bf16 where the device is made for it, else fp32.
         threads: CPU threads, None for all cores; sums differ in their last bits between thread counts.
     """
 
@@ -58,6 +60,7 @@ class Protocol:
     views: str
     val: float
     split_order: str
+    precision: str = "fp32"
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -83,6 +86,7 @@ class Protocol:
             ("resize_mode", RESIZE_MODES),
             ("resize_filter", FILTERS),
             ("split_order", SPLIT_ORDERS),
+            ("precision", PRECISIONS),
         ):
             self._require(name, getattr(self, name) in choices, "one of " + ", ".join(choices))
 

@@ -13,6 +13,7 @@ from torchvision.models import DenseNet, Inception3, ResNet
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from cotune_bench.backbones.base import Backbone, SourceInfo
+from cotune_bench.backbones.trunk import Trunk
 from cotune_bench.backbones.weights import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -28,6 +29,12 @@ from cotune_bench.errors import UserError
 
 SHORT_NAMES = {"V1": "IMAGENET1K_V1", "V2": "IMAGENET1K_V2"}
 FAMILIES = ("resnet", "resnext", "wide_resnet", "densenet", "inception_v3")
+#: Where a trunk is cut to save memory: each part of about as many bytes of maps, three quarters of all together.
+PARTS = {
+    ResNet: ("layer1.0", "layer1", "layer2"),
+    DenseNet: ("features.denseblock1", "features.denseblock2", "features.denseblock3"),
+    Inception3: (),
+}
 SEED = 0  # of random weights
 IMAGENET_CLASSES = 1000
 
@@ -96,7 +103,7 @@ def build(model: str, num_classes: int = IMAGENET_CLASSES) -> ResNet | DenseNet 
         return models.get_model(model, weights=None, num_classes=num_classes, **options)  # pyright: ignore[reportReturnType]
 
 
-def take_apart(network: ResNet | DenseNet | Inception3) -> tuple[nn.Sequential, nn.Linear]:
+def take_apart(network: ResNet | DenseNet | Inception3) -> tuple[Trunk, nn.Linear]:
     """(trunk, head): images (B, 3, H, W) to features (B, width), features to logits (B, S).
 
     The network's children stand in the order of its forward pass, the head last.
@@ -104,7 +111,8 @@ def take_apart(network: ResNet | DenseNet | Inception3) -> tuple[nn.Sequential, 
     *stages, (_, head) = network.named_children()
     if isinstance(network, DenseNet):  # these two are no modules there
         stages += [("relu", nn.ReLU(inplace=True)), ("avgpool", nn.AdaptiveAvgPool2d(1))]
-    return nn.Sequential(OrderedDict([*stages, ("flatten", nn.Flatten())])), head  # pyright: ignore[reportReturnType]
+    trunk = Trunk(OrderedDict([*stages, ("flatten", nn.Flatten())]), PARTS[type(network)])
+    return trunk, head  # pyright: ignore[reportReturnType]
 
 
 def with_current_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

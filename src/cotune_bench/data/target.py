@@ -1,6 +1,7 @@
 """The target data of one run: training batches and deterministic views, as network inputs on the device."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -70,11 +71,28 @@ class Batches:
         return order[number * size : (number + 1) * size]
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        return self._on_device(*self._on_host(step))
+
+    def stream(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of these steps in order; a GPU works on one while the host makes the next."""
+        if self.normalize.device.type == "cpu":  # where the cores have the network to compute
+            yield from map(self, range(first, last))
+            return
+        with ThreadPoolExecutor(1) as pool:
+            ahead = pool.submit(self._on_host, first)
+            for step in range(first, last):
+                made = ahead.result()
+                if step + 1 < last:
+                    ahead = pool.submit(self._on_host, step + 1)
+                yield self._on_device(*made)
+
+    def _on_host(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         positions = self.positions(step)
         rng = np.random.default_rng([self.seed, 1, step])
-        pixels = self.augment(self.images.take(positions), rng)
-        labels = torch.from_numpy(self.images.labels[positions])
-        return self.normalize(pixels), labels.to(self.normalize.device)
+        return self.augment(self.images.take(positions), rng), self.images.labels[positions]
+
+    def _on_device(self, pixels: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+        return self.normalize(pixels), torch.from_numpy(labels).to(self.normalize.device)
 
 
 @dataclass(frozen=True)

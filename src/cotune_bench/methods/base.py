@@ -1,5 +1,6 @@
 """The contract between a method of fine-tuning and the one engine that optimises it."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.cache import Cache
 from cotune_bench.data.target import TargetData
+from cotune_bench.precision import in_precision
 
 
 class Method(nn.Module):
@@ -21,8 +23,12 @@ class Method(nn.Module):
         head_init: ``normal`` draws the head from N(0, 0.01) with zero bias, ``torch`` keeps the library's default.
     """
 
-    #: True where the loss holds penalties that stand for weight decay; the optimiser then applies none.
+    #: True where penalties stand for weight decay; the optimiser then applies none.
     replaces_weight_decay: ClassVar[bool] = False
+    #: Whether ``torch.compile`` may be used on the trunk.
+    compilable: ClassVar[bool] = True
+    #: Of the trunk while it trains and predicts: fp32, tf32 or bf16.
+    precision: str = "fp32"
 
     def __init__(self, backbone: Backbone, num_classes: int, *, head_init: str = "normal") -> None:
         super().__init__()
@@ -46,9 +52,20 @@ class Method(nn.Module):
         """Named, weighted scalar terms for images (B, C, H, W) and labels (B,); their sum is optimised."""
         raise NotImplementedError
 
+    def add_gradients(self) -> None:
+        """Add the gradients of penalties on weights alone, which need no backward pass; none by default."""
+
+    def penalties(self) -> dict[str, Tensor]:
+        """The values of these penalties, asked for now and then; they are terms of the loss like the others."""
+        return {}
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features (B, width) of the trunk in float32."""
+        return in_precision(self.precision, self.trunk, images)
+
     def predict(self, images: Tensor) -> Tensor:
         """Logits (B, K)."""
-        return self.head(self.trunk(images))
+        return self.head(self.features(images))
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """What is trained from pre-trained values, at the smaller learning rate."""
@@ -69,6 +86,23 @@ class Method(nn.Module):
         return self.predict(images)
 
 
-def head_penalty(head: nn.Linear) -> Tensor:
-    """1/2 sum of squares of the head's weight and bias: the plain L2 that L2-SP and DELTA put on it."""
-    return 0.5 * torch.stack([parameter.square().sum() for parameter in head.parameters()]).sum()
+def pull(parameters: Sequence[nn.Parameter], towards: Sequence[Tensor] | None, strength: float) -> None:
+    """Add the gradient of :func:`squared_distance` times ``strength`` to each parameter's; two kernels on a GPU.
+
+    A parameter without a gradient takes no part in the network and is where it started.
+    """
+    goals = towards if towards is not None else [None] * len(parameters)
+    rows = [(p.grad, p.detach(), goal) for p, goal in zip(parameters, goals, strict=True) if p.grad is not None]
+    gradients, values, kept = map(list, zip(*rows, strict=True))
+    if towards is not None:
+        values = torch._foreach_sub(values, kept)  # pyright: ignore[reportPrivateImportUsage]
+    torch._foreach_add_(gradients, values, alpha=strength)  # pyright: ignore
+
+
+def squared_distance(parameters: Sequence[Tensor], towards: Sequence[Tensor] | None = None) -> Tensor:
+    """1/2 sum of squared distances of parameters to other values of their shapes, to zero by default."""
+    values = [parameter.detach() for parameter in parameters]
+    if towards is not None:
+        values = torch._foreach_sub(values, list(towards))  # pyright: ignore[reportPrivateImportUsage]
+    norms = torch._foreach_norm(values)  # pyright: ignore[reportPrivateImportUsage]
+    return 0.5 * torch.stack(norms).square().sum()

@@ -48,7 +48,7 @@ class BSS(Method):
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """``ce`` and ``bss``."""
-        features = self.trunk(images)
+        features = self.features(images)
         return {
             "ce": cross_entropy(self.head(features), labels),
             "bss": self.weight * spectral_shrinkage(features, self.k),

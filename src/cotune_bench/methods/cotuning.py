@@ -130,7 +130,7 @@ class CoTuning(Method):
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """``ce`` on the target labels and ``source``, the soft cross-entropy of the source head."""
-        features = self.trunk(images)
+        features = self.features(images)
         source = soft_cross_entropy(self.source_head(features), self.relationship[labels])
         return {"ce": cross_entropy(self.head(features), labels), "source": self.trade_off * source}
 

@@ -12,7 +12,8 @@ from cotune_bench.data.target import TargetData
 from cotune_bench.errors import UserError
 from cotune_bench.methods.ablation import filter_importance
 from cotune_bench.methods.attention import attention_of, channel_attention
-from cotune_bench.methods.base import Method, head_penalty
+from cotune_bench.methods.base import Method, pull, squared_distance
+from cotune_bench.precision import in_precision
 
 __all__ = ["Delta", "channel_attention", "feature_map_penalty", "filter_importance"]
 
@@ -28,7 +29,7 @@ def feature_map_penalty(
     terms = []
     for source, target, weights in zip(source_maps, target_maps, attention, strict=True):
         channels, height, width = target.shape[1:]
-        distances = (target - source).square().sum(dim=(0, 2, 3))
+        distances = (target.float() - source.float()).square().sum(dim=(0, 2, 3))
         terms.append(channels / (height * width) * (weights * distances).sum())
     return 0.5 * torch.stack(terms).sum()
 
@@ -46,6 +47,7 @@ class Delta(Method):
     """
 
     replaces_weight_decay = True
+    compilable = False  # its hooks on inner layers come and go with every update
 
     def __init__(
         self,
@@ -93,11 +95,11 @@ class Delta(Method):
             self.get_buffer(f"attention{number}").copy_(attention)
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """``ce``, ``maps`` (feature-map penalty) and ``head`` (plain L2 of the head)."""
+        """``ce`` and ``maps``, the feature-map penalty."""
         with tap(self.trunk, self.taps) as target:
             logits = self.predict(images)
         with tap(self.source.module, self.taps) as source, torch.no_grad():
-            self.source(images)
+            in_precision(self.precision, self.source, images)
         penalty = feature_map_penalty(
             [source[name] for name in self.taps],
             [target[name] for name in self.taps],
@@ -106,5 +108,12 @@ class Delta(Method):
         return {
             "ce": cross_entropy(logits, labels),
             "maps": self.alpha * penalty,
-            "head": self.beta * head_penalty(self.head),
         }
+
+    def add_gradients(self) -> None:
+        """Of the head's penalty."""
+        pull(list(self.head.parameters()), None, self.beta)
+
+    def penalties(self) -> dict[str, Tensor]:
+        """``head``, plain L2 of the head."""
+        return {"head": self.beta * squared_distance(list(self.head.parameters()))}

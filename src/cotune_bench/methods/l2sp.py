@@ -1,22 +1,13 @@
 """L2-SP: weights are pulled towards their pre-trained values, not towards zero (Li et al., ICML 2018)."""
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.errors import UserError
-from cotune_bench.methods.base import Method, head_penalty
+from cotune_bench.methods.base import Method, pull, squared_distance
 
 SCOPES = ("all", "conv_only")
-
-
-def starting_point_penalty(parameters: Sequence[Tensor], start: Sequence[Tensor]) -> Tensor:
-    """1/2 sum of squared distances between parameters and their starting values, tensor by tensor (L2-SP)."""
-    distances = [(p - p0).square().sum() for p, p0 in zip(parameters, start, strict=True)]
-    return 0.5 * torch.stack(distances).sum()
 
 
 class L2SP(Method):
@@ -58,11 +49,23 @@ class L2SP(Method):
         for number, parameter in enumerate(self._shared):
             self.register_buffer(f"start{number}", parameter.detach().clone())
 
+    @property
+    def start(self) -> list[Tensor]:
+        """Pre-trained values of the penalised parameters."""
+        return [self.get_buffer(f"start{number}") for number in range(len(self._shared))]
+
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """``ce``, ``sp`` (distance to the start) and ``head`` (plain L2 of the head)."""
-        start = [self.get_buffer(f"start{number}") for number in range(len(self._shared))]
+        """``ce``; the penalties do not need the images."""
+        return {"ce": cross_entropy(self.predict(images), labels)}
+
+    def add_gradients(self) -> None:
+        """Of both penalties: parameters minus their goal."""
+        pull(self._shared, self.start, self.alpha)
+        pull(list(self.head.parameters()), None, self.beta)
+
+    def penalties(self) -> dict[str, Tensor]:
+        """``sp`` (distance to the start) and ``head`` (plain L2 of the head)."""
         return {
-            "ce": cross_entropy(self.predict(images), labels),
-            "sp": self.alpha * starting_point_penalty(self._shared, start),
-            "head": self.beta * head_penalty(self.head),
+            "sp": self.alpha * squared_distance(self._shared, self.start),
+            "head": self.beta * squared_distance(list(self.head.parameters())),
         }
