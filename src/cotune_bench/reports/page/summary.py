@@ -126,7 +126,7 @@ def _verdicts(grid: Grid, paper: str) -> str:
     counts = Counter(one.verdict for one in compare(grid, paper) if one.verdict and one.ours)
     if not counts:
         return "No cell has both values yet."
-    told = _listed([f"{count} {verdict}" for verdict, count in sorted(counts.items())])
+    told = _listed([f"{verdict} in {count}" for verdict, count in sorted(counts.items())])
     return f"Of {_plural(counts.total(), 'cell')} with both values: {told}."
 
 
