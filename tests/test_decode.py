@@ -50,6 +50,17 @@ def no_reading(_squashed: object, row: int) -> np.ndarray:
     raise AssertionError(f"image {row} was read again")
 
 
+def test_the_file_is_the_same_bytes_whatever_the_number_of_threads(tmp_path):
+    images = image_list(tmp_path, list(write_images(tmp_path).files))
+    files = []
+    for workers in (1, 2, 5):
+        built(images, tmp_path / f"cache{workers}", workers=workers)
+        (path,) = (tmp_path / f"cache{workers}" / "decoded").glob("*.uint8")
+        files.append((path.name, path.read_bytes()))
+    assert files[1] == files[2] == files[0]
+    assert len(files[0][1]) == 6 * BYTES
+
+
 @pytest.mark.parametrize("resize_filter", ["nearest", "bilinear", "bicubic"])
 @pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("crop_bottom", [0, 7])

@@ -1,0 +1,115 @@
+"""Jobs of a sweep, their outcomes, and the launchers that start them."""
+
+import pickle
+import signal
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+
+from cotune_bench import cli, sweeps
+from cotune_bench.config import CONF, compose_config, run_key
+from cotune_bench.errors import UserError
+from cotune_bench.runner import DONE, FAILED, SKIPPED, Outcome
+from cotune_bench.signals import InterruptedRun, hand_on
+
+
+@pytest.fixture
+def config():
+    return compose_config(["method=finetune"])
+
+
+def test_outcomes_are_read_by_number_and_a_job_that_is_queued_again_keeps_its_own(tmp_path, config, monkeypatch):
+    states = {0: FAILED, 2: SKIPPED}
+    for number, state in (*states.items(), (0, DONE)):
+        monkeypatch.setattr(sweeps, "run", lambda _config, state=state: Outcome("key", state, "told"))
+        sweeps.job(config, tmp_path, number)
+    assert [outcome.state for outcome in sweeps.read_outcomes(tmp_path, 4)] == [DONE, SKIPPED]
+    assert sweeps.read_outcomes(tmp_path / "nowhere", 4) == []
+
+
+@pytest.fixture
+def stopped(monkeypatch):
+    """A run that SIGUSR2 stops; the handler of the test is put back at the end."""
+
+    def run(_config):
+        raise InterruptedRun(signal.SIGUSR2)
+
+    monkeypatch.setattr(sweeps, "run", run)
+    before = signal.getsignal(signal.SIGUSR2)
+    yield
+    signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_scheduler_that_queues_a_job_again_ends_it_without_an_outcome(tmp_path, config, stopped):
+    def requeue(number, _frame):
+        raise SystemExit(144)
+
+    signal.signal(signal.SIGUSR2, requeue)
+    with pytest.raises(SystemExit, match="144"):
+        sweeps.job(config, tmp_path, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scheduler_that_does_not_is_told_as_a_failure(tmp_path, config, stopped, capsys):
+    def refuse(number, _frame):
+        raise RuntimeError("timed out too many times")
+
+    signal.signal(signal.SIGUSR2, refuse)
+    sweeps.job(config, tmp_path, 0)
+    (outcome,) = sweeps.read_outcomes(tmp_path, 1)
+    expected = f"{run_key(config)} stopped: timed out too many times; the same command goes on from there"
+    assert outcome == Outcome(run_key(config), FAILED, expected)
+    assert capsys.readouterr().err == f"{expected}\n"
+
+
+def test_without_a_scheduler_a_signal_ends_the_sweep(tmp_path, config, stopped):
+    signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+    with pytest.raises(InterruptedRun) as raised:
+        sweeps.job(config, tmp_path, 0)
+    assert raised.value.exit_code == 128 + signal.SIGUSR2
+    hand_on(signal.SIGINT)  # Python's own handler would raise
+
+
+def test_an_interrupted_run_comes_whole_from_another_process():
+    again = pickle.loads(pickle.dumps(InterruptedRun(signal.SIGTERM)))  # noqa: S301
+    assert (str(again), again.exit_code) == ("stopped by SIGTERM", 143)
+
+
+# Launchers ---------------------------------------------------------------------------------------------------------
+
+
+def test_slurm_jobs_outlive_the_command_and_are_queued_again():
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        overrides = ["hydra/launcher=slurm", "results=/shared/r", "hydra.launcher.partition=gpu"]
+        launcher = compose("config", overrides=overrides, return_hydra_config=True).hydra.launcher
+    assert launcher._target_.endswith("SlurmLauncher")
+    assert launcher.partition == "gpu"
+    assert launcher.max_num_timeout > 0
+    assert launcher.signal_delay_s > 0
+
+
+@pytest.mark.parametrize(
+    ("launcher", "plugin", "extra"), [("slurm", "submitit_slurm", "slurm"), ("joblib",) * 2 + ("parallel",)]
+)
+def test_a_launcher_that_is_not_installed_is_named_with_its_extra(monkeypatch, launcher, plugin, extra):
+    compose_config([])  # finds the plugins
+    monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{plugin}.yaml", raising=False)
+    with pytest.raises(UserError) as error:
+        compose_config([f"hydra/launcher={launcher}", "seed=77"])
+    assert "\n" not in str(error.value)
+    assert str(error.value).endswith(f"(install it with: pip install -e '.[{extra}]')")
+
+
+def test_a_launcher_that_cannot_start_is_told_in_one_line(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    monkeypatch.setattr("sys.argv", ["run.py"])
+    monkeypatch.setenv("PATH", str(tmp_path))  # no srun
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # put back afterwards
+    code = cli.main(["-m", "method=finetune", "seed=0,1", f"results={tmp_path / 'r'}", "hydra/launcher=slurm"])
+    out, err = capsys.readouterr()
+    assert code == 1
+    (told,) = err.splitlines()
+    assert told.startswith('the launcher gave up: RuntimeError: Could not detect "srun"')
+    assert out.startswith("0 done, 0 failed, 0 skipped, 2 did not end: start the same command again")
