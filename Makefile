@@ -34,7 +34,7 @@ lint: setup ## ruff and pyright
 tables: setup ## render every table from the records; STRICT=1 fails if a run is missing, TABLE=desk makes one
 	$(BIN)/python scripts/make_tables.py $(if $(TABLE),table=$(TABLE)) $(if $(STRICT),--strict)
 
-readme: setup ## put the desk benchmark's grid into README.md
+readme: setup ## put the desk benchmark's grid and figure into README.md
 	$(BIN)/python scripts/update_readme.py
 
 clean: ## remove the virtual environment; results stay

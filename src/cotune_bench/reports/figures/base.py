@@ -97,7 +97,7 @@ def style(method: str, methods: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def legend(
-    axes: "Axes | SubFigure", handles: Sequence[Any], names: Sequence[str], title: str = "", **options: Any
+    axes: "Axes | Figure | SubFigure", handles: Sequence[Any], names: Sequence[str], title: str = "", **options: Any
 ) -> None:
     """A legend of these handles, beside the axes unless options tell; names may begin with an underscore."""
     options = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False, "handlelength": 3.4} | options

@@ -60,5 +60,5 @@ def draw(states: dict[str, Reliability], width: float) -> "Figure":
     below.set_xlim(0, 100)
     below.grid(visible=False, axis="x")
     above.set_ylim(0, 102)
-    legend(above, handles, names)
+    legend(figure, handles, names, loc="outside upper center", bbox_to_anchor=None, ncols=2 if width > 4.5 else 1)
     return figure

@@ -1,5 +1,6 @@
 """Loss terms while training, one panel for each sampling rate."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CE = "ce"  # the term that all methods share
-PANEL = 0.5  # height of a row of panels, of the width
+SHARED = "cross-entropy"
+PANEL = 0.34  # height of a panel, of the width
+ENTRY, LINE = 1.7, 0.19  # inches for an entry of a legend
 MARKS = 5  # markers on a curve
 FILLS = ("full", "none", "left", "bottom")  # of the markers of one method's terms
 
@@ -43,22 +46,25 @@ def training_figures(grid: Grid, results: Path, width: float) -> tuple[list[Name
 
 def draw(terms: Terms, methods: tuple[str, ...], width: float) -> "Figure":
     """Panels by rate; above the cross-entropy, below the terms that only some methods have, if there are any."""
-    lower = any(name != CE for found in terms.values() for one in found.values() for name in one)
-    upper = any(CE in one for found in terms.values() for one in found.values())
-    kinds = ["cross-entropy"] * upper + ["other terms"] * lower
-    figure = new_figure(width, width * (PANEL * len(kinds) + 0.04))
-    rows = figure.subfigures(len(kinds), 1, squeeze=False)[:, 0]
-    for row, kind in zip(rows, kinds, strict=True):
+    known = {(name == CE, method, name) for found in terms.values() for method in found for name in found[method]}
+    counts = {kind: sum(shared == (kind == SHARED) for shared, _, _ in known) for kind in (SHARED, "other terms")}
+    counts = {kind: count for kind, count in counts.items() if count}
+    columns = max(1, int(width / ENTRY))  # of the legend
+    heights = [PANEL * width + 0.6 + LINE * math.ceil(count / columns) for count in counts.values()]
+    figure = new_figure(width, sum(heights))
+    rows = figure.subfigures(len(counts), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for row, kind in zip(rows, counts, strict=True):
         panels = row.subplots(1, len(terms), sharex=True, sharey=True, squeeze=False)[0]
         handles: dict[str, Any] = {}
         for axes, (rate, found) in zip(panels, terms.items(), strict=True):
             for method, named in found.items():
-                _draw_method(axes, method, named, methods, kind == "cross-entropy", handles)
+                _draw_method(axes, method, named, methods, kind == SHARED, handles)
             axes.set_xlabel("Updates")
             axes.annotate(display_rate(rate), (0.5, 1), (0, 3), "axes fraction", "offset points", ha="center")
         _scale(panels[0], all((line.get_ydata() > 0).all() for axes in panels for line in axes.lines))
         panels[0].set_ylabel(f"Loss: {kind}")
-        legend(row, list(handles.values()), list(handles), loc="outside lower center", bbox_to_anchor=None, ncols=3)
+        beneath: dict[str, Any] = {"loc": "outside lower center", "bbox_to_anchor": None, "ncols": columns}
+        legend(row, list(handles.values()), list(handles), **beneath)
     return figure
 
 
