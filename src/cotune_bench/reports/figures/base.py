@@ -56,6 +56,11 @@ class NamedFigure:
     rows: tuple[tuple[str, ...], ...] = ()
 
 
+def stem(*parts: str) -> str:
+    """A name for files from those of a table, a data set, a method: what a file's name should not hold is a dash."""
+    return re.sub(r"[^\w.]+", "-", "-".join(parts))
+
+
 @contextmanager
 def settings() -> Iterator[None]:
     """Matplotlib's defaults and ours inside the context, whatever the user's own are."""
@@ -125,8 +130,7 @@ def inline_svg(named: NamedFigure) -> str:
     """The ``<svg>`` element of a figure to put into a page, text as shapes; its ids begin with the figure's name."""
     text = image(named.figure, "svg").decode()
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
-    mark = re.sub(r"[^\w-]", "-", named.name) + "-"
-    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{mark}", text)
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{named.name}-", text)
 
 
 def floats(values: Sequence[float | None]) -> tuple[float, ...]:

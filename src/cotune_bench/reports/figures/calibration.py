@@ -7,7 +7,7 @@ import numpy as np
 
 from cotune_bench import reliability
 from cotune_bench.reliability import BINS, Reliability
-from cotune_bench.reports.figures.base import NamedFigure, legend, new_figure
+from cotune_bench.reports.figures.base import NamedFigure, legend, new_figure, stem
 from cotune_bench.reports.figures.runs import contents
 from cotune_bench.reports.grid import Cell, Grid
 from cotune_bench.reports.tables import display_name, display_rate
@@ -35,7 +35,7 @@ def _named(grid: Grid, cell: Cell, states: dict[str, Reliability], width: float)
     )
     rows = [("Calibration", "Temperature", "Expected calibration error (%)")]
     rows += [(name, f"{told.temperature:.3g}", f"{100 * told.error:.1f}") for name, told in states.items()]
-    name = f"{grid.spec.name}-{cell.data}-{cell.method}-calibration"
+    name = stem(grid.spec.name, cell.data, cell.method, "calibration")
     return NamedFigure(name, draw(states, width), text, tuple(rows))
 
 

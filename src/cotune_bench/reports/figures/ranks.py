@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from cotune_bench.reports.compare import LEVEL
-from cotune_bench.reports.figures.base import NamedFigure, method_names, new_figure, style
+from cotune_bench.reports.figures.base import NamedFigure, method_names, new_figure, stem, style
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.ranks import Ranks, grid_ranks
 
@@ -21,7 +21,7 @@ def rank_figures(grid: Grid, width: float) -> tuple[list[NamedFigure], list[str]
         return [], [ranks]
     found = zip(method_names(ranks.methods), ranks.ranks, strict=True)
     rows = (("Method", "Average rank"), *((name, f"{rank:.2f}") for name, rank in found))
-    return [NamedFigure(f"{grid.spec.name}-ranks", draw(ranks, width), _caption(ranks), rows)], []
+    return [NamedFigure(stem(grid.spec.name, "ranks"), draw(ranks, width), _caption(ranks), rows)], []
 
 
 def draw(ranks: Ranks, width: float) -> "Figure":

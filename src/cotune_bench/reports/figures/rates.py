@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cotune_bench.reports.compare import BASELINE, compare
-from cotune_bench.reports.figures.base import NamedFigure, floats, legend, method_names, new_figure, style
+from cotune_bench.reports.figures.base import NamedFigure, floats, legend, method_names, new_figure, stem, style
 from cotune_bench.reports.grid import SPREADS, Grid
 from cotune_bench.reports.tables import caption, display_name
 
@@ -35,7 +35,7 @@ def accuracy_figures(grid: Grid, width: float) -> list[NamedFigure]:
             figure = draw(grid, curves, "Test accuracy (%)", bars, width)
             told = caption(grid).partition("; best of each")[0]
             text = f"Accuracy on {data} over the sampling rate. {told.rstrip('.')}."
-            found.append(NamedFigure(f"{grid.spec.name}-{data}-accuracy", figure, text))
+            found.append(NamedFigure(stem(grid.spec.name, data, "accuracy"), figure, text))
     return found
 
 
@@ -49,7 +49,7 @@ def gain_figures(grid: Grid, width: float) -> tuple[list[NamedFigure], list[str]
             text = f"Gain over fine-tuning on {data} in points of test accuracy, paired over seeds: mean" + (
                 " and its 95 % t interval, which supposes normal differences." if bars else "."
             )
-            found.append(NamedFigure(f"{grid.spec.name}-{data}-gain", figure, text))
+            found.append(NamedFigure(stem(grid.spec.name, data, "gain"), figure, text))
         elif any(cell.n for cell in grid.cells if cell.data == data):
             left_out.append(f"No gain on {data}: no method has a run with the seed and rate of one of {BASELINE}'s.")
     return found, left_out

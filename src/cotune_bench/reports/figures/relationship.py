@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cotune_bench import shares
-from cotune_bench.reports.figures.base import NamedFigure, new_figure
+from cotune_bench.reports.figures.base import NamedFigure, new_figure, stem
 from cotune_bench.reports.figures.runs import contents
 from cotune_bench.reports.grid import Cell, Grid
 from cotune_bench.reports.tables import display_name, display_rate
@@ -38,7 +38,7 @@ def _named(grid: Grid, cell: Cell, told: dict[str, list[Share]], width: float) -
     )
     rows = (("Target class", "Source classes"), *((name, in_words(told[name], TOP)) for name in told))
     figure = draw({name: told[name] for name in shown}, columns, width)
-    return NamedFigure(f"{grid.spec.name}-{cell.data}-{cell.method}-relationship", figure, text, rows)
+    return NamedFigure(stem(grid.spec.name, cell.data, cell.method, "relationship"), figure, text, rows)
 
 
 def spaced(names: list[str], count: int) -> list[str]:

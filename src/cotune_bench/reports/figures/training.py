@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cotune_bench.reports.figures.base import NamedFigure, legend, new_figure, style
+from cotune_bench.reports.figures.base import NamedFigure, legend, new_figure, stem, style
 from cotune_bench.reports.figures.runs import Term, mean_terms
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.tables import display_name, display_rate
@@ -38,7 +38,7 @@ def training_figures(grid: Grid, results: Path, width: float) -> tuple[list[Name
                     counts.append(runs)
         if terms:
             figure = draw(terms, grid.spec.methods, width)
-            figures.append(NamedFigure(f"{grid.spec.name}-{data}-training", figure, _caption(data, terms, counts)))
+            figures.append(NamedFigure(stem(grid.spec.name, data, "training"), figure, _caption(data, terms, counts)))
         elif any(cell.n for cell in grid.cells if cell.data == data):
             lacking.append(data)
     return figures, lacking
