@@ -1,6 +1,6 @@
 """Put generated pieces into README.md: whatever stands between a mark and <!-- end -->.
 
-<!-- grid:TABLE --> is that table, <!-- figure:TABLE NAME --> its figure of this name, which is written to docs/images.
+<!-- grid:TABLE --> is that table, <!-- figure:TABLE NAME --> its figure of this name, kept in docs/images.
 """
 
 import re

@@ -16,7 +16,7 @@ from cotune_bench.reports.figures.relationship import sources, spaced
 from cotune_bench.reports.figures.runs import mean_terms
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 
-DATA, STEM = "a_b & <c>", "a_b-c-"
+DATA, STEM = "a_b & <c>", "a_b-c"
 METRICS = {
     "cotuning-0.5-0": "updates,lr,ce,source,loss\n10,0.1,2,6,8\n20,0.1,1,4,5\n",
     "cotuning-0.5-1": "updates,lr,ce,source,loss\n10,0.1,4,8,12\n20,0.1,3,2,5\n30,0.1,3,2,5\n40,0.",
@@ -172,14 +172,14 @@ def test_readme_gets_the_pieces_it_asks_for(tmp_path, results):
     update.__globals__["table_grid"] = lambda name, overrides: (toy(), results, [])
     readme = tmp_path / "README.md"
     asked = f"<!-- figure:toy toy-{STEM}-accuracy -->"
-    readme.write_text(f"a\n<!-- grid:toy -->\nold\n<!-- end -->\nb\n{asked}\n<!-- end -->\nc\n")
+    readme.write_text(f"a\n<!-- grid:toy -->\nstale\n<!-- end -->\nb\n{asked}\n<!-- end -->\nc\n")
     for _ in range(2):
         assert update([], readme) == 0
         text = readme.read_text()
         assert text.startswith("a\n<!-- grid:toy -->\nMean ± ")
         assert f"b\n{asked}\n![Accuracy on a_b & \\<c> over" in text
         assert text.endswith(f"(docs/images/toy-{STEM}-accuracy.svg)\n<!-- end -->\nc\n")
-        assert "old" not in text
+        assert "stale" not in text
     picture = (tmp_path / "docs" / "images" / f"toy-{STEM}-accuracy.svg").read_bytes()
     assert picture == image(grid_figures(toy(), results)[0][0].figure, "svg")
     assert b"<dc:date>" not in picture
