@@ -1,4 +1,4 @@
-"""The report in headless Chromium: its addresses sort and open, nothing overflows a phone, nothing is complained of."""
+"""The report in headless Chromium: its addresses sort and open, nothing overflows a phone, no complaints."""
 
 import html
 import re
@@ -78,7 +78,8 @@ def test_clicks_and_keys(report):
       for (let press = 0; press < 3; press++) { heads[1].click(); seen.push(order().join("")); }
       document.querySelector("#toy td a").click();
       const open = document.querySelector(".drill > details[open] div").id;
-      document.title = [...seen, open, document.activeElement.tagName, heads.every((one) => one.tabIndex === 0)].join(" ");
+      const keys = heads.every((one) => one.tabIndex === 0);
+      document.title = [...seen, open, document.activeElement.tagName, keys].join(" ");
     """
     page = report.with_name("clicked.html")
     page.write_text(report.read_text(encoding="utf-8").replace("</body>", f"<script>{script}</script></body>"))
