@@ -32,15 +32,24 @@ from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 METHODS = ("finetune", "bss", "cotuning", "stochnorm")
 
 
-def table(accuracies: dict[tuple[str, float], list[float]], data: str = "cub", backbone: str = "resnet50") -> Grid:
+def table(
+    accuracies: dict[tuple[str, float], list[float]], data: str = "cub", backbone: str = "resnet50", weights=None
+) -> Grid:
     """A table of one data set from accuracies by (method, rate), seeds in order; NaN is a run that is missing."""
     rows = [
-        {"method": method, "rate": rate, "seed": seed, "accuracy": value, "key": f"{method}-{rate}-{seed}"}
+        {
+            "weights": (weights or {}).get((method, rate), "imagenet"),
+            "method": method,
+            "rate": rate,
+            "seed": seed,
+            "accuracy": value,
+            "key": f"{method}-{rate}-{seed}",
+        }
         for (method, rate), values in accuracies.items()
         for seed, value in enumerate(values)
         if not math.isnan(value)
     ]
-    usual = {"data": data, "backbone": backbone, "protocol": "official10", "weights": "imagenet", "torch": "2.15.0"}
+    usual = {"data": data, "backbone": backbone, "protocol": "official10", "torch": "2.15.0"}
     runs = pd.DataFrame(rows).assign(**usual, version="0.1.0", finished="2024-05-01T10:00:00+00:00")
     return build_grid(TableSpec("table2", "Table | 2", (data,), METHODS, (0.15, 1.0), (0, 1, 2)), runs)
 
@@ -101,6 +110,33 @@ def test_holm_by_hand():
     assert holm([0.04, 0.01, None, 0.03, 0.02]) == pytest.approx([0.06, 0.04, None, 0.06, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_holm_rejects_what_the_step_down_rule_rejects():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        values = list(rng.uniform(0, 0.3, 6))
+        adjusted = holm(values)
+        for level in rng.uniform(0, 1, 20):
+            ranked = sorted(values)
+            stop = next((k for k, value in enumerate(ranked) if value > level / (6 - k)), 6)
+            assert sorted(v for v, p in zip(values, adjusted, strict=True) if p <= level) == ranked[:stop]
+
+
+def test_random_weights_are_never_set_against_published_numbers():
+    grid = table(TOY, weights={("bss", 0.15): "random", ("cotuning", 1.0): "random"})
+    one = place(grid, "bss")
+    assert (one.verdict, one.difference, one.p_holm, one.paper.mean) == ("random weights", None, None, 47.74)
+    first, *others = orders(grid, "table2")
+    assert (first.methods, others) == (2, [])  # fine-tune and Co-Tuning at 15 %; at 100 % only one is left
+    text = compare_markdown(grid, "table2")
+    assert "Random weights, not pre-trained, in 5 of 15 runs of cub." in text.partition("| Data set")[0]
+    row = next(line for line in text.splitlines() if "BSS" in line)
+    assert [part.strip() for part in row.split("|")][8:-1] == ["–", "–", "–", "–", "random weights"]
+    gains = [line for line in text.partition("## Gain")[2].splitlines() if line.startswith("| cub")]
+    assert [line.split("|")[3].strip() for line in gains] == ["+7.33", "–"]
+    unpublished = table(TOY, weights={("stochnorm", 0.15): "random"})
+    assert place(unpublished, "stochnorm").verdict == "random weights"  # TLlib has published one
 
 
 def test_tau_agrees_with_scipy_with_ties_and_in_batches():

@@ -39,11 +39,14 @@ def warnings(grid: Grid) -> list[str]:
     for data in grid.spec.data:
         cells = [cell for cell in grid.cells if cell.data == data]
         told += [_mixture(f"{what} in {data}", field, cells) for field, what in PER_DATA.items()]
-        runs = grid.runs(data)
-        random = sum(run.weights == "random" for run in runs)
-        if random:
-            told.append(f"Random weights, not pre-trained, in {random} of {_plural(len(runs), 'run')} of {data}.")
+        told.append(random_weights(grid, data))
     return [line for line in told if line]
+
+
+def random_weights(grid: Grid, data: str) -> str:
+    """A sentence on the runs of a data set that were not pre-trained, or nothing."""
+    random, runs = sum(cell.random for cell in grid.cells if cell.data == data), len(grid.runs(data))
+    return f"Random weights, not pre-trained, in {random} of {_plural(runs, 'run')} of {data}." if random else ""
 
 
 def split_text(config: Mapping[str, Any]) -> str:

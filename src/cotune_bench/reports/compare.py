@@ -66,7 +66,12 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """``differs``, ``agrees`` (no difference detected), ``not decidable``, or nothing without a paper value."""
+        """``differs``, ``agrees`` (no difference detected), ``not decidable``, or nothing without a paper value.
+
+        ``random weights`` wherever a run had no pre-trained ones, which nobody published.
+        """
+        if self.cell.random:
+            return "random weights"
         if self.paper is None:
             return ""
         if self.p_holm is None:
@@ -201,13 +206,17 @@ def paper_table(name: str, chosen: str | None) -> str | None:
 
 
 def compare(grid: Grid, paper: str | None) -> tuple[Comparison, ...]:
-    """Every cell of a grid against the published table, if there is one; Holm's correction is over all cells."""
+    """Every cell of a grid against the published table, if there is one; Holm's correction is over all tested cells.
+
+    Cells with random weights have neither a difference from the paper nor a test.
+    """
     cells = [
         (cell, published(paper).get((cell.data, cell.method, cell.rate)) if paper else None) for cell in grid.cells
     ]
     samples = [_sample(cell) for cell in grid.cells]
     differences = [
-        welch(ours, theirs) if ours and theirs else None for ours, (_, theirs) in zip(samples, cells, strict=True)
+        welch(ours, theirs) if ours and theirs and not cell.random else None
+        for ours, (cell, theirs) in zip(samples, cells, strict=True)
     ]
     corrected = holm([difference and difference.p for difference in differences])
     gains = [_gains(grid, cell) for cell in grid.cells]
@@ -220,13 +229,18 @@ def compare(grid: Grid, paper: str | None) -> tuple[Comparison, ...]:
 
 
 def orders(grid: Grid, paper: str) -> tuple[Order, ...]:
-    """Agreement in the order of methods for every column in which two or more methods have both values."""
+    """Agreement in the order of methods for every column in which two or more methods have both values.
+
+    Cells with random weights are left out.
+    """
     found = []
     for data in grid.spec.data:
         for rate in grid.spec.rates:
             column = [grid.cell(data, method, rate) for method in grid.spec.methods]
             theirs = {cell.method: published(paper).get((data, cell.method, rate)) for cell in column}
-            both = [(cell, sample) for cell in column if cell.n and (sample := theirs[cell.method])]
+            both = [
+                (cell, sample) for cell in column if cell.n and not cell.random and (sample := theirs[cell.method])
+            ]
             if len(both) > 1:
                 found.append(_order(data, rate, [cell for cell, _ in both], [sample.mean for _, sample in both]))
     return tuple(found)

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from cotune_bench.reports.captions import setting
+from cotune_bench.reports.captions import random_weights, setting
 from cotune_bench.reports.compare import (
     BASELINE,
     CHALLENGER,
@@ -32,16 +32,18 @@ CELLS = (
     "assumption. Difference: ours less the paper's ± standard error from both "
     "spreads; p: two-sided Welch test with df degrees of freedom; p (Holm): corrected over all tested cells of this "
     "table. differs: p (Holm) < 0.05; agrees: no difference detected, which with few seeds may mean too few seeds; "
-    "not decidable: fewer than two runs, or no spread on either side. TLlib: ResNet-50, one run each."
+    "not decidable: fewer than two runs, or no spread on either side; random weights: a run was not pre-trained: no "
+    "published number is its like, and nothing is tested. TLlib: ResNet-50, one run each."
 )
 ORDER = (
     "Kendall's tau-b between the paper's and our means of the methods in one column: 1 is the same order, -1 the "
     f"reverse. 95 % interval: percentile bootstrap over the seeds that all methods have, {DRAWS:,} draws, the same "
-    "seeds for every method; the paper's means are held fixed. With few seeds it is coarse."
+    "seeds for every method; the paper's means are held fixed. With few seeds it is coarse. Random weights are left "
+    "out."
 )
 GAIN = (
     "Mean difference in percentage points over the seeds that both have, with its 95 % paired t interval and the "
-    "two-sided p of the paired t test, not corrected for the number of columns."
+    "two-sided p of the paired t test, not corrected for the number of columns. None published beside random weights."
 )
 
 
@@ -104,7 +106,9 @@ def backbones(grid: Grid, paper: str) -> str:
     theirs = published_backbone(paper)
     other = [data for data in grid.spec.data if grid.names("backbone", data) not in ((), (theirs,))]
     warning = f" Another backbone than the paper's in {', '.join(other)}: not the same experiment." if other else ""
-    return f"{setting(grid)} Backbone of the paper: {theirs}.{warning}"
+    random = [random_weights(grid, data) for data in grid.spec.data]
+    told = f"{setting(grid)} Backbone of the paper: {theirs}, pre-trained.{warning}"
+    return " ".join([told, *(line for line in random if line)])
 
 
 def _markdown(rows: list[list[str]]) -> str:
@@ -155,13 +159,16 @@ def order_rows(columns: Sequence[Order]) -> list[list[str]]:
 def gain_rows(comparisons: Sequence[Comparison], paper: str | None) -> list[list[str]]:
     """A header and one row for each column of the table, plain text."""
     theirs = published(paper) if paper else {}
+    pair = [one.cell for one in comparisons if one.cell.method in (BASELINE, CHALLENGER)]
+    random = {(cell.data, cell.rate) for cell in pair if cell.random}
     rows = [["Data set", "Rate", *(["Paper"] if paper else []), "Ours", "95 % interval", "p value", "Seeds"]]
     for one in comparisons:
         cell, gain = one.cell, one.gain
         if cell.method != CHALLENGER:
             continue
         ours = [_number(gain and gain.mean, "+.2f"), _interval(gain and gain.interval()), _p(gain and gain.p)]
-        shown = [_number(_paper_gain(theirs, cell.data, cell.rate), "+.2f")] if paper else []
+        reference = None if (cell.data, cell.rate) in random else _paper_gain(theirs, cell.data, cell.rate)
+        shown = [_number(reference, "+.2f")] if paper else []
         rows.append([cell.data, display_rate(cell.rate), *shown, *ours, str(one.pairs)])
     return rows
 

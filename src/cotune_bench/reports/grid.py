@@ -95,6 +95,11 @@ class Cell:
         return len(self.runs)
 
     @property
+    def random(self) -> int:
+        """Number of runs with random weights in place of pre-trained ones."""
+        return sum(run.weights == "random" for run in self.runs)
+
+    @property
     def values(self) -> tuple[tuple[int, float], ...]:
         """(seed, accuracy) of every run."""
         return tuple((run.seed, run.accuracy) for run in self.runs)
