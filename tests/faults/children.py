@@ -84,6 +84,8 @@ class Child:
     def __init__(self, folder: Path, function: Callable[..., int], *values, **options) -> None:
         self.told = Path(tempfile.mkdtemp(dir=folder))
         self.code: int | None = None
+        for name in ("out", "err"):
+            (self.told / name).touch()  # a kill may come before the child opens them
         self.pid = os.fork()
         if self.pid == 0:
             code = 99
