@@ -42,7 +42,9 @@ def job(config: DictConfig, folder: Path, number: int) -> None:
         try:
             hand_on(stopped.number)  # a scheduler queues the job again and ends this process here
         except Exception as error:
-            outcome = Outcome(key, FAILED, f"{key} stopped: {error}; the same command goes on from there")
+            outcome = Outcome(
+                key, FAILED, f"{key} stopped: {str(error).rstrip('.')}; the same command goes on from there"
+            )
         else:
             raise
     except Exception as error:
@@ -59,6 +61,9 @@ def separate_job(config: DictConfig, folder: Path, number: int) -> None:
     """
     if sys.platform != "linux":
         return job(config, folder, number)
+    parent, worker = os.getppid(), multiprocessing.current_process().name != "MainProcess"
+    if worker:
+        _end_with_parent()
     importlib.import_module("cotune_bench.experiment")  # seconds that every child would need
     child = multiprocessing.get_context("fork").Process(target=_child, args=(config, folder, number, os.getpid()))
     child.start()
@@ -75,6 +80,8 @@ def separate_job(config: DictConfig, folder: Path, number: int) -> None:
     finally:
         for signal_number, handler in before.items():
             signal.signal(signal_number, handler)
+    if worker and os.getppid() != parent:
+        os._exit(1)  # nobody waits for this worker, and joblib would leave it idle for ever
     code = child.exitcode or 0
     if heard or code > 128:
         raise InterruptedRun(heard[0] if heard else code - 128)
@@ -88,13 +95,18 @@ def separate_job(config: DictConfig, folder: Path, number: int) -> None:
 
 
 def _child(config: DictConfig, folder: Path, number: int, parent: int) -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # saves and leaves if its parent is killed
+    _end_with_parent()
     if os.getppid() != parent:
         return
     try:
         job(config, folder, number)
     except InterruptedRun as stopped:
         sys.exit(stopped.exit_code)
+
+
+def _end_with_parent() -> None:
+    """Let this process hear SIGTERM if its parent is killed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _note(outcome: Outcome, folder: Path, number: int) -> None:

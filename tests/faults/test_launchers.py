@@ -186,6 +186,21 @@ def test_a_killed_worker_of_joblib_ends_the_sweep_which_then_goes_on(results, ba
     same(results, basic, 4)
 
 
+def test_a_killed_joblib_sweep_leaves_no_process_behind(results):
+    hold = held(results)
+    run = launch(results, *cells("0,1,2,3"), *JOBLIB)
+    at_work(results, run, 0, 1)
+    runs = [status(results, seed)["pid"] for seed in (0, 1)]
+    workers = [parent(pid) for pid in runs]
+    assert run.end(signal.SIGKILL)[0] == -signal.SIGKILL
+    figures["kill -9 of a joblib sweep"] += 1
+    while not all(gone(pid) for pid in [*runs, *workers]):
+        time.sleep(0.01)
+    hold.unlink()
+    assert all(newest(folder_of(results, seed)) for seed in (0, 1))
+    assert not list(results.glob("records/*"))
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_a_run_of_joblib_ends_the_sweep_which_then_goes_on(results, basic, number):
     hold = held(results)
