@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cotune_bench.data.dataset import Dataset, ImageList, Images
-from cotune_bench.data.decode import Squashed
+from cotune_bench.data.decode import Squashed, decode
 from cotune_bench.data.target import Normalize, Views
 from cotune_bench.data.views import crop_offsets
 from cotune_bench.engine import predict
@@ -168,3 +168,26 @@ def joined(parts: Sequence[Predicted]) -> Predicted:
         np.concatenate([part.probabilities for part in parts]),
         np.concatenate(sources) if sources else None,
     )
+
+
+def predict_labelled(
+    predictor: Predictor, images: ImageList | Dataset, *, skip_bad: bool = False
+) -> tuple[Predicted, np.ndarray, list[str]]:
+    """What the network says of a data set's test images, their labels (n,), and a line for each unreadable file.
+
+    Raises:
+        UserError: as in :func:`predict_files`.
+    """
+    if isinstance(images, Dataset):
+        seen = predictor.input
+        squares = decode(
+            images,
+            resize=seen["resize"],
+            resize_filter=seen["resize_filter"],
+            mode=seen["resize_mode"],
+            folder=None,
+        )
+        return predictor(squares.pixels, images.test), images.labels[images.test], []
+    label = {images.root / images.files[row]: images.labels[row] for row in images.test}
+    good, predicted, bad = predict_files(predictor, list(label), images.crop_bottom, skip_bad=skip_bad)
+    return predicted, np.array([label[file] for file in good]), bad

@@ -20,10 +20,12 @@ class Reliability:
     Attributes:
         temperature: that the logits were divided by.
         bins: (number from 0, images, mean confidence, accuracy as a share) of each bin.
+        count: of all bins, also those without images.
     """
 
     temperature: float
     bins: tuple[tuple[int, int, float, float], ...]
+    count: int = BINS
 
     @property
     def images(self) -> int:
@@ -36,12 +38,14 @@ class Reliability:
         return sum(images * abs(right - sure) for _, images, sure, right in self.bins) / self.images
 
 
-def reliability(probabilities: ArrayLike, labels: ArrayLike, temperature: float) -> Reliability:
-    """Bins of probabilities (N, K), which ``temperature`` has made, and labels (N,)."""
+def reliability(
+    probabilities: ArrayLike, labels: ArrayLike, temperature: float = 1.0, count: int = BINS
+) -> Reliability:
+    """``count`` bins of probabilities (N, K), which ``temperature`` has made, and labels (N,)."""
     values = np.asarray(probabilities, dtype=np.float64)
     sure, right = values.max(axis=1), values.argmax(axis=1) == np.asarray(labels)
-    number = np.clip(np.ceil(sure * BINS).astype(int) - 1, 0, BINS - 1)
-    members = [(place, number == place) for place in range(BINS)]
+    number = np.clip(np.ceil(sure * count).astype(int) - 1, 0, count - 1)
+    members = [(place, number == place) for place in range(count)]
     return Reliability(
         temperature,
         tuple(
@@ -49,6 +53,7 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, temperature: float)
             for place, inside in members
             if inside.any()
         ),
+        count,
     )
 
 

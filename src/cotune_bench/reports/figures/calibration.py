@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cotune_bench import reliability
-from cotune_bench.reliability import BINS, Reliability
+from cotune_bench.reliability import Reliability
 from cotune_bench.reports.figures.base import NamedFigure, legend, new_figure, stem
 from cotune_bench.reports.figures.runs import contents
 from cotune_bench.reports.grid import Cell, Grid
@@ -45,13 +45,14 @@ def draw(states: dict[str, Reliability], width: float) -> "Figure":
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     above.plot([0, 100], [0, 100], color="#888888", linewidth=0.8, zorder=1)
     handles, names = [], []
-    size = 100 / BINS / (len(states) + 0.5)
+    bin_width = 100 / max(told.count for told in states.values())
+    size = bin_width / (len(states) + 0.5)
     for number, ((state, told), (colour, marker, line, hatch)) in enumerate(zip(states.items(), LOOKS, strict=False)):
         bins, images, sure, right = map(np.array, zip(*told.bins, strict=True))
         look = {"color": colour, "marker": marker, "linestyle": line, "linewidth": 1.3, "markersize": 5}
         handles += above.plot(100 * sure, 100 * right, clip_on=False, **look)
         names.append(f"{state}, ECE {100 * told.error:.1f} %")
-        left = (bins + 0.5) * 100 / BINS + (number - len(states) / 2) * size
+        left = (bins + 0.5) * bin_width + (number - len(states) / 2) * size
         face = "white" if hatch else colour
         below.bar(left, images, size, align="edge", hatch=hatch, facecolor=face, edgecolor=colour)
     above.set_ylabel("Accuracy (%)")

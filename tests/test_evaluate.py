@@ -1,0 +1,162 @@
+"""Scores of a kept network: numbers worked out by hand, other images, and the script as a user calls it."""
+
+import csv
+import json
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kept_runs import DESK, FOLDER, SCRIPTS, put_digits, put_pets, train
+from PIL import Image
+from trees import refused
+
+from cotune_bench.cli import guarded
+from cotune_bench.evaluation import BINS, evaluate, labelled_images
+from cotune_bench.model import Kept
+from cotune_bench.reports.evaluation import as_lines
+
+MAIN = runpy.run_path(str(SCRIPTS / "evaluate.py"))["main"]
+
+#: Six images of three classes; the third is never right, the first is taken for the second twice.
+PROBABILITIES = [[0.9, 0.1, 0.0], [0.3, 0.5, 0.2], [0.4, 0.5, 0.1], [0.0, 1.0, 0.0], [0.2, 0.8, 0.0], [0.7, 0.3, 0.0]]
+LABELS = [0, 0, 0, 1, 1, 2]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    """A folder run of ResNet-18 and a desk run, with the folder's pictures beside them."""
+    place = tmp_path_factory.mktemp("runs")
+    put_pets(place / "pets")
+    train(place, *FOLDER, f"data.root={place / 'pets'}", "method=finetune")
+    train(place, *DESK)
+    return place / "results"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, results) -> Path:
+    """An empty folder with these runs under results/."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").symlink_to(results)
+    return tmp_path
+
+
+def ask(*arguments: str) -> int:
+    return guarded(MAIN, list(arguments))
+
+
+def rows_of(path: str) -> list[dict[str, str]]:
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def kept(results: Path, data: str) -> Kept:
+    (folder,) = (results / "runs").glob(f"{data}-*")
+    return Kept(folder, json.loads((folder / "model.json").read_text(encoding="utf-8")))
+
+
+def test_scores_are_what_a_hand_counts():
+    told = evaluate(PROBABILITIES, LABELS, ("a", "b", "c"))
+    np.testing.assert_array_equal(told.confusion, [[1, 2, 0], [0, 2, 0], [1, 0, 0]])
+    assert told.accuracy == pytest.approx(50)
+    assert told.class_accuracies == pytest.approx([100 / 3, 100, 0])
+    assert told.mean_class_accuracy == pytest.approx(400 / 9)
+    assert told.confused == [("a", "b", 2), ("c", "a", 1)]
+
+
+def test_the_calibration_error_is_what_a_hand_counts():
+    told = evaluate(PROBABILITIES, LABELS, ("a", "b", "c")).reliability
+    # Bins of 1/15: 0.5 twice (wrong), 0.7 (wrong), 0.8, 0.9 and 1.0 (right), each of these in one of its own.
+    assert (told.count, told.images) == (BINS, 6) == (15, 6)
+    assert told.error == pytest.approx((2 * 0.5 + 0.7 + 0.2 + 0.1 + 0.0) / 6)
+
+
+def test_a_class_without_images_has_no_accuracy():
+    told = evaluate([[1.0, 0.0]], [0], ("a", "b"))
+    assert told.class_accuracies == [100, None]
+    assert told.mean_class_accuracy == 100
+    assert "| b     |      0 |       0 |            - |" in "\n".join(as_lines(told))
+
+
+@pytest.mark.parametrize("data", ["digits", "folder"])
+def test_the_run_s_own_test_images_give_its_record(here, capsys, data):
+    assert ask(data, "--json", "--out", "out") == 0
+    out, error = capsys.readouterr()
+    told = json.loads(out)
+    card = kept(here / "results", data).card
+    assert told["accuracy"] == pytest.approx(card["accuracy"], rel=1e-12)
+    assert told["images"] == card["images"]["test"]
+    assert "warning" not in error
+    assert json.loads(Path("out/evaluation.json").read_text(encoding="utf-8")) == told
+    rows = rows_of("out/classes.csv")
+    assert [row["class"] for row in rows] == card["classes"]
+    assert sum(int(row["correct"]) for row in rows) == round(told["accuracy"] * told["images"] / 100)
+    confused = rows_of("out/confused.csv")
+    assert sum(int(row["images"]) for row in confused) == told["images"] - sum(int(row["correct"]) for row in rows)
+    for name in ("reliability.png", "confusion.png"):
+        with Image.open(Path("out") / name) as figure:
+            figure.verify()
+
+
+def test_a_folder_of_class_folders_is_evaluated_whatever_the_order_of_its_classes(here, capsys):
+    put_digits(here / "more", np.arange(1000, 1060))
+    assert ask("digits", "--data", "more", "--json") == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert whole["images"] == 60
+    assert (kept(here / "results", "digits").folder / "evaluation" / "confusion.png").is_file()
+    source = kept(here / "results", "folder")
+    turned = Kept(source.folder, {**source.card, "classes": ["eel", "cat", "dog"]})
+    put_pets(here / "pets", count=2)
+    images = labelled_images(turned, str(here / "pets"))
+    names = [file.partition("/")[0] for file in images.files]
+    assert [turned.classes[label] for label in images.labels] == names
+    assert images.classes == turned.classes
+
+
+def test_the_run_s_data_set_may_have_moved(here, capsys):
+    put_pets(here / "moved")
+    assert ask("folder", "data.root=moved", "--out", "out") == 0
+    assert "accuracy " in capsys.readouterr().out
+    assert ask("folder", "data.rot=moved") == 2
+    assert "did you mean root?" in capsys.readouterr().err
+    assert ask("digits", "data=digits", "--out", "out") == 0
+
+
+def test_another_class_list_is_refused_with_the_first_differences(here):
+    put_pets(here / "zoo", kinds=("ape", "cat", "dog", "emu"), count=2)
+    told = refused(lambda: labelled_images(kept(here / "results", "folder"), str(here / "zoo")), "other classes than")
+    assert told.endswith("it lacks eel and also has ape, emu")
+    put_digits(here / "few", np.array([900, 901]))
+    refused(lambda: labelled_images(kept(here / "results", "digits"), str(here / "few")), "and 5 more")
+
+
+def test_bad_files_are_counted_and_left_out_on_demand(here, capsys):
+    put_digits(here / "more", np.arange(1000, 1040))
+    (here / "more" / "3" / "broken.png").write_text("no")
+    assert ask("digits", "--data", "more", "--out", "out") == 2
+    assert "1 of 41 files are no readable images" in capsys.readouterr().err
+    assert not Path("out").exists()
+    assert ask("digits", "--data", "more", "--out", "out", "--skip-bad", "--json") == 0
+    out, error = capsys.readouterr()
+    assert json.loads(out)["images"] == 40
+    assert "left out" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("digits", "--data", "nowhere"), "nowhere is missing"),
+        (("digits", "--data", "empty"), "holds no class folders"),
+        (("digits", "data=unknown"), "data=unknown is unknown"),
+        (("other",), "is no run of results"),
+        (("digits", "--out", "file/out"), "cannot be written"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(here, capsys, arguments, told):
+    (here / "empty").mkdir()
+    (here / "file").write_text("in the way")
+    assert ask(*arguments) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    (line,) = error.splitlines()
+    assert told in line
