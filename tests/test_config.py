@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from omegaconf import OmegaConf
+from trees import folders
 
 from cotune_bench import config as settings
 from cotune_bench.config import (
@@ -42,9 +43,10 @@ def read_yaml(group: str, name: str) -> dict:
 @pytest.mark.parametrize(
     "choice", [*sections("method"), *sections("data"), *sections("backbone"), *sections("protocol")]
 )
-def test_every_choice_composes_and_bears_its_file_s_name(choice):
+def test_every_choice_composes_and_bears_its_file_s_name(choice, tmp_path):
     group, _, name = choice.partition("=")
-    config = compose_config([choice])
+    root = [f"data_root={folders(tmp_path, {'folder/cat': 2, 'folder/dog': 2})}"] if name == "folder" else []
+    config = compose_config([choice, *root])
     assert config[group].name == name
     assert run_key(config)
 
@@ -68,7 +70,8 @@ def test_a_protocol_s_yaml_holds_every_value(name):
     values = read_yaml("protocol", name)
     assert set(values) == set(inspect.signature(Protocol).parameters)
     assert values["precision"] == "${precision}"  # a setting of its own
-    assert Protocol(**{**values, "precision": "fp32"}).name == name
+    resolved = OmegaConf.to_container(compose_config([f"protocol={name}"]).protocol, resolve=True)
+    assert Protocol(**resolved).name == name
 
 
 @pytest.mark.parametrize("name", choices("table"))

@@ -65,7 +65,7 @@ def test_counts_are_those_on_disk_or_the_published_ones_or_an_error(tmp_path):
     coco = counts_of(compose_config(["data=coco70", f"data_root={tmp_path}"]))
     assert (coco.classes, coco.train, coco.val, coco.test) == (70, 56_000, 7000, 7000)
     assert "published numbers" in coco.told
-    own = compose_config(["data=folder", f"data.root={tmp_path / 'none'}"])
+    own = compose_config(["data=folder", f"data.root={tmp_path / 'none'}", "protocol=paper"])
     with pytest.raises(UserError, match="none"):
         counts_of(own)
 

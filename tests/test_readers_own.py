@@ -43,7 +43,8 @@ def test_folder_counts_what_is_no_image(tmp_path, caplog):
     with caplog.at_level("INFO"):
         data = folder.read("mine", str(tmp_path))
     assert sorted(data.files) == ["cat/001.jpg", "cat/002.jpg", "cat/UPPER.JPG", "dog/001.jpg", "dog/002.jpg"]
-    assert "3 files" in caplog.text
+    assert "2 files" in caplog.text  # hidden ones do not count
+    assert data.strays == ("cat/Thumbs.db", "dog/notes.txt")
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,18 @@
 """What scripts share in reading their arguments."""
 
 import argparse
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
 from cotune_bench.errors import UserError
+
+#: Settings that are paths, which people write with signs that Hydra would read otherwise.
+PATHS = ("data.root", "data_root", "results", "cache")
 
 
 class Arguments(argparse.ArgumentParser):
@@ -26,3 +34,23 @@ def take_settings(arguments: Sequence[str], *names: str) -> tuple[dict[str, str]
         else:
             rest.append(argument)
     return given, rest
+
+
+def readable(override: str) -> str:
+    """The same override; a path with signs that Hydra reads otherwise (``~``, parentheses, ...) is quoted."""
+    name, equals, value = override.partition("=")
+    if not equals or name not in PATHS or value[:1] in ("'", '"'):
+        return override
+    if value.startswith("~"):
+        return path_override(name, Path(value).expanduser())
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return path_override(name, value)
+    return override
+
+
+def path_override(name: str, path: str | Path) -> str:
+    """The override that sets ``name`` to exactly this path, whatever signs are in it."""
+    text = re.sub(r"(\\*)'", lambda found: 2 * found[1] + "\\'", str(path))
+    return f"{name}='{text}'"

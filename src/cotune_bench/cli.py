@@ -6,12 +6,17 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
+
+from omegaconf import DictConfig
 
 from cotune_bench import config as settings
 from cotune_bench import runner, sweeps
+from cotune_bench.arguments import readable
 from cotune_bench.errors import UserError
 from cotune_bench.loggers import require_logger
+from cotune_bench.own import auto_line, own_images
 from cotune_bench.records import RecordStore, check_writable
 from cotune_bench.signals import InterruptedRun
 
@@ -57,7 +62,7 @@ def _run(arguments: list[str]) -> int:
     if any(argument.split("=")[0] in HYDRA_ANSWERS for argument in arguments):
         return _hydra([argument for argument in arguments if not argument.startswith("table=")])
     flags = [argument for argument in arguments if argument.startswith("-")]
-    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    overrides = [readable(argument) for argument in arguments if not argument.startswith("-")]
     if unknown := [flag for flag in flags if flag not in ("-m", "--multirun")]:
         raise UserError(f"{unknown[0]} is no flag of a run: see --help")
     tables = [override.partition("=")[2] for override in overrides if override.startswith("table=")]
@@ -83,6 +88,8 @@ def _single(overrides: list[str]) -> int:
             raise UserError(f"{override.input_line} names several values: add -m to run them all")
     config = settings.compose_config(overrides)
     check_writable(Path(config.results))
+    if config.force or not RecordStore(Path(config.results)).finished(settings.run_key(config)):
+        _tell(config)
     try:
         outcome = runner.run(config, bar=sys.stderr.isatty())
     except UserError:
@@ -101,6 +108,8 @@ def _sweep(overrides: list[str]) -> int:
     cells = settings.check_sweep(overrides)
     first = settings.compose_config([values[0] for values in settings.axes(overrides)])
     require_logger(first.logger)
+    for one in _data_configs(overrides):
+        _tell(one)
     results = Path(first.results).absolute()
     check_writable(results)
     folder = results / ".sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
@@ -122,6 +131,27 @@ def _sweep(overrides: list[str]) -> int:
         if outcome.state == runner.FAILED:
             print(f"  {outcome.line}", file=sys.stderr)
     return 1 if counts[runner.FAILED] or lost else code
+
+
+def _data_configs(overrides: list[str]) -> list[DictConfig]:
+    """A configuration for each data set and folder of a sweep."""
+    choices = [
+        values if values[0].startswith(("data=", "data.root=")) else values[:1] for values in settings.axes(overrides)
+    ]
+    return [settings.compose_config(cell) for cell in product(*choices)]
+
+
+def _tell(config: DictConfig) -> None:
+    """What protocol=auto chose and what is known of one's own images; UserError if they cannot be used."""
+    lines = []
+    if own_images(config.data):
+        from cotune_bench.data.own_report import report
+
+        lines += report(config)
+    if config.protocol.name == "auto":
+        lines.append(auto_line(config))
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
 
 
 def _launch(overrides: list[str]) -> int:

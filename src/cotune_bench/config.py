@@ -16,9 +16,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cotune_bench.arguments import readable
 from cotune_bench.checks import check_values, leaves, number, suggest
 from cotune_bench.errors import UserError
 from cotune_bench.files import digest
+from cotune_bench.own import OWN_IMAGES, check_name, own_images, register_resolvers
 
 PACKAGE = Path(__file__).parent
 #: The yaml files: inside an installed package, else at the top of the checkout.
@@ -32,9 +34,9 @@ RESULT_VERSION = 1
 #: What of a configuration defines the result; paths and devices do not.
 DEFINING = ("method", "data", "backbone", "protocol", "rate", "seed", "split_seed")
 #: ``data.rate`` and ``data.split_seed``, where a reader takes them, repeat the settings of that name.
-NOT_DEFINING = {"method": ("tune",), "data": ("root", "rate", "split_seed"), "protocol": ("threads",)}
-#: Readers whose images are the user's own: nothing but the folder tells which.
-OWN_IMAGES = ("folder", "imagelist")
+NOT_DEFINING = {"method": ("tune",), "data": ("root", "rate", "split_seed", "cache"), "protocol": ("threads",)}
+
+register_resolvers()
 
 
 def choices(group: str) -> list[str]:
@@ -48,21 +50,27 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     Raises:
         UserError: an override names an unknown choice or setting, or gives a value that cannot be used.
     """
-    for override in parse(overrides):
+    overrides = [readable(text) for text in overrides]
+    parsed = parse(overrides)
+    own = any(one.key_or_group == "data" and one.value() in OWN_IMAGES for one in parsed)
+    for override in parsed:
         if override.is_delete():
             raise UserError(
                 f"{override.input_line} cannot be used: settings are changed, as in name=value, not removed"
             )
         _check_group(override)
         name = override.key_or_group.rpartition(".")
-        if name[0] in GROUPS and name[2] in ("name", "_target_"):
+        if name[0] in GROUPS and name[2] in ("name", "_target_") and not (own and "".join(name) == "data.name"):
             raise UserError(f"{override.input_line} cannot be used: choose a yaml file with {name[0]}=NAME instead")
     try:
         config = _compose(*overrides)
-        defaults = _compose(*[text for text in overrides if not _is_value(text)])
+        # All protocols have the same settings; those of auto hang on the images.
+        defaults = _compose(*[text for text in overrides if _is_choice(text)], "protocol=paper")
+        if own_images(config.data):
+            check_name(config.data.name)
         check_values(config, defaults)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_one_line(error, overrides)) from error
+        raise _behind(error) or UserError(_one_line(error, overrides)) from error
     return config
 
 
@@ -120,7 +128,7 @@ def run_config(config: DictConfig) -> dict:
     defining = {name: plain[name] for name in DEFINING}
     for group, names in NOT_DEFINING.items():
         defining[group] = {name: value for name, value in defining[group].items() if name not in names}
-    if plain["data"]["name"] in OWN_IMAGES:
+    if own_images(plain["data"]):
         defining["data"]["root"] = str(Path(plain["data"]["root"]).expanduser().resolve())
     return defining
 
@@ -249,8 +257,17 @@ def _check_choice(group: str, name: str) -> None:
         raise UserError(f"{group}={name} is unknown: {suggest(name, choices(group))}")
 
 
-def _is_value(override: str) -> bool:
-    return override.partition("=")[0].lstrip("+~") not in GROUPS
+def _is_choice(override: str) -> bool:
+    """Whether it chooses a yaml file other than the protocol's."""
+    name = override.partition("=")[0].lstrip("+~")
+    return name in GROUPS and name != "protocol"
+
+
+def _behind(error: BaseException | None) -> UserError | None:
+    """The error of ours that Hydra or OmegaConf wrapped, if it is one: a function that a yaml calls has raised it."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _one_line(error: Exception, overrides: Sequence[str]) -> str:

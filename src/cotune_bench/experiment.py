@@ -50,6 +50,7 @@ class Experiment:
     splits: SplitFiles
     method: Method
     crop_bottom: int  # rows that the reader has cut off below every image
+    left_out: int  # files that the reader could not read
 
     @classmethod
     def build(cls, config: DictConfig) -> "Experiment":
@@ -88,8 +89,10 @@ class Experiment:
         method.check(data)
         first = devices(config.device)[0]
         choose_execution(method, protocol, first, recompute=config.recompute, compile_mode=config.compile)
-        crop_bottom = dataset.crop_bottom if isinstance(dataset, ImageList) else 0
-        return cls(run_key(config), config, protocol, cache, backbone, data, splits, method, crop_bottom)
+        crop_bottom, left_out = 0, 0
+        if isinstance(dataset, ImageList):
+            crop_bottom, left_out = dataset.crop_bottom, len(dataset.unreadable)
+        return cls(run_key(config), config, protocol, cache, backbone, data, splits, method, crop_bottom, left_out)
 
     @contextmanager
     def placed(self, waiting: Callable[[], None] = lambda: None) -> Iterator["Experiment"]:
@@ -154,7 +157,8 @@ class Experiment:
             finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
             config=config,
             environment=environment(self.data.train.normalize.device)
-            | {"precision": self.method.precision, "compile": self.config.compile},
+            | {"precision": self.method.precision, "compile": self.config.compile}
+            | ({"unreadable_left_out": self.left_out} if self.left_out else {}),
         )
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from cotune_bench.config import OWN_IMAGES
 from cotune_bench.errors import UserError
 from cotune_bench.files import write_atomically
+from cotune_bench.own import own_images
 from cotune_bench.records import Record
 from cotune_bench.runs import Run
 
@@ -107,7 +107,7 @@ def keeping(experiment: "Experiment") -> bool:
         UserError: it is asked for, and the method predicts with more than a plain network.
     """
     config = experiment.config
-    if config.keep_checkpoint is False or (config.keep_checkpoint == "auto" and config.data.name not in OWN_IMAGES):
+    if config.keep_checkpoint is False or (config.keep_checkpoint == "auto" and not own_images(config.data)):
         return False
     try:
         _require_plain(experiment)

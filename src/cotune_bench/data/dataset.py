@@ -48,11 +48,15 @@ class ImageList(Labelled):
         root: the folder that ``files`` are relative to.
         files: N paths relative to ``root``, with forward slashes.
         crop_bottom: rows of pixels to cut off below every image, before anything else.
+        strays: files beside them that are no images by their endings.
+        unreadable: image files that cannot be read and were left out.
     """
 
     root: Path
     files: tuple[str, ...]
     crop_bottom: int = 0
+    strays: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

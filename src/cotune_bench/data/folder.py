@@ -2,14 +2,18 @@
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cotune_bench.cache import Cache
 from cotune_bench.data.dataset import ImageList
+from cotune_bench.data.look import look
 from cotune_bench.data.reading import Part, find, image_list, missing
 from cotune_bench.data.splits import hold_out
 from cotune_bench.errors import UserError
@@ -20,21 +24,56 @@ IMAGES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".
 VALIDATION = ("val", "valid", "validation", "dev")
 
 
-def read(name: str, root: str, test_share: float = 0.2, split_seed: int = 0) -> ImageList:
+def read(
+    name: str,
+    root: str,
+    test_share: float = 0.2,
+    split_seed: int = 0,
+    skip_bad: bool = False,
+    cache: str | None = None,
+) -> ImageList:
     """Class folders below train/, test/ and perhaps val/; or class folders alone, ``test_share`` of each for test.
 
-    The test split of class folders alone is stratified and hangs on ``split_seed`` and the order of the names.
+    The test split of class folders alone is stratified and hangs on ``split_seed`` and the order of the names. With
+    ``skip_bad``, files that cannot be read are left out before; what was seen of all files is kept in ``cache``.
     """
-    home = Path(root)
+    home = Path(root).expanduser()
     if not home.is_dir():
         raise missing(name, home, "set data.root to the folder of your images")
-    if find(home, ["."], "train", "test") or class_folders(home / "train"):
-        return read_split(name, home)
-    members = scan(name, home)
-    lonely = next((kind for kind, files in members.items() if len(files) < 2), None)
-    if lonely is not None:
-        raise UserError(f"data {name}: {home / lonely} holds one image: a class needs two, to train and to test")
-    return split_by_class(name, home, members, test_share, split_seed)
+    if not os.access(home, os.R_OK | os.X_OK):
+        raise UserError(f"data {name}: {home} may not be read: ask for the right to, or set data.root")
+    bad = _unreadable(name, home, cache) if skip_bad else frozenset()
+    strays: list[str] = []
+    if _has_parts(home):
+        images = read_split(name, home, skip=bad, strays=strays)
+    else:
+        members = scan(name, home, skip=bad, strays=strays)
+        lonely = [kind for kind, files in members.items() if len(files) < 2]
+        if lonely:
+            more = f" (and {len(lonely) - 1} more folders do)" if len(lonely) > 1 else ""
+            raise UserError(
+                f"data {name}: {home / lonely[0]} holds one image{more}: a class needs two, to train and to test"
+            )
+        images = split_by_class(name, home, members, test_share, split_seed)
+    return replace(images, strays=tuple(strays), unreadable=tuple(sorted(bad)))
+
+
+def _has_parts(home: Path) -> bool:
+    return bool(find(home, ["."], "train", "test") or class_folders(home / "train"))
+
+
+def _unreadable(name: str, home: Path, cache: str | None) -> frozenset[str]:
+    """Image files, relative to ``home``, that cannot be read."""
+    parts = [part for part in ("train", *VALIDATION, "test") if (home / part).is_dir()] if _has_parts(home) else [""]
+    files = [
+        "/".join(filter(None, (part, kind, file)))
+        for part in parts
+        for kind, held in scan(name, home / part).items()
+        for file in held
+    ]
+    with tempfile.TemporaryDirectory() as nowhere:
+        looks = look(home, files, Cache(Path(cache or nowhere)))
+    return frozenset(file for file, reason in zip(files, looks.reasons, strict=True) if reason)
 
 
 def split_by_class(name: str, home: Path, members: dict[str, list[str]], test_share: float, seed: int) -> ImageList:
@@ -47,14 +86,26 @@ def split_by_class(name: str, home: Path, members: dict[str, list[str]], test_sh
     return image_list(name, home, classes, train=[images[i] for i in train], test=[images[i] for i in test])
 
 
-def read_split(name: str, home: Path, classes: Sequence[str] = (), **options: Any) -> ImageList:
-    """Class folders below train/, test/ and perhaps val/.
+def read_split(
+    name: str,
+    home: Path,
+    classes: Sequence[str] = (),
+    *,
+    skip: Collection[str] = (),
+    strays: list[str] | None = None,
+    **options: Any,
+) -> ImageList:
+    """Class folders below train/, test/ and perhaps val/; ``skip`` and ``strays`` as in :func:`scan`.
 
     Labels follow ``classes``, whose names are compared by letters and digits alone (no folder can be called
     F-16A/B); without it, the folders of train/ in order.
     """
     validation = next((part for part in VALIDATION if (home / part).is_dir()), None)
-    members = {part: scan(name, home / part) for part in ("train", validation, "test") if part}
+    members = {
+        part: scan(name, home / part, part=part, skip=skip, strays=strays)
+        for part in ("train", validation, "test")
+        if part
+    }
     spelled = _letters if classes else str
     classes = classes or in_order(members["train"])
     label = {spelled(kind): number for number, kind in enumerate(classes)}
@@ -93,8 +144,18 @@ def _letters(text: str) -> str:
     return "".join(filter(str.isalnum, text.lower()))
 
 
-def scan(name: str, folder: Path) -> dict[str, list[str]]:
-    """Image files, sorted, of every class folder; other files are counted in the log and left out."""
+def scan(
+    name: str, folder: Path, *, part: str = "", skip: Collection[str] = (), strays: list[str] | None = None
+) -> dict[str, list[str]]:
+    """Image files, sorted, of every class folder.
+
+    Args:
+        name: of the data set, for messages.
+        folder: that holds the class folders.
+        part: of the data set that ``folder`` is, "" if it is all of it.
+        skip: files to leave out, relative to the data set.
+        strays: takes the names of files that are no images by their endings, relative to the data set.
+    """
     remedy = "give every class a folder with its images, or set data.root"
     if not folder.is_dir():
         raise missing(name, folder, remedy)
@@ -102,17 +163,22 @@ def scan(name: str, folder: Path) -> dict[str, list[str]]:
     if len(kinds) < 2:
         number = "one class folder" if kinds else "no class folders"
         raise UserError(f"data {name}: {folder} holds {number}, at least 2 are needed: {remedy}")
-    members, ignored = {}, 0
+    members, ignored = {}, []
     for kind in kinds:
+        below = f"{part}/{kind}" if part else kind
         with os.scandir(folder / kind) as entries:
-            held = {entry.name: entry.is_dir() for entry in entries}
-        nested = sorted(entry for entry, is_folder in held.items() if is_folder and _shown(entry))
+            held = {entry.name: entry.is_dir() for entry in entries if _shown(entry.name)}
+        nested = sorted(entry for entry, is_folder in held.items() if is_folder)
         if nested:
             raise UserError(f"data {name}: {folder / kind} holds a folder ({nested[0]}) instead of images: {remedy}")
-        members[kind] = sorted(entry for entry in held if _shown(entry) and Path(entry).suffix.lower() in IMAGES)
-        ignored += len(held) - len(members[kind])
+        images = sorted(entry for entry in held if Path(entry).suffix.lower() in IMAGES)
+        ignored += [f"{below}/{entry}" for entry in sorted(held) if entry not in set(images)]
+        members[kind] = [entry for entry in images if f"{below}/{entry}" not in skip]
         if not members[kind]:
-            raise UserError(f"data {name}: {folder / kind} holds no images ({' '.join(sorted(IMAGES))}): {remedy}")
+            what = "readable images" if images else f"images ({' '.join(sorted(IMAGES))})"
+            raise UserError(f"data {name}: {folder / kind} holds no {what}: {remedy}")
     if ignored:
-        log.info("data %s: %d files in %s are no images and were left out", name, ignored, folder)
+        log.info("data %s: %d files in %s are no images and were left out", name, len(ignored), folder)
+    if strays is not None:
+        strays += ignored
     return members

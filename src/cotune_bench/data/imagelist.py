@@ -25,7 +25,7 @@ def read(
     image is left out. Without, it is the whole training set, from which ``rate`` is sampled. ``classes`` is a file
     with one name in each line; without it, names are numbers.
     """
-    home = Path(root)
+    home = Path(root).expanduser()
     if sampled and rate != 1 and "{rate}" not in train:
         raise UserError(
             f"data.train={train} is the same list at every rate: write {{rate}} into its name, "

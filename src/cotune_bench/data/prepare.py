@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from cotune_bench.arguments import Arguments
 from cotune_bench.checks import suggest
-from cotune_bench.config import OWN_IMAGES, build, choices, compose_config
+from cotune_bench.config import build, choices, compose_config
 from cotune_bench.data import coco_rebuild
 from cotune_bench.data.archives import unpack
 from cotune_bench.data.dataset import ImageList
@@ -19,6 +19,7 @@ from cotune_bench.data.download import fetch, verify, writing
 from cotune_bench.data.reading import check, missing_files
 from cotune_bench.data.sources import SOURCES, Source
 from cotune_bench.errors import UserError
+from cotune_bench.own import OWN_IMAGES
 
 
 def main(arguments: list[str]) -> int:

@@ -1,0 +1,93 @@
+"""One look at every image file: can it be read, and a small grey picture of it to find near-identical ones by."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cotune_bench.cache import Arrays, Cache
+
+VERSION = 1
+#: Side of the grey pictures; a difference hash has a bit for each of 8 x 8 pairs of neighbours.
+SIDE, BITS = 16, 8
+#: Two images are near-identical if so few bits and, on average, so few of 255 grey levels set them apart.
+MOST_BITS, MOST_LEVELS = 4, 4.0
+BLOCK = 1 << 22  # pairs that are compared at once
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What was seen of N files.
+
+    Attributes:
+        reasons: (N,) why a file cannot be read, empty where it can.
+        hashes: (N,) uint64 difference hash: of a grey 9 x 8 picture, whether each pixel is darker than the next.
+        pictures: (N, 16, 16) uint8 grey pictures; hash and picture are 0 where a file cannot be read.
+    """
+
+    reasons: np.ndarray
+    hashes: np.ndarray
+    pictures: np.ndarray
+
+
+def look(root: Path, files: Sequence[str], cache: Cache) -> Looks:
+    """Decode every file below ``root`` once; kept in the cache until a file's size or time changes."""
+    stats = [os.stat(root / file) for file in files]
+    inputs = {
+        "version": VERSION,
+        "root": str(root.resolve()),
+        "files": list(files),
+        "states": [[stat.st_size, stat.st_mtime_ns] for stat in stats],
+    }
+    return Looks(**cache.get("looks", inputs, lambda: _looked(root, files)))
+
+
+def _looked(root: Path, files: Sequence[str]) -> Arrays:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        seen = list(pool.map(lambda file: _one(root / file), files))
+    return {
+        "reasons": np.array([reason for reason, _, _ in seen], dtype=np.str_),
+        "hashes": np.array([bits for _, bits, _ in seen], dtype=np.uint64),
+        "pictures": np.array([picture for _, _, picture in seen], dtype=np.uint8).reshape(-1, SIDE, SIDE),
+    }
+
+
+def _one(path: Path) -> tuple[str, int, np.ndarray]:
+    try:
+        with Image.open(path) as image:
+            image.draft("L", (4 * SIDE, 4 * SIDE))  # a JPEG is read whole but not computed in full size
+            grey = image.convert("RGB").convert("L")  # as runs see it: palettes and transparency first
+    except Exception as error:  # PIL raises nearly anything at damaged files
+        return (str(error).splitlines() or [""])[0] or type(error).__name__, 0, np.zeros((SIDE, SIDE), np.uint8)
+    row = np.asarray(grey.resize((BITS + 1, BITS), Image.Resampling.BOX), dtype=np.int16)
+    return "", difference_hash(row), np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX))
+
+
+def difference_hash(grey: np.ndarray) -> int:
+    """64 bits of an (8, 9) array: 1 where a value is below its right neighbour; the first is the highest bit."""
+    bits = (grey[:, :-1] < grey[:, 1:]).ravel()
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def near_identical(looks: Looks, first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of files, one of ``first`` and one of ``second`` (indices), that look the same, in order.
+
+    At most 4 of 64 bits of the difference hash and, on average over a 16 x 16 picture, at most 4 of 255 grey levels
+    apart. Pictures without contrast, whose hash is 0, are not compared: all of them look the same.
+    """
+    usable = (looks.reasons == "") & (looks.hashes != 0)
+    first, second = first[usable[first]], second[usable[second]]
+    pairs = []
+    step = max(BLOCK // max(len(second), 1), 1)
+    for start in range(0, len(first), step):
+        block = first[start : start + step]
+        apart = np.bitwise_count(looks.hashes[block][:, None] ^ looks.hashes[second][None])
+        for a, b in zip(*np.nonzero(apart <= MOST_BITS), strict=True):
+            mine, theirs = looks.pictures[block[a]], looks.pictures[second[b]]
+            if np.abs(mine.astype(np.int16) - theirs).mean() <= MOST_LEVELS:
+                pairs.append((int(block[a]), int(second[b])))
+    return pairs

@@ -1,0 +1,222 @@
+"""One's own images: names, the protocol that follows their number, and what is told before training."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kept_runs import put_digits, put_pets
+from PIL import Image
+from trees import refused
+
+from cotune_bench import cli, own
+from cotune_bench.arguments import path_override, readable
+from cotune_bench.cache import Cache
+from cotune_bench.config import compose_config, run_config, run_key
+from cotune_bench.data import folder, look
+from cotune_bench.data.own_report import report
+
+SMALL = (
+    *("method=finetune", "data=folder", "backbone=resnet18", "backbone.weights=random", "protocol.updates=2"),
+    *("protocol.batch_size=8", "protocol.resize=40", "protocol.crop=32", "protocol.threads=1", "device=cpu"),
+)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty working directory with a cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "argv", ["run.py"])
+    return tmp_path
+
+
+# Names and paths ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "called"), [("Meine Blumen!", "Meine-Blumen"), ("flowers", "my-flowers"), ("...", "images")]
+)
+def test_a_data_set_is_called_after_its_folder_and_never_like_a_published_one(tmp_path, name, called):
+    assert own.folder_name(str(tmp_path / name / ".." / name)) == called
+
+
+def test_another_name_is_another_run_and_must_name_files(here):
+    put_pets(here / "pets")
+    asked = [*SMALL, "data.root=pets"]
+    assert compose_config(asked).data.name == "pets"
+    assert run_key(compose_config([*asked, "data.name=zoo"])).startswith("zoo-finetune-rate1-seed0-")
+    refused(lambda: compose_config([*asked, "data.name=cub"]), "published data set")
+    refused(lambda: compose_config([*asked, "data.name=a/b"]), "names files")
+    refused(lambda: compose_config(["data=digits", "data.name=zoo"]), "data=NAME")
+
+
+@pytest.mark.parametrize("name", ["a (b)", "it's", "ü, ö", "a=b", "$x {y}", "back\\'s"])
+def test_paths_with_any_signs_are_taken(here, name):
+    put_pets(here / name, count=3)
+    config = compose_config([*SMALL, path_override("data.root", here / name)])
+    assert Path(config.data.root) == here / name
+    if "," not in name:  # which sweeps
+        assert Path(compose_config([*SMALL, f"data.root={here / name}"]).data.root) == here / name
+
+
+def test_a_home_folder_is_found_although_the_shell_leaves_it(here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here))
+    assert readable("data.root=~/pets") == f"data.root='{here}/pets'"
+    assert readable("method=~/pets") == "method=~/pets"
+
+
+# protocol=auto ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("images", "updates"),
+    [
+        (20, 1500),  # the least
+        (2000, 2500),  # 60 passes in batches of 48
+        (7200, 9000),
+        (20_000, 9000),  # the paper's number
+        (48_000, 20_000),  # 20 passes
+    ],
+)
+def test_updates_follow_the_number_of_images(images, updates):
+    assert own.updates_for(images) == updates
+
+
+def test_auto_is_resolved_in_the_configuration_and_in_the_key(here):
+    put_pets(here / "pets")
+    config = compose_config(["data=folder", "data.root=pets"])
+    resolved = run_config(config)["protocol"]
+    assert (resolved["name"], resolved["updates"], resolved["drop_at"]) == ("auto", 1500, [1000])
+    # 10 of each of 3 classes, a fifth tested
+    assert own.auto_line(config).startswith(
+        "protocol auto: 24 training and validation images, so 1,500 updates of 48 (3e+03 passes), "
+    )
+    shorter = compose_config(["data=folder", "data.root=pets", "protocol.updates=300"])
+    assert run_config(shorter)["protocol"]["drop_at"] == [200]
+    assert (
+        run_key(shorter) != run_key(config) != run_key(compose_config(["data=folder", "data.root=pets", "rate=0.5"]))
+    )
+
+
+def test_auto_does_not_count_a_sample(tmp_path):
+    refused(lambda: compose_config(["data=imagelist", "protocol=auto"]), "data.sampled=false")
+    refused(lambda: compose_config(["data=folder", f"data.root={tmp_path / 'none'}"]), "none is missing")
+
+
+# Looks --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_hash_has_a_bit_for_every_rise():
+    grey = np.zeros((8, 9), dtype=np.int16)
+    assert look.difference_hash(grey) == 0
+    grey[0, 1:] = 1  # rises once, at the first pair
+    grey[7, 8] = 1  # and at the last
+    assert look.difference_hash(grey) == (1 << 63) + 1
+
+
+def test_near_identical_are_copies_in_another_size_or_quality_and_no_others(here):
+    put_pets(here / "pets")
+    put_digits(here / "digits")
+    image = Image.open(here / "digits/3/" / sorted(path.name for path in (here / "digits/3").iterdir())[0])
+    large = image.resize((64, 64), Image.Resampling.BICUBIC)
+    for number, picture in enumerate((large, large.resize((48, 48), Image.Resampling.BICUBIC), large.rotate(90))):
+        picture.save(here / f"{number}.png")
+    large.save(here / "3.jpg", quality=70)
+    Image.new("L", (9, 9), 200).save(here / "4.png")
+    Image.new("L", (9, 9), 200).save(here / "5.png")
+    files = ["0.png", "1.png", "2.png", "3.jpg", "4.png", "5.png"]
+    looks = look.look(here, files, Cache(here / "cache"))
+    everything = np.arange(len(files))
+    pairs = look.near_identical(looks, everything, everything)
+    assert sorted((a, b) for a, b in pairs if a < b) == [(0, 1), (0, 3), (1, 3)]  # plain ones are not compared
+
+
+def test_digits_of_one_class_are_not_called_identical(here):
+    data = folder.read("digits", str(put_digits(here / "digits")))
+    looks = look.look(data.root, data.files, Cache(here / "cache"))
+    assert look.near_identical(looks, data.train, data.test) == []
+
+
+def test_a_file_that_changed_is_looked_at_again(here):
+    put_pets(here, count=1)
+    cache = Cache(here / "cache")
+    assert look.look(here, ["cat/0.png"], cache).reasons[0] == ""
+    (here / "cat/0.png").write_bytes(b"no picture")
+    assert "cannot identify" in look.look(here, ["cat/0.png"], cache).reasons[0]
+
+
+# Reports ------------------------------------------------------------------------------------------------------------
+
+
+def told(*overrides: str) -> list[str]:
+    return report(compose_config([*SMALL, *overrides]))
+
+
+def test_a_report_names_every_problem_in_one_line_each(here):
+    for part, count in {"train": 6, "test": 2}.items():
+        put_pets(here / "pets" / part, count=count)
+    for number in range(60):
+        put = np.random.default_rng(number).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+        Image.fromarray(put).save(here / f"pets/train/dog/extra{number}.png")
+    shutil.copy(here / "pets/train/cat/3.png", here / "pets/test/eel/copy.png")
+    (here / "pets/test/cat/notes.txt").write_text("")
+    for path in (here / "pets/test").glob("*/[01].png"):  # put_pets draws the same ones in both parts
+        Image.fromarray(np.random.default_rng(7 + len(str(path))).integers(0, 256, (9, 9), dtype=np.uint8)).save(path)
+    lines = told("data.root=pets")
+    assert lines[0] == (
+        "data pets: pets, 3 classes, 78 training, 7 test images; 6 to 66 training images in a class (median 6)"
+    )
+    assert [line.split(":")[1].strip() for line in lines[1:]] == [
+        "left out, no images by their endings",
+        "fewer than 10 training images",
+        "uneven classes",
+        "near-identical images in train and test "
+        "(difference hash, at most 4 of 64 bits apart; 1 of them the same file)",
+    ]
+    assert lines[1].endswith(": 1 file (test/cat/notes.txt)")
+    assert "2 classes (cat (6), eel (6))" in lines[2]
+    assert "dog has 11 times the images of cat" in lines[3]
+    assert "1 pair (train/cat/3.png ~ test/eel/copy.png)" in lines[4]
+
+
+def test_unreadable_files_stop_a_run_and_can_be_left_out_which_the_record_says(here, capsys):
+    put_pets(here / "pets")
+    (here / "pets/cat/0.png").write_bytes(b"no picture")
+    whole = (here / "pets/dog/1.png").read_bytes()
+    (here / "pets/dog/1.png").write_bytes(whole[: len(whole) // 2])
+    assert cli.main([*SMALL, "data.root=pets"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: data pets: 2 files (")
+    for fragment in ("cat/0.png (cannot identify", "dog/1.png (", "data.skip_bad=true"):
+        assert fragment in line
+    assert not (here / "results").exists()
+
+    assert cli.main([*SMALL, "data.root=pets", "data.skip_bad=true"]) == 0
+    err = capsys.readouterr().err
+    assert "warning: left out, cannot be read: 2 files (cat/0.png, dog/1.png)" in err
+    assert "protocol auto: 24 training and validation images, so 2 updates of 8" in err
+    (path,) = (here / "results/records").iterdir()
+    record = json.loads(path.read_text())
+    assert record["environment"]["unreadable_left_out"] == 2
+    assert record["train_images"] + record["test_images"] == 28 - 3  # 28 are left, of which 3 validate
+    assert cli.main([*SMALL, "data.root=pets", "data.skip_bad=true"]) == 0
+    assert capsys.readouterr().err == ""  # finished before: nothing is looked at
+
+
+def test_a_class_without_a_readable_image_is_refused(here):
+    put_pets(here / "pets", count=2)
+    for path in (here / "pets/eel").iterdir():
+        path.write_bytes(b"")
+    refused(lambda: told("data.root=pets", "data.skip_bad=true"), "eel holds no readable images")
+
+
+def test_a_sweep_tells_of_every_folder_once(here, capsys):
+    put_pets(here / "one", count=4)
+    put_pets(here / "two", count=5)
+    assert cli.main(["-m", *SMALL, "data.root=one,two", "seed=0,1"]) == 0
+    err = capsys.readouterr().err
+    assert err.count("data one: ") == err.count("data two: ") == 1
+    assert {path.name.partition("-")[0] for path in (here / "results/records").iterdir()} == {"one", "two"}
