@@ -1,7 +1,7 @@
 """Choose a method's trade-off on validation: python scripts/tune.py method=cotuning data=cars rate=0.15.
 
 Trains every point of the grid in the method's yaml (its ``tune`` section), prints the validation scores and writes
-conf/tuned/<method>_<data>.yaml, which later runs use and record. Takes the overrides of run.py, and
+conf/tuned/<method>_<data>.yaml, which later runs use and record; of own images it prints what to add. Takes the overrides of run.py, and
 ``seeds=0,1,2``, each of which also draws a validation split of its own, and ``jobs=1``, the number of processes.
 """
 
@@ -15,6 +15,7 @@ from cotune_bench.cli import guarded
 from cotune_bench.config import CONF, compose_config
 from cotune_bench.errors import UserError
 from cotune_bench.files import write_atomically
+from cotune_bench.own import own_images
 from cotune_bench.tuning import tune, tuned_yaml
 
 
@@ -43,6 +44,9 @@ def main(arguments: list[str]) -> int:
         scores = [f"{statistics.mean(point.accuracies):.2f}", f"{statistics.mean(point.nlls):.4f}"]
         table.add_row(*map(str, point.values.values()), *scores, "chosen" if point is best else "")
     Console().print(table)
+    if own_images(config.data):  # a yaml would hold for every folder
+        print("add to your commands:", *(f"method.{name}={value}" for name, value in best.values.items()))
+        return 0
     path = CONF / "tuned" / f"{name}.yaml"
     write_atomically(path, tuned_yaml(best, " ".join(["python scripts/tune.py", *arguments])).encode())
     print(f"written: conf/tuned/{path.name}")

@@ -16,8 +16,8 @@ from cotune_bench.runs import find_run
 SCRIPTS = CONF.parent / "scripts"
 DESK = ("method=cotuning", "data=digits", "backbone.weights=random", "protocol.lr=0.1", "protocol.updates=30")
 FOLDER = (
-    *("data=folder", "backbone=resnet18", "backbone.weights=random", "protocol.updates=3", "protocol.batch_size=8"),
-    *("protocol.resize=40", "protocol.crop=32"),
+    *("data=folder", "data.name=folder", "backbone=resnet18", "backbone.weights=random", "protocol.updates=3"),
+    *("protocol.batch_size=8", "protocol.resize=40", "protocol.crop=32"),
 )
 KINDS = ("cat", "dog", "eel")
 
