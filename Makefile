@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-faults lint tables readme clean
+.PHONY: help setup demo test test-faults lint tables readme docs clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -36,6 +36,10 @@ tables: setup ## render every table from the records; STRICT=1 fails if a run is
 
 readme: setup ## put the desk benchmark's grid and figure into README.md
 	$(BIN)/python scripts/update_readme.py
+
+docs: setup ## the documentation as a site in site/; a broken link fails
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/zensical build --clean --strict
 
 clean: ## remove the virtual environment; results stay
 	rm -rf .venv

@@ -1,0 +1,111 @@
+"""What README and docs/ say is what the program does: code is executed, commands are composed, names exist."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from cotune_bench import api
+from cotune_bench.config import CONF, choices, compose_config
+
+ROOT = Path(api.__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
+TINY = ("backbone.weights=random", "backbone.widths=[16,16]")
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def code_blocks(path: Path, language: str) -> list[str]:
+    """Fenced blocks of a language, none: blocks without one."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+# Python ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch) -> None:
+    """Networks are small and random, runs are short, the cache is empty: what is tested is that the code runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
+    whole = compose_config
+
+    def composed(overrides):
+        return whole(["protocol.updates=6", *overrides, *TINY])
+
+    monkeypatch.setattr(api, "compose_config", composed)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_python_blocks_of_a_page_run_one_after_another(page, capsys):
+    blocks = code_blocks(ROOT / page, "python")
+    assert blocks
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, page, "exec"), names)  # noqa: S102
+    assert "accuracy" in capsys.readouterr().out
+    assert isinstance(names["fitted"], api.Fitted)
+
+
+# Methods -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", choices("method"))
+def test_the_page_of_a_method_tells_every_knob_with_its_default(name):
+    text = (DOCS / "methods" / f"{name}.md").read_text(encoding="utf-8")
+    values = yaml.safe_load((CONF / "method" / f"{name}.yaml").read_text(encoding="utf-8"))
+    told = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]+?)`? \|", text, re.MULTILINE))
+    knobs = {key: str(value) for key, value in values.items() if key not in ("_target_", "name", "tune")}
+    assert told == knobs
+    for knob, grid in values["tune"].items():
+        assert f"`{knob}`" in text
+        ends = (grid[0], grid[-1])
+        assert all(str(value) in text for value in ends), f"{knob}: {grid}"
+    assert f"(`method={name}`)" in text
+    assert f"(`method={name}`)" not in (DOCS / "methods" / "README.md").read_text(encoding="utf-8")
+
+
+# The site ----------------------------------------------------------------------------------------------------------
+
+
+def pages_of(nav: object) -> list[str]:
+    if isinstance(nav, str):
+        return [nav]
+    return [page for item in (nav.values() if isinstance(nav, dict) else nav) for page in pages_of(item)]
+
+
+def test_every_page_is_in_the_navigation_once_and_there():
+    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    there = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
+    assert sorted(pages_of(nav)) == there
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_links_lead_to_files_and_headings(path):
+    text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        found = (path.resolve().parent / file) if file else path
+        assert found.exists(), target
+        if path.name != "README.md" or path.parent != ROOT:
+            assert DOCS in found.resolve().parents or found.is_relative_to(DOCS), f"{target} lies outside the site"
+        if anchor:
+            assert anchor in anchors(found), target
+
+
+def anchors(path: Path) -> set[str]:
+    """Of a page's headings, as the site and GitHub make them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
