@@ -1,14 +1,9 @@
 """What README and docs/ say is what the program does: code is executed, commands are composed, names exist."""
 
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 import yaml
 
 from cotune_bench import api
