@@ -1,8 +1,9 @@
 """Choose a method's trade-off on validation: python scripts/tune.py method=cotuning data=cars rate=0.15.
 
 Trains every point of the grid in the method's yaml (its ``tune`` section), prints the validation scores and writes
-conf/tuned/<method>_<data>.yaml, which later runs use and record; of own images it prints what to add. Takes the overrides of run.py, and
-``seeds=0,1,2``, each of which also draws a validation split of its own, and ``jobs=1``, the number of processes.
+conf/tuned/<method>_<data>.yaml, which later runs use and record; for own images it prints what to add instead. Takes
+the overrides of run.py, and ``seeds=0,1,2``, each of which also draws a validation split of its own, and ``jobs=1``,
+the number of processes.
 """
 
 import statistics

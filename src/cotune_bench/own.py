@@ -27,7 +27,7 @@ DROP = 2 / 3
 
 def own_images(section: Mapping[str, Any] | DictConfig) -> bool:
     """Whether a ``data`` section reads the user's own images."""
-    return str(section["_target_"]).split(".")[-2] in OWN_IMAGES
+    return str(section.get("_target_", "")).rpartition(".")[0].rpartition(".")[2] in OWN_IMAGES
 
 
 def folder_name(root: str) -> str:

@@ -21,7 +21,9 @@ NAMED = 3  # cells that a warning names before it only counts
 
 def caption(grid: Grid, best: str = "bold") -> str:
     """What is shown and under which rules, in a few sentences; ``best`` tells how the best values are marked."""
-    return " ".join(sentence for sentence in (_statistic(grid, best), setting(grid), _versions(grid)) if sentence)
+    return " ".join(
+        sentence for sentence in (_statistic(grid, best), setting(grid), _versions(grid), grid.spec.note) if sentence
+    )
 
 
 def setting(grid: Grid) -> str:

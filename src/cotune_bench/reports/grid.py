@@ -30,7 +30,10 @@ Place = tuple[str, str, float]  # data, method, rate
 
 @dataclass(frozen=True)
 class TableSpec:
-    """What a table shows and in which order; ``rates`` are fractions, ``std`` is a key of SPREADS."""
+    """What a table shows and in which order; ``rates`` are fractions, ``std`` is a key of SPREADS.
+
+    ``note`` is a sentence that its caption ends with.
+    """
 
     name: str
     title: str
@@ -39,6 +42,7 @@ class TableSpec:
     rates: tuple[float, ...]
     seeds: tuple[int, ...]
     std: str = "sample"
+    note: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+", self.name):

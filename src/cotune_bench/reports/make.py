@@ -3,25 +3,22 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from cotune_bench import config as settings
 from cotune_bench.files import write_atomically
-from cotune_bench.records import Record, RecordStore, check_writable, to_frame
-from cotune_bench.reports.captions import split_text
+from cotune_bench.records import RecordStore, check_writable
 from cotune_bench.reports.compare import paper_table
 from cotune_bench.reports.compare_tables import compare_texts
 from cotune_bench.reports.figures import write_figures
+from cotune_bench.reports.frame import run_frame
 from cotune_bench.reports.grid import Cell, Grid, TableSpec, build_grid
 from cotune_bench.reports.latex import to_latex
+from cotune_bench.reports.own import own_tables
 from cotune_bench.reports.page import Part, table_html, write_report
 from cotune_bench.reports.status import table_status
 from cotune_bench.reports.tables import print_grid, write_tables
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NAMED = 6  # cells that a line about missing runs names before it only counts
 
@@ -49,22 +46,6 @@ def table_grid(name: str, overrides: Sequence[str] = ()) -> tuple[Grid, Path, li
     return build_grid(spec, frame), results, damaged + unlike
 
 
-def run_frame(records: Sequence[Record]) -> tuple["pd.DataFrame", list[str]]:
-    """The rows of results.csv with the split and, where recorded, the precision of every run.
-
-    Also gives a line for each record whose configuration was cut, which is left out.
-    """
-    whole, splits, damaged = [], [], []
-    for record in records:
-        try:
-            splits.append(split_text(record.config))
-            whole.append(record)
-        except KeyError as error:
-            damaged.append(f"{record.key} is left out: its config lacks {error}; move it away and run its cell again")
-    precisions = [record.config["protocol"].get("precision", record.environment.get("precision")) for record in whole]
-    return to_frame(whole).assign(split=splits, precision=precisions), damaged
-
-
 def missing(grid: Grid) -> str:
     """One line that names the runs which a table still lacks, or nothing."""
     cells = [cell for cell in grid.cells if cell.n < cell.expected]
@@ -85,8 +66,8 @@ def _lack(cell: Cell, seeds: Sequence[int]) -> str:
 def make_tables(
     names: Sequence[str] = (), overrides: Sequence[str] = (), *, warn: bool = True
 ) -> tuple[list[Path], list[str]]:
-    """Write the tables of these names (all by default) to ``results/tables`` and print them; figures to
-    ``figures``, and ``report.html``, a page of all these tables.
+    """Write the tables of these names (by default all, and those of own images) to ``results/tables`` and print them;
+    figures to ``figures``, and ``report.html``, a page of all these tables.
 
     Args:
         names: of tables.
@@ -98,31 +79,44 @@ def make_tables(
     """
     console, written, lacking, empty = Console(), [], [], []
     parts: dict[Path, list[Part]] = {}
+    found: list[tuple[Path, Part]] = []
+    own_results = Path(settings.compose_config([text for text in overrides if text.startswith("results=")]).results)
+    own, damaged = ([], []) if names else own_tables(own_results)
     for name in names or settings.choices("table"):
-        grid, results, damaged = table_grid(name, overrides)
-        for line in damaged if warn else ():
-            print(f"warning: {line}", file=sys.stderr)
+        grid, results, cut = table_grid(name, overrides)
+        damaged += cut
         lacking += [line] if (line := missing(grid)) else []
         if not grid.runs() and not names:
             console.print(f"{name}: no run yet; python run.py table={name} runs its cells")
             empty.append(name)
             continue
+        paper = paper_table(name, settings.load_table(name).get("paper"))
+        found.append((results, Part(grid, paper, table_status(name, overrides))))
+    found += [(own_results, Part(grid, None, status)) for grid, status in own]
+    for line in dict.fromkeys(damaged) if warn else ():
+        print(f"warning: {line}", file=sys.stderr)
+    for results, part in found:
         for folder in ("tables", "figures"):
             check_writable(results / folder)
-        written += write_tables(grid, results / "tables")
-        paper = paper_table(name, settings.load_table(name).get("paper"))
-        written += _write(results / "tables", {f"{name}.tex": to_latex(grid), f"{name}.html": table_html(grid)})
-        written += _write(results / "tables", compare_texts(grid, paper))
-        paths, left_out = write_figures(grid, results, results / "figures")
-        written += paths
-        parts.setdefault(results, []).append(Part(grid, paper, table_status(name, overrides)))
-        print_grid(grid, console)
-        for line in left_out:
-            console.print(f"Figures: {line}", style="yellow", markup=False)
+        written += _part_files(part, results, console)
+        parts.setdefault(results, []).append(part)
     written += [write_report(tables, empty, results) for results, tables in parts.items()]
     for path in written:
         print(path)
     return written, lacking
+
+
+def _part_files(part: Part, results: Path, console: Console) -> list[Path]:
+    """Write the files of one table, and print it."""
+    grid, name = part.grid, part.grid.spec.name
+    written = write_tables(grid, results / "tables")
+    written += _write(results / "tables", {f"{name}.tex": to_latex(grid), f"{name}.html": table_html(grid)})
+    written += _write(results / "tables", compare_texts(grid, part.paper))
+    paths, left_out = write_figures(grid, results, results / "figures")
+    print_grid(grid, console)
+    for line in left_out:
+        console.print(f"Figures: {line}", style="yellow", markup=False)
+    return written + paths
 
 
 def _write(folder: Path, texts: dict[str, str]) -> list[Path]:

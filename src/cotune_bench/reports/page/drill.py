@@ -70,13 +70,14 @@ def _run(one: CellStatus, record: Record | None, rest: Sequence[str], store: Rec
 
 def setting_lines(config: Mapping) -> list[str]:
     """Every setting that defines a result as ``name=value``; without the seed and what is called."""
-    return [f"{name}={value}" for name, value in _leaves(config) if name != "seed" and not name.endswith("_target_")]
+    return [f"{name}={value}" for name, value in leaves(config) if name != "seed" and not name.endswith("_target_")]
 
 
-def _leaves(values: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
+def leaves(values: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Dotted names and values of nested mappings."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 

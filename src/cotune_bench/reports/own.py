@@ -1,0 +1,152 @@
+"""Tables of people's own images, which no yaml names: made from whatever records there are."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from cotune_bench.arguments import path_override
+from cotune_bench.config import CONF
+from cotune_bench.files import digest
+from cotune_bench.own import own_images
+from cotune_bench.records import Record, RecordStore
+from cotune_bench.reports.frame import run_frame
+from cotune_bench.reports.grid import Grid, TableSpec, build_grid
+from cotune_bench.reports.page.drill import leaves
+from cotune_bench.reports.status import CellStatus, TableStatus
+from cotune_bench.reports.tables import METHOD_NAMES
+
+NOTE = "Trade-offs of the methods are not tuned on these images, unless a row names its own."
+#: Settings that tell two groups of runs apart best; others follow by name.
+FIRST = ("data.root", "backbone.name", "protocol.name", "protocol.updates")
+#: Settings of a reader that the command line gives otherwise.
+NOT_GIVEN = ("_target_", "name", "root", "split_seed", "rate")
+
+
+@dataclass(frozen=True)
+class OwnCell(CellStatus):
+    """A cell of own images, with the overrides that run it."""
+
+    given: tuple[str, ...] = ()
+
+    @property
+    def overrides(self) -> list[str]:
+        """The command-line overrides that choose this cell."""
+        return [*self.given, f"rate={self.rate:g}", f"seed={self.seed}"]
+
+
+def own_tables(results: Path) -> tuple[list[tuple[Grid, TableStatus]], list[str]]:
+    """A table for every own data set that has records, one of them all if there are several, and lines of warning.
+
+    Runs share a block of rows if data set, backbone, protocol and split do, and a row if the method's values do.
+    """
+    records, damaged = RecordStore(results).read()
+    mine = [record for record in records if own_images(record.config.get("data", {}))]
+    blocks = _labels({record.key: (record.data, _setting(record)) for record in mine})
+    rows = _labels({record.key: (record.method, record.config["method"]) for record in mine})
+    tables = []
+    names = sorted({record.data for record in mine})
+    asked = [(f"own-{name}", f"Own images: {name}", [one for one in mine if one.data == name]) for name in names]
+    if len(names) > 1:
+        asked.append(("own_all", f"Own images: {', '.join(names)}", mine))
+    for name, title, members in asked:
+        grid, cut = _grid(name, title, members, blocks, rows)
+        tables.append((grid, _status(grid, members, blocks, rows, results)))
+        damaged += cut
+    return tables, [*dict.fromkeys(damaged), *_changed(mine, blocks)]
+
+
+def _setting(record: Record) -> dict:
+    return {name: record.config[name] for name in ("data", "backbone", "protocol", "split_seed")}
+
+
+def _labels(configs: Mapping[str, tuple[str, Mapping]]) -> dict[str, str]:
+    """For every key its name, with as few settings in brackets as tell apart the different ones of that name."""
+    groups: dict[str, dict[str, Mapping]] = {}
+    for name, config in configs.values():
+        groups.setdefault(name, {})[digest(config)] = config
+    labels = {(name, mark): text for name, kinds in groups.items() for mark, text in _told(name, kinds).items()}
+    return {key: labels[name, digest(config)] for key, (name, config) in configs.items()}
+
+
+def _told(name: str, kinds: Mapping[str, Mapping]) -> dict[str, str]:
+    flat = {mark: dict(leaves(config)) for mark, config in kinds.items()}
+    every = {setting for values in flat.values() for setting in values}
+    ranked = sorted(every, key=lambda one: (FIRST.index(one) if one in FIRST else len(FIRST), one))
+    chosen: list[str] = []
+
+    def told(mark: str, settings: Iterable[str]) -> tuple[str, ...]:
+        return tuple(f"{one.rpartition('.')[2]}={flat[mark].get(one)}" for one in settings)
+
+    for setting in ranked:
+        if len({told(mark, [*chosen, setting]) for mark in flat}) > len({told(mark, chosen) for mark in flat}):
+            chosen.append(setting)
+    return {mark: name + (f" ({', '.join(told(mark, chosen))})" if chosen else "") for mark in flat}
+
+
+def _grid(
+    name: str, title: str, members: Sequence[Record], blocks: Mapping[str, str], rows: Mapping[str, str]
+) -> tuple[Grid, list[str]]:
+    known = list(METHOD_NAMES)
+    methods = {rows[one.key]: known.index(one.method) if one.method in known else len(known) for one in members}
+    spec = TableSpec(
+        name=name,
+        title=title,
+        data=tuple(sorted({blocks[one.key] for one in members})),
+        methods=tuple(sorted(methods, key=lambda row: (methods[row], row))),
+        rates=tuple(sorted({one.rate for one in members})),
+        seeds=tuple(sorted({one.seed for one in members})),
+        note=NOTE,
+    )
+    frame, cut = run_frame(members)
+    frame["data"], frame["method"] = frame["key"].map(blocks), frame["key"].map(rows)
+    return build_grid(spec, frame), cut
+
+
+def _status(
+    grid: Grid, members: Sequence[Record], blocks: Mapping[str, str], rows: Mapping[str, str], results: Path
+) -> TableStatus:
+    example = {(blocks[one.key], rows[one.key]): one for one in members}
+    done = {(run.data, run.method, run.rate, run.seed) for run in grid.runs()}
+    cells: list[CellStatus] = []
+    for place in product(grid.spec.data, grid.spec.methods, grid.spec.rates, grid.spec.seeds):
+        like = example.get(place[:2]) or next(one for one in members if rows[one.key] == place[1])
+        there = next(one for one in members if blocks[one.key] == place[0])
+        given = overrides_of({**there.config, "method": like.config["method"]})
+        cells.append(OwnCell(*place, "done" if place in done else "missing", given=given))
+    return TableStatus(grid.spec.name, str(results), cells)
+
+
+def overrides_of(config: Mapping) -> tuple[str, ...]:
+    """The overrides that give a run's configuration again; without rate and seed."""
+    data = config["data"]
+    choice = str(data["_target_"]).split(".")[-2]
+    given = [f"data={choice}", path_override("data.root", data["root"]), f"data.name={data['name']}"]
+    for group, name in (("data", choice), *((group, config[group]["name"]) for group in ("method", "backbone"))):
+        given += [f"{group}={name}"] * (group != "data") + _changed_values(group, name, config[group])
+    protocol = config["protocol"]
+    given += [f"protocol={protocol['name']}", *_changed_values("protocol", protocol["name"], protocol)]
+    return (*given, *([f"split_seed={config['split_seed']}"] if config["split_seed"] else []))
+
+
+def _changed_values(group: str, name: str, values: Mapping) -> list[str]:
+    """The values that are not those of the group's yaml; those that it computes are given, too."""
+    path = CONF / group / f"{name}.yaml"
+    usual = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {}
+    assert isinstance(usual, dict)  # noqa: S101
+    changed = {one: value for one, value in values.items() if one not in NOT_GIVEN and usual.get(one) != value}
+    if changed.get("precision") == "fp32":
+        del changed["precision"]
+    texts = {one: "null" if value is None else str(value).replace(" ", "") for one, value in changed.items()}
+    return [("" if one == "precision" else f"{group}.") + f"{one}={text}" for one, text in texts.items()]
+
+
+def _changed(members: Sequence[Record], blocks: Mapping[str, str]) -> list[str]:
+    """A line for each data set whose images changed between runs that stand side by side."""
+    marks: dict[tuple[str, float], set[str]] = {}
+    for one in members:
+        marks.setdefault((blocks[one.key], one.rate), set()).add(one.data_sha256)
+    changed = sorted({name for (name, _), found in marks.items() if len(found) > 1})
+    return [f"the images of {name} changed between its runs: do not compare them" for name in changed]

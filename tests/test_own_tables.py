@@ -1,0 +1,110 @@
+"""Tables of own images, made from records that no yaml names."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+from kept_runs import put_pets
+from toy import toy_record
+
+from cotune_bench.cli import guarded
+from cotune_bench.config import CONF, compose_config, run_config, run_key
+from cotune_bench.records import RecordStore
+from cotune_bench.reports.own import own_tables
+from cotune_bench.reports.page.drill import leaves
+from cotune_bench.reports.tables import to_markdown
+
+MAIN = runpy.run_path(str(CONF.parent / "scripts" / "make_tables.py"))["main"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """A working folder with two folders of pictures."""
+    monkeypatch.chdir(tmp_path)
+    put_pets(tmp_path / "pets", count=4)
+    put_pets(tmp_path / "more" / "pets", count=3)
+    put_pets(tmp_path / "zoo", count=5)
+    return tmp_path
+
+
+def finish(accuracy: float, *overrides: str, **values: object) -> None:
+    """Add a record of this configuration."""
+    asked = compose_config(["data=folder", "data.root=pets", *overrides])
+    config = run_config(asked)
+    names = {group: config[group]["name"] for group in ("method", "data", "backbone", "protocol")}
+    told = {"key": run_key(asked), "rate": float(config["rate"]), "seed": config["seed"], "config": config, **names}
+    RecordStore(Path("results")).add(toy_record(accuracy=accuracy, **{**told, **values}))
+
+
+def tables() -> dict[str, str]:
+    return {grid.spec.name: to_markdown(grid) for grid, _ in own_tables(Path("results"))[0]}
+
+
+def test_a_folder_has_a_table_of_its_own_and_all_have_one_together(here):
+    for seed in (0, 1):
+        finish(80 + seed, "method=finetune", f"seed={seed}")
+        finish(90, "method=cotuning", f"seed={seed}")
+        finish(70, "method=cotuning", f"seed={seed}", "data.root=zoo")
+    found = tables()
+    assert sorted(found) == ["own-pets", "own-zoo", "own_all"]
+    assert "| pets     | Fine-tune |     80.50 ± 0.71 |" in found["own-pets"]
+    assert "|          | Co-Tuning | **90.00 ± 0.00** |" in found["own-pets"]
+    assert "zoo" not in found["own-pets"]
+    assert "| zoo      | Fine-tune |          – (0/2) |" in found["own_all"]
+    assert "Trade-offs of the methods are not tuned on these images" in found["own-pets"]
+
+
+def test_what_differs_never_shares_a_row(here):
+    finish(80, "method=cotuning")
+    finish(81, "method=cotuning", "method.trade_off=0.5")
+    finish(82, "method=cotuning", "protocol.updates=300")
+    finish(83, "method=cotuning", "data.root=more/pets")
+    (text,) = tables().values()
+    roots = {name: f"pets (root={here / name}, updates=" for name in ("pets", "more/pets")}
+    for block in (roots["pets"] + "1500)", roots["pets"] + "300)", roots["more/pets"] + "1500)"):
+        assert block in text
+    for row in ("cotuning (trade_off=0.5)", "cotuning (trade_off=2.3)"):
+        assert row in text
+    for value in ("80.00", "81.00", "82.00", "83.00"):
+        assert text.count(f"{value}") == 1
+
+
+def test_records_of_published_data_sets_are_none_of_them(here):
+    RecordStore(Path("results")).add(toy_record())
+    assert own_tables(Path("results")) == ([], [])
+
+
+def test_images_that_changed_between_runs_are_warned_of(here):
+    finish(80, "method=finetune")
+    finish(90, "method=cotuning", data_sha256="beef")
+    assert own_tables(Path("results"))[1] == ["the images of pets changed between its runs: do not compare them"]
+
+
+def test_the_commands_of_a_table_give_its_configurations_again(here):
+    asked = ["method=bss", "method.k=2", "seed=3", "rate=0.5", "backbone=resnet18", "backbone.weights=random"]
+    asked += ["split_seed=1", "data.test_share=0.3", "protocol.views=center", "data.root=more/pets"]
+    finish(80, *asked)
+    finish(81, "method=finetune", "protocol=paper", "protocol.drop_at=[5,7]", "precision=bf16", "data.name=a")
+    (_, first), (_, second), _ = own_tables(Path("results"))[0]
+    for table in (first, second):
+        (cell,) = table.cells
+        store, config = RecordStore(Path("results")), compose_config(cell.overrides)
+        assert store.path(run_key(config)).exists(), dict(leaves(run_config(config)))
+
+
+def test_make_tables_writes_them_beside_the_named_ones(here, capsys):
+    finish(80, "method=finetune", "protocol.updates=3")
+    finish(90, "method=cotuning")
+    assert guarded(MAIN, []) == 0
+    out = capsys.readouterr().out
+    assert "Own images: pets" in out
+    assert "desk: no run yet" in out
+    assert "pets (updates=3)" in Path("results/report.html").read_text()
+    first = {path: path.read_bytes() for path in Path("results/tables").iterdir()}
+    assert {path.name for path in first} == {
+        f"own-pets{end}" for end in (".md", ".csv", ".tex", ".html", "-compare.md", "-compare.csv")
+    }
+    assert guarded(MAIN, []) == 0
+    assert first == {path: path.read_bytes() for path in Path("results/tables").iterdir()}
+    assert guarded(MAIN, ["table=desk"]) == 0
+    assert "Own images" not in capsys.readouterr().out.rpartition("Desk benchmark")[2]
