@@ -101,7 +101,8 @@ def _grid(
         note=NOTE,
     )
     frame, cut = run_frame(members)
-    frame["data"], frame["method"] = frame["key"].map(blocks), frame["key"].map(rows)
+    frame["data"] = [blocks[key] for key in frame["key"]]
+    frame["method"] = [rows[key] for key in frame["key"]]
     return build_grid(spec, frame), cut
 
 
