@@ -16,6 +16,9 @@ from cotune_bench.errors import UserError
 
 def main(arguments: list[str]) -> int:
     """The relationship of one cell, as percentages that sum to 100 in each row."""
+    if "--help" in arguments or "-h" in arguments:
+        print(__doc__)
+        return 0
     top = next((argument.partition("=")[2] for argument in arguments if argument.startswith("top=")), "3")
     if not top.isdigit() or top == "0":
         raise UserError(f"top={top} cannot be used: it is a number of source classes above 0")

@@ -22,6 +22,9 @@ from cotune_bench.tuning import tune, tuned_yaml
 
 def main(arguments: list[str]) -> int:
     """Run the grid and write what won."""
+    if "--help" in arguments or "-h" in arguments:
+        print(__doc__)
+        return 0
     own = {"seeds": "0,1,2", "jobs": "1"}
     overrides = []
     for argument in arguments:

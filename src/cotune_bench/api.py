@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from cotune_bench import engine
+from cotune_bench.arguments import quoted
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.cache import Cache
 from cotune_bench.config import build, compose_config
@@ -194,5 +195,5 @@ def _text(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_text, value))}]"
     if isinstance(value, str | Path):
-        return "'" + str(value).replace("'", "\\'") + "'"
+        return quoted(value)
     return "null" if value is None else str(value).lower()

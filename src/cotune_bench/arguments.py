@@ -52,5 +52,9 @@ def readable(override: str) -> str:
 
 def path_override(name: str, path: str | Path) -> str:
     """The override that sets ``name`` to exactly this path, whatever signs are in it."""
-    text = re.sub(r"(\\*)'", lambda found: 2 * found[1] + "\\'", str(path))
-    return f"{name}='{text}'"
+    return f"{name}={quoted(path)}"
+
+
+def quoted(text: str | Path) -> str:
+    """A text that Hydra reads as it is, whatever signs are in it."""
+    return "'" + re.sub(r"(\\*)'", lambda found: 2 * found[1] + "\\'", str(text)) + "'"

@@ -1,0 +1,114 @@
+"""The Python API gives what the command line gives, takes pixels and files, and refuses what would mislead."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_dataset
+from PIL import Image
+
+import cotune_bench as cb
+from cotune_bench.config import compose_config
+from cotune_bench.experiment import Experiment
+
+SMALL = {"weights": "random", "widths": [16, 16]}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
+
+
+def short(**values) -> cb.Data:
+    """Digits for a few updates."""
+    protocol = cb.load_protocol("desk", updates=5, drop_at=[3])
+    return cb.load_data("digits", cb.load_backbone("glyphnet", **SMALL), rate=0.15, protocol=protocol, **values)
+
+
+def test_the_package_is_imported_without_torch_and_numpy():
+    code = "import sys, cotune_bench; assert not {'torch', 'numpy'} & set(sys.modules); cotune_bench.relationship"
+    subprocess.run([sys.executable, "-c", code + "; assert 'torch' not in sys.modules"], check=True)
+
+
+def test_all_public_names_are_there():
+    for name in cb.__all__:
+        assert getattr(cb, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        cb.nothing  # noqa: B018
+
+
+def test_weights_are_those_of_the_command_line_s_run(tmp_path):
+    overrides = ["method=cotuning", "seed=3", "protocol.updates=5", "protocol.drop_at=[3]", f"results={tmp_path}"]
+    run = Experiment.build(
+        compose_config([*overrides, "backbone.weights=random", "backbone.widths=[16,16]", "device=cpu"])
+    )
+    run.train()
+
+    data, backbone = short(seed=3), cb.load_backbone("glyphnet", **SMALL)
+    torch.manual_seed(3)
+    fitted = cb.fit(cb.CoTuning(backbone, len(data.classes), trade_off=2.3), data, device="cpu")
+    expected = run.method.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in fitted.method.state_dict().items())
+    record = run.record(0.0)
+    assert fitted.evaluate() == {"accuracy": record.accuracy, "nll": record.nll}
+
+
+def test_pixels_and_files_are_predicted_as_the_test_images_are(tmp_path):
+    data = short()
+    backbone = cb.load_backbone("glyphnet", **SMALL)
+    fitted = cb.fit(cb.FineTune(backbone, 10), data, device="cpu")
+    probabilities = fitted.predict()
+    assert probabilities.shape == (899, 10)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    images = data.target.test.images.take(np.arange(3))
+    np.testing.assert_allclose(fitted.predict(images), probabilities[:3], atol=1e-6)
+    files = [tmp_path / f"{number}.png" for number in range(3)]
+    for file, image in zip(files, images, strict=True):
+        Image.fromarray(image[..., 0]).convert("RGB").save(file)
+    np.testing.assert_allclose(fitted.predict(files), probabilities[:3], atol=1e-6)
+    with pytest.raises(cb.UserError, match=r"images are float64 \(3, 8, 8, 1\): give uint8"):
+        fitted.predict(images / 255)
+
+
+def test_a_folder_is_read_whatever_its_name(tmp_path):
+    folder = tmp_path / "it's, [mine]"
+    for kind in ("light", "dark"):
+        (folder / kind).mkdir(parents=True)
+        for number in range(6):
+            shade = (200 if kind == "light" else 20) + number
+            Image.new("RGB", (12, 9), (shade,) * 3).save(folder / kind / f"{number}.png")
+    protocol = cb.load_protocol("desk", resize=32, crop=32)
+    data = cb.load_data("folder", cb.load_backbone("resnet18", weights="random"), root=folder, protocol=protocol)
+    assert data.classes == ("dark", "light")
+    assert len(data.target.test) == 2
+
+
+def test_a_backbone_is_trained_once():
+    data, backbone = short(), cb.load_backbone("glyphnet", **SMALL)
+    cb.fit(cb.BSS(backbone, 10), data, device="cpu")
+    with pytest.raises(cb.UserError, match="this backbone was trained before"):
+        cb.fit(cb.FineTune(backbone, 10), data, device="cpu")
+
+
+def test_wrong_names_and_values_are_told_in_a_line():
+    with pytest.raises(cb.UserError, match="backbone=resnet5 is unknown: did you mean resnet50"):
+        cb.load_backbone("resnet5")
+    with pytest.raises(cb.UserError, match=r"protocol\.update is not a setting: did you mean protocol.updates"):
+        cb.load_protocol("desk", update=5)
+    with pytest.raises(cb.UserError, match="rate=2 cannot be used"):
+        cb.load_data("digits", cb.load_backbone("glyphnet", **SMALL), rate=2)
+    with pytest.raises(cb.UserError, match="images of your own need protocol="):
+        cb.load_data(make_dataset(), cb.load_backbone("glyphnet", **SMALL))
+
+
+def test_progress_is_reported_with_the_terms_of_the_loss():
+    told = []
+    cb.fit(
+        cb.L2SP(cb.load_backbone("glyphnet", **SMALL), 10),
+        short(),
+        device="cpu",
+        report=lambda updates, lr, terms: told.append((updates, sorted(terms))),
+    )
+    assert told == [(5, ["ce", "head", "sp"])]

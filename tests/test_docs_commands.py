@@ -1,0 +1,175 @@
+"""Every command line in README and docs/ is one that the program takes; the example method is added and run."""
+
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from test_docs import DOCS, PAGES, ROOT, TINY, code_blocks
+
+from cotune_bench import cli
+from cotune_bench.config import check_sweep, choices, load_table, table_overrides
+
+MAKE = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+#: Settings that a script has beside those of run.py, where it takes these.
+OVERRIDES = {"make_tables": (), "plan": (), "show_relationship": ("top",), "status": (), "tune": ("seeds", "jobs")}
+#: Launchers that need a package which the tests do not.
+ELSEWHERE = ("ray", "slurm", "submitit_local")
+#: What the page on adding a method adds.
+ADDED = "hint"
+
+
+def commands(path: Path) -> list[str]:
+    """Command lines in the code of a page, fenced or indented, joined where they go on, without comments."""
+    text = path.read_text(encoding="utf-8")
+    code = [*code_blocks(path, ""), *code_blocks(path, "(?:bash|sh|console)")]
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    code.append("\n".join(re.findall(r"^ {4}(.*)$", prose, re.MULTILINE)))
+    lines = "\n".join(code).replace("\\\n", " ").splitlines()
+    return [line.strip() for line in lines if re.match(r"\s*(python|make|pip|cotune-bench) ", line)]
+
+
+COMMANDS = sorted({command for path in PAGES for command in commands(path)})
+
+
+def words(command: str) -> list[str]:
+    """Words of a command, less comments and the dots for what is left out."""
+    return [word for word in shlex.split(command, comments=True) if not word.endswith("...")]
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch) -> None:
+    """An empty working directory, and in it every folder of images that a command names."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
+    for place in set(re.findall(r"(?:data\.root=|--data )(?:~/)?([\w-]+)", "\n".join(COMMANDS))):
+        for kind in ("cats", "dogs"):
+            (tmp_path / place / kind).mkdir(parents=True)
+            for number in range(4):
+                Image.new("RGB", (8, 8), (20 * number, 0, 0)).save(tmp_path / place / kind / f"{number}.png")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_one_that_the_program_takes(command):
+    program, *rest = words(command)
+    if program == "make":
+        assert next(word for word in rest if "=" not in word) in MAKE
+    elif program == "pip":
+        extras = re.findall(r"\[([\w,]+)\]", command)
+        known = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+        assert all(f"\n{extra} = [" in known for names in extras for extra in names.split(","))
+    elif rest[0] == "run.py":
+        check_run(rest[1:])
+    elif rest[0].startswith("scripts/"):
+        check_script(ROOT / rest[0], rest[1:])
+    else:
+        assert rest[0] in ("-m", "-c") or (ROOT / rest[0]).is_file()
+
+
+def check_run(arguments: list[str]) -> None:
+    """Flags are known and every configuration can be composed."""
+    flags = [word for word in arguments if word.startswith("-")]
+    assert set(flags) <= {"-m", "--help", "--cfg"}
+    check_overrides([word for word in arguments if "=" in word])
+
+
+def check_overrides(given: list[str]) -> None:
+    if f"method={ADDED}" in given:  # it is added and run below
+        return
+    if any(word.startswith(f"hydra/launcher={name}") for word in given for name in ELSEWHERE):
+        given = [word for word in given if not word.lstrip("+").startswith("hydra")]
+    tables = [word.partition("=")[2] for word in given if word.startswith("table=")]
+    overrides = [word for word in given if not word.startswith("table=")]
+    if tables and tables[0] in choices("table"):
+        overrides = table_overrides(load_table(tables[0]), overrides)
+    check_sweep(overrides)
+
+
+def check_script(path: Path, arguments: list[str]) -> None:
+    """It exists, its text knows the flags, and its settings are its own or compose."""
+    source = path.read_text(encoding="utf-8")
+    if path.stem == "prepare_data":
+        source = (ROOT / "src/cotune_bench/data/prepare.py").read_text(encoding="utf-8")
+        assert arguments[0] in (*choices("data"), "NAME")
+    for flag in [word for word in arguments if word.startswith("-")]:
+        assert f'"{flag}"' in source, f"{flag} is no flag of {path.name}"
+    settings = [word for word in arguments if "=" in word and not word.startswith("-")]
+    if path.stem in OVERRIDES:
+        check_overrides([word for word in settings if word.partition("=")[0] not in OVERRIDES[path.stem]])
+
+
+# For real ----------------------------------------------------------------------------------------------------------
+
+
+def script(name: str):
+    """A script as a module."""
+    spec = importlib.util.spec_from_file_location(f"script_{name}", ROOT / "scripts" / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.stem)
+def test_every_script_explains_itself(path, capsys):
+    source = path.read_text(encoding="utf-8")
+    if "def main() -> None" in source or path.stem == "update_readme":
+        pytest.skip("it takes no arguments")
+    with (
+        pytest.raises(SystemExit, match="0")
+        if "Arguments(" in source or path.stem == "prepare_data"
+        else nullcontext()
+    ):
+        assert script(path.stem).main(["--help"]) == 0
+    assert len(capsys.readouterr().out) > 100
+
+
+def test_the_first_page_s_commands_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run.py"])
+    known = commands(DOCS / "index.md")
+    first = next(command for command in known if "seed=0" in command and "-m" not in command)
+    assert cli.main([*words(first)[2:], *TINY, "protocol.updates=2", "device=cpu"]) == 0
+    assert "digits cotuning rate 0.15 seed 0: " in capsys.readouterr().out
+    assert "python scripts/results.py list" in known
+    assert script("results").main(["list"]) == 0
+    assert "1 records" in capsys.readouterr().out
+    assert "python scripts/status.py table=desk" in known
+    assert script("status").main(["table=desk"]) == 0
+    assert "60" in capsys.readouterr().out
+
+
+def test_the_method_of_30_lines_joins_a_checkout_and_meets_the_contract(tmp_path):
+    page = DOCS / "add-a-method.md"
+    text = page.read_text(encoding="utf-8")
+    files = re.findall(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert [name for name, _ in files] == [f"src/cotune_bench/methods/{ADDED}.py", f"conf/method/{ADDED}.yaml"]
+    assert sum(bool(line.strip()) for _, content in files for line in content.splitlines()) <= 30
+    copy = tmp_path / "checkout"
+    for folder in ("src", "conf"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "tests", copy / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("run.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, copy / name)
+    for name, content in files:
+        (copy / name).write_text(content, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
+    for command in commands(page):
+        rest = words(command)[1:]
+        if ("-m" in rest[:2] and rest[0] == "run.py") or rest[0].startswith("scripts/"):
+            continue  # the same for longer
+        more = [*TINY, "protocol.updates=4", "device=cpu"] if rest[0] == "run.py" else []
+        done = subprocess.run(
+            [sys.executable, *rest, *more], cwd=copy, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    terms = next((copy / "results" / "runs").glob("*/metrics.csv")).read_text(encoding="utf-8").splitlines()[0]
+    assert terms == "updates,lr,ce,hint,loss"
