@@ -50,12 +50,16 @@ class Counts:
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of an update and of one view of an image in evaluation, and bytes of a checkpoint."""
+    """Seconds of an update and of one view of an image in evaluation, and bytes of a checkpoint.
+
+    ``prepare``: seconds, about, of what the method computes once for a data set, from the time of a view.
+    """
 
     update: float
     view: float
     checkpoint: int
     device: str
+    prepare: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,8 @@ def measured(config: DictConfig, counts: Counts) -> Pace:
     learnt = [parameter for parameter in method.parameters() if parameter.requires_grad]
     held = sum(value.nbytes for value in [*method.state_dict().values(), *learnt])  # momentum is as large as weights
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
-    return Pace(update, _view_seconds(method, data.test), held, name)
+    view = _view_seconds(method, data.test)
+    return Pace(update, view, held, name, method.preparation(counts.train) * view)
 
 
 def _random_data(protocol: "Protocol", counts: Counts, mean: Sequence[float], std: Sequence[float]) -> "TargetData":

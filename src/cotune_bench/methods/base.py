@@ -44,6 +44,10 @@ class Method(nn.Module):
     def prepare(self, data: TargetData, cache: Cache) -> None:
         """One-off statistics of the training images, before any update; nothing by default."""
 
+    def preparation(self, images: int) -> float:
+        """Passes of an image through the trunk that ``prepare`` takes, about, for so many training images."""
+        return 0.0
+
     def artifacts(self) -> dict[str, str]:
         """What ``prepare`` found that the run's folder is to keep: texts by file name, none by default."""
         return {}

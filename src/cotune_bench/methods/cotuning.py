@@ -85,6 +85,10 @@ class CoTuning(Method):
                 "set protocol.val=0.2 or method.relationship=direct"
             )
 
+    def preparation(self, images: int) -> float:
+        """One pass of each image, whose source probabilities make the relationship."""
+        return float(images)
+
     def prepare(self, data: TargetData, cache: Cache) -> None:
         """Category relationship of the untrained network on plain training (and validation) images."""
         self.check(data)

@@ -94,6 +94,11 @@ class Delta(Method):
         for number, attention in enumerate(found):
             self.get_buffer(f"attention{number}").copy_(attention)
 
+    def preparation(self, images: int) -> float:
+        """Half a pass, what lies behind a filter on average, for each filter but the last stage's, and each image."""
+        filters = sum(len(self.get_buffer(f"attention{number}")) for number in range(len(self.taps) - 1))
+        return images + 0.5 * filters * min(images, self.attention_images)
+
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """``ce`` and ``maps``, the feature-map penalty."""
         with tap(self.trunk, self.taps) as target:

@@ -1,0 +1,215 @@
+"""Comparisons within a budget: sums worked out by hand, made-up records, and the script from end to end."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from kept_runs import SCRIPTS, put_pets
+from toy import toy_record
+from trees import refused
+
+from cotune_bench import comparing
+from cotune_bench.cli import guarded
+from cotune_bench.comparing import choose, has_time, recommendation, scores, seconds_of
+from cotune_bench.planning import Pace
+from cotune_bench.signals import InterruptedRun
+
+SCRIPT = runpy.run_path(str(SCRIPTS / "compare_methods.py"))
+SMALL = (
+    *("backbone=resnet18", "backbone.weights=random", "protocol.batch_size=8", "protocol.resize=40"),
+    *("protocol.crop=32", "protocol.threads=1", "protocol.views=center", "device=cpu", "protocol.updates=4"),
+)
+
+
+def pace(update: float, prepare: float = 0.0) -> Pace:
+    return Pace(update, 0.0, 0, "abacus", prepare)
+
+
+#: 5 s an update in all, and DELTA takes 200 s before.
+PACES = {"finetune": pace(1.0), "l2sp": pace(1.0), "delta": pace(2.0, 200.0), "cotuning": pace(1.0)}
+EVALUATIONS = dict.fromkeys(PACES, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("2h", 7200), ("90min", 5400), ("90m", 5400), ("1h30m", 5400), ("1.5d", 129_600)]
+)
+def test_a_budget_is_read(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "2", "h", "2 hours", "2h!", "0h", "-1h"])
+def test_a_budget_that_is_no_time_is_refused(text):
+    refused(lambda: seconds_of(text), "--budget")
+
+
+@pytest.mark.parametrize(
+    ("budget", "methods", "seeds", "updates", "seconds"),
+    [
+        # all of it: 3 x (5 s x 900 + 40) + 200 = 13,820
+        (13_820 / 0.8, 4, 3, 900, 13_820),
+        # 600 updates: 3 x 5 x 600 + 320 = 9,320
+        (9320 / 0.8, 4, 3, 600, 9320),
+        # 3 seeds of 300 updates, the least, are one second too long; 2 seeds: (4,819 - 280) / 10 = 453
+        (4819 / 0.8, 4, 2, 450, 10 * 450 + 280),
+        # without DELTA: 3 s an update, 2 x 30 s: (2,000 - 60) / 6 = 323
+        (2000 / 0.8, 3, 2, 320, 6 * 320 + 60),
+        # without L2-SP, too: 2 s an update: (1,300 - 40) / 4 = 315
+        (1300 / 0.8, 2, 2, 310, 4 * 310 + 40),
+        # fewer than a third of the updates: (600 - 40) / 4 = 140
+        (600 / 0.8, 2, 2, 140, 4 * 140 + 40),
+        # one seed: (300 - 20) / 2 = 140
+        (300 / 0.8, 2, 1, 140, 2 * 140 + 20),
+    ],
+)
+def test_updates_are_cut_before_seeds_and_seeds_before_methods(budget, methods, seeds, updates, seconds):
+    chosen = choose(PACES, EVALUATIONS, updates=900, seeds=3, budget=budget + 1e-6)
+    assert (len(chosen.methods), chosen.seeds, chosen.updates) == (methods, seeds, updates)
+    assert chosen.seconds == pytest.approx(seconds)
+    assert {"finetune", "cotuning"} <= set(chosen.methods)
+    told = "\n".join(chosen.lines())
+    assert (f"{updates} instead of 900 updates" in told) == (updates < 900)
+    assert (f"{seeds} instead of 3 seeds" in told) == (seeds < 3)
+    assert ("without DELTA (2 s an update, 3 min before)" in told) == (methods < 4)
+
+
+def test_what_never_fits_is_told_with_what_it_needs():
+    # two methods, one seed, 100 updates: 2 x 100 + 20 = 220 s, of 0.8 of the budget
+    refused(
+        lambda: choose(PACES, EVALUATIONS, updates=900, seeds=3, budget=200),
+        "the budget of 3 min is too short: Fine-tune and Co-Tuning with 100 updates need 5 min",
+    )
+
+
+def found(validation: dict[str, list[float]], seconds: float = 60.0) -> dict:
+    return {
+        (seed, method): toy_record(
+            method=method, seed=seed, val_accuracy=value, accuracy=99.0 - value, seconds=seconds
+        )
+        for method, values in validation.items()
+        for seed, value in enumerate(values)
+    }
+
+
+def test_validation_chooses_and_a_tie_is_called_a_tie():
+    ranked = scores(
+        found({"finetune": [80.0, 81.0, 82.0], "bss": [80.0, 82.0, 82.5], "cotuning": [90.0, 91.0, 92.1]})
+    )
+    assert [one.method for one in ranked] == ["cotuning", "bss", "finetune"]  # tests would turn it round
+    # behind: 10, 9, 9.6: mean 9.533, sd 0.503, t(2) 4.303: 9.533 -+ 1.25
+    bounds = ranked[1].behind.interval()
+    assert bounds == (pytest.approx(8.283, abs=1e-3), pytest.approx(10.783, abs=1e-3))
+    assert [one.tied for one in ranked[1:]] == [False, False]
+    text = "\n".join(recommendation(ranked, 40))
+    assert "Recommended: Co-Tuning. Its lead over every other method is more than chance." in text
+    assert "9.53 [8.28, 10.78]" in text
+    assert "one of the 40 validation images is 2.5 points" in text
+
+    near = found({"finetune": [80.0, 81.0, 82.0], "cotuning": [81.0, 80.0, 84.0]})
+    near[0, "finetune"] = toy_record(val_accuracy=80.0, seconds=1.0)
+    near[1, "finetune"] = toy_record(val_accuracy=81.0, seconds=1.0)
+    assert "Recommended: Co-Tuning, but Fine-tune may be as good: a tie" in "\n".join(
+        recommendation(scores(near), 40)
+    )
+    assert "The quickest of them is Fine-tune." in "\n".join(recommendation(scores(near), 40))
+
+
+def test_one_seed_is_a_guess_and_a_seed_that_one_method_lacks_does_not_count():
+    runs = found({"finetune": [80.0, 70.0], "cotuning": [90.0]})
+    ranked = scores(runs)
+    assert [one.validation for one in ranked] == [(90.0,), (80.0,)]
+    assert "on the word of a single seed: a guess" in "\n".join(recommendation(ranked, 10))
+    assert scores({(0, "finetune"): toy_record(val_accuracy=1.0), (1, "bss"): toy_record(val_accuracy=1.0)}) == []
+
+
+def test_a_round_is_begun_only_if_it_fits():
+    chosen = choose(
+        {"finetune": pace(1.0), "cotuning": pace(1.0)},
+        {"finetune": 0, "cotuning": 0},
+        updates=100,
+        seeds=3,
+        budget=1000,
+    )
+    runs = found({"finetune": [80.0], "cotuning": [80.0]}, seconds=250.0)
+    assert has_time(chosen, runs, 1)  # 500 spent, 500 to come
+    assert not has_time(chosen, runs | found({"finetune": [1.0, 1.0]}, seconds=251.0), 1)  # 752 spent, 250 to come
+
+
+# The script ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """A working folder with pictures, and a made-up pace."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "argv", ["compare_methods.py"])
+    monkeypatch.setitem(SCRIPT["planned"].__globals__, "measured", lambda config, counts: pace(1.0))
+    put_pets(tmp_path / "my pets")
+    return tmp_path
+
+
+def ask(*arguments: str) -> int:
+    return guarded(SCRIPT["main"], ["--data", "my pets", "--methods", "finetune,bss", *arguments, *SMALL])
+
+
+def test_a_comparison_stops_and_goes_on_and_ends_with_a_recommendation(here, capsys, monkeypatch):
+    run, runs = SCRIPT["runner"].run, []
+
+    def killed_at_the_third(config, **options):
+        runs.append((config.method.name, config.seed))
+        if len(runs) == 3:
+            raise InterruptedRun(2)
+        return run(config, **options)
+
+    monkeypatch.setattr(SCRIPT["runner"], "run", killed_at_the_third)
+    assert ask("--budget", "1h", "--seeds", "2") == 130
+    assert "Recommended" not in capsys.readouterr().out
+    assert runs == [("finetune", 0), ("bss", 0), ("finetune", 1)]
+    monkeypatch.setitem(SCRIPT["planned"].__globals__, "measured", None)  # the plan is kept
+    assert ask("--budget", "1h", "--seeds", "2") == 0
+    assert len(list((here / "results/records").iterdir())) == 4
+    out, err = capsys.readouterr()
+    assert "plan: Fine-tune, BSS; 2 seeds, 4 updates each: 4 runs, about 16 s of 60 min" in err
+    assert "Recommended: " in out
+    assert "  python scripts/predict.py my-pets-" in out
+    (text,) = (here / "results/comparisons").glob("my-pets-*.txt")
+    assert text.read_text() in out + "\n"
+
+
+def test_a_failed_run_costs_its_seed_and_is_told(here, capsys, monkeypatch):
+    run = SCRIPT["runner"].run
+
+    def failing(config, **options):
+        if (config.method.name, config.seed) == ("bss", 1):
+            raise RuntimeError("out of luck")
+        return run(config, **options)
+
+    monkeypatch.setattr(SCRIPT["runner"], "run", failing)
+    assert ask("--budget", "1h", "--seeds", "2") == 1
+    out, err = capsys.readouterr()
+    assert "bss seed 1 failed: RuntimeError: out of luck" in err
+    assert "on the word of a single seed" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--budget", "soon"], "--budget soon"),
+        (["--budget", "1h", "--methods", "finetune,bs"], "did you mean bss?"),
+        (["--budget", "1h", "--methods", "bss"], "two methods"),
+        (["--budget", "1h", "--data", "none"], "none is missing"),
+        (["--budget", "1h", "protocol.val=0"], "no validation images"),
+        (["--budget", "1s"], "the budget of 1 s is too short"),
+        (["--budgit", "1h"], "--budget"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_runs(here, capsys, arguments, told):
+    assert ask(*arguments) == 2
+    assert told in capsys.readouterr().err.splitlines()[-1]
+    assert not (here / "results").exists()
+
+
+def test_what_cannot_be_read_of_a_plan_is_told(tmp_path):
+    (tmp_path / "plan.json").write_text("{")
+    refused(lambda: comparing.kept_choice(tmp_path / "plan.json", lambda: None), "delete it to plan anew")
