@@ -105,7 +105,7 @@ def choose(
             needed = (fixed + least * sum(paces[one].update for one in methods)) / USED
             raise UserError(
                 f"the budget of {duration(budget)} is too short: {' and '.join(map(display_name, methods))} with "
-                f"{least} updates need {duration(needed)}: give more, or a smaller backbone=resnet18" needed, or a smaller backbone=resnet18"
+                f"{least} updates need {duration(needed)}: give more, or a smaller backbone=resnet18"
             )
     used = min(updates, affordable)
     used = used if used == updates or used < LEAST_UPDATES else used // 10 * 10
@@ -127,12 +127,9 @@ def kept_choice(path: Path, make: Callable[[], Chosen]) -> Chosen:
         return chosen
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        chosen = Chosen(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        )
-    except (ValueError, TypeError) as error:
+        return Chosen(**{**values, "methods": tuple(values["methods"]), "cuts": tuple(values["cuts"])})
+    except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} cannot be read ({error}): delete it to plan anew") from error
-    return chosen
 
 
 def overrides_of(base: Sequence[str], chosen: Chosen, seed: int, method: str) -> list[str]:
