@@ -87,7 +87,7 @@ def check_data(name: str, config: DictConfig) -> int:
     section = config.data
     try:
         data = build(section)
-        expected = _expected(name, section)
+        expected = expected_counts(name, section)
     except UserError as error:
         print(f"problem: {error}", file=sys.stderr)
         return 1
@@ -105,8 +105,8 @@ def check_data(name: str, config: DictConfig) -> int:
     return 1 if report.problems else 0
 
 
-def _expected(name: str, section: DictConfig) -> dict[str, int]:
-    """Official counts; those of the recipe for a rebuilt data set; none for the user's own images."""
+def expected_counts(name: str, section: DictConfig) -> dict[str, int]:
+    """Official counts of a data set; those of the recipe for a rebuilt data set; none for the user's own images."""
     if name == "coco70-rebuilt":
         return coco_rebuild.counts(Path(section.root))
     if name in OWN_IMAGES:
