@@ -19,9 +19,10 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def code_blocks(path: Path, language: str) -> list[str]:
-    """Fenced blocks of a language, none: blocks without one."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+def code_blocks(path: Path, *languages: str) -> list[str]:
+    """Fenced blocks of these languages; an empty one means blocks without."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [code for language, code in fenced if language in languages]
 
 
 # Python ------------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ ADDED = "hint"
 def commands(path: Path) -> list[str]:
     """Command lines in the code of a page, fenced or indented, joined where they go on, without comments."""
     text = path.read_text(encoding="utf-8")
-    code = [*code_blocks(path, ""), *code_blocks(path, "(?:bash|sh|console)")]
+    code = code_blocks(path, "", "bash", "sh", "console")
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
     code.append("\n".join(re.findall(r"^ {4}(.*)$", prose, re.MULTILINE)))
     lines = "\n".join(code).replace("\\\n", " ").splitlines()
