@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from cotune_bench import api
 from cotune_bench.config import CONF, choices, compose_config
+from cotune_bench.experiment import environment
+from cotune_bench.records import COLUMNS, KINDS
 
 ROOT = Path(api.__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -123,3 +126,28 @@ def anchors(path: Path) -> set[str]:
     """Of a page's headings, as the site and GitHub make them."""
     headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+
+
+# Results format ----------------------------------------------------------------------------------------------------
+
+
+def test_the_results_page_tells_every_field_and_column():
+    text = (DOCS / "results-format.md").read_text(encoding="utf-8")
+    record, rest = text.split("## A record")[1].split("| field of `environment`")
+    fields = re.findall(r"^\| (`.*`) \| (?:text|number|integer|object)", record, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", "".join(fields))) == sorted(KINDS | {"schema": int})
+    rows = re.findall(r"^\| (`.*?`) \|", rest.partition("```")[0], re.MULTILINE)
+    known = environment(torch.device("cpu")).keys() | {"precision", "compile"}
+    assert known <= set(re.findall(r"`(\w+)`", "".join(rows)))
+    columns = text.split("## results.csv")[1].partition("with the meaning above: ")[2].partition(". An empty")[0]
+    assert re.findall(r"`(\w+)`", columns) == COLUMNS
+
+
+def test_the_pages_tell_settings_that_exist_with_their_defaults():
+    config = compose_config([])
+    told = re.findall(
+        r"^\| `(\w+)` \| `?([\w.]+)`?(?: \||,)", (DOCS / "performance.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert len(told) >= 5
+    for name, default in told:
+        assert str(config[name]).lower() == default
