@@ -40,6 +40,7 @@ readme: setup ## put the desk benchmark's grid and figure into README.md
 docs: setup ## the documentation as a site in site/; a broken link fails
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	$(BIN)/zensical build --clean --strict
+	@echo 'site/index.html (with search: python -m http.server -d site)'
 
 clean: ## remove the virtual environment; results stay
 	rm -rf .venv

@@ -88,8 +88,10 @@ def pages_of(nav: object) -> list[str]:
 
 def test_every_page_is_in_the_navigation_once_and_there():
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
-    there = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
-    assert sorted(pages_of(nav)) == there
+    there, named = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}, pages_of(nav)
+    assert there - set(named) == set(), "name these pages under nav in mkdocs.yml"
+    assert set(named) - there == set(), "no such pages"
+    assert len(named) == len(there)
 
 
 def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path):
