@@ -59,6 +59,12 @@ def test_python_blocks_of_a_page_run_one_after_another(page, capsys):
     assert isinstance(names["fitted"], api.Fitted)
 
 
+def test_the_readme_keeps_the_places_of_generated_pieces():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for kind in ("grid", "figure"):
+        assert re.search(rf"^<!-- {kind}:desk.* -->\n.+?^<!-- end -->$", text, re.DOTALL | re.MULTILINE)
+
+
 # Methods -----------------------------------------------------------------------------------------------------------
 
 
