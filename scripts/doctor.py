@@ -10,7 +10,7 @@ import sys
 from cotune_bench import doctor
 
 
-def run(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Answer --help and bad input, else examine."""
     if "--help" in arguments or "-h" in arguments:
         print(__doc__)
@@ -32,4 +32,4 @@ def _checked(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

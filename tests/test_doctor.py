@@ -13,7 +13,7 @@ from kept_runs import SCRIPTS, put_pets
 from cotune_bench import doctor
 from cotune_bench.doctor import NONE, OK, WRONG
 
-RUN = runpy.run_path(str(SCRIPTS / "doctor.py"))["run"]
+RUN = runpy.run_path(str(SCRIPTS / "doctor.py"))["main"]
 PROJECT = """[project]
 requires-python = ">={least}"
 dependencies = {needed}

@@ -51,6 +51,7 @@ def test_another_name_is_another_run_and_must_name_files(here):
     refused(lambda: compose_config([*asked, "data.name=cub"]), "published data set")
     refused(lambda: compose_config([*asked, "data.name=a/b"]), "names files")
     refused(lambda: compose_config(["data=digits", "data.name=zoo"]), "data=NAME")
+    refused(lambda: compose_config([*asked, "data.skipbad=true"]), "did you mean data.skip_bad?")
 
 
 @pytest.mark.parametrize("name", ["a (b)", "it's", "ü, ö", "a=b", "$x {y}", "back\\'s"])

@@ -53,7 +53,8 @@ def test_folder_counts_what_is_no_image(tmp_path, caplog):
         ({}, "no class folders"),
         ({".": 3}, "no class folders"),
         ({"cat": 3}, "one class folder"),
-        ({"cat": 3, "dog": 1}, "dog holds one image"),
+        ({"cat": 3, "dog": 1}, "dog holds one image: "),
+        ({"cat": 1, "dog": 1}, "cat holds one image (2 such classes): "),
         ({"cat": 3, "dog/young": 3}, "holds a folder (young)"),
         ({"mine/train/cat": 2, "mine/train/dog": 2}, "one class folder"),
         ({"train/cat": 2, "train/dog": 2}, "test is missing"),
@@ -68,6 +69,7 @@ def test_folder_refuses(tmp_path, counts, words):
 def test_folder_without_images_root_or_a_usable_share(tmp_path):
     trees.folders(tmp_path, {"cat": 2, "dog": 2})
     refused(lambda: folder.read("mine", str(tmp_path), test_share=1.0), "test_share=1.0")
+    refused(lambda: folder.read("mine", str(trees.put_image(tmp_path / "a.jpg"))), "a.jpg is a file")
     (tmp_path / "cow").mkdir()
     refused(lambda: folder.read("mine", str(tmp_path)), "cow holds no images", ".jpg")
     refused(lambda: folder.read("mine", str(tmp_path / "none")), "none is missing", "data.root")

@@ -274,7 +274,7 @@ def _one_line(error: Exception, overrides: Sequence[str]) -> str:
     """What Hydra and OmegaConf say in several lines, in one; with the nearest name where one is unknown."""
     text = str(error).partition("Config search path")[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    known = [name for name, _ in leaves(_compose())]
+    known = [name for name, _ in leaves(_compose(*filter(_is_choice, overrides), "protocol=paper"))]
     for override in overrides:
         name = override.partition("=")[0].lstrip("+~")
         if "/" not in name and any(f"'{name}'" in line for line in lines):

@@ -177,7 +177,7 @@ def _reader(config: DictConfig) -> dict[str, Any]:
     assert isinstance(values, dict)  # noqa: S101
     if "root" in values:
         values["root"] = str(Path(str(values["root"])).expanduser().resolve())
-    return {str(name): value for name, value in values.items()}
+    return {str(name): value for name, value in values.items() if name != "cache"}
 
 
 def _input(experiment: "Experiment") -> dict[str, Any]:

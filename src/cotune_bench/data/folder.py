@@ -38,6 +38,8 @@ def read(
     ``skip_bad``, files that cannot be read are left out before; what was seen of all files is kept in ``cache``.
     """
     home = Path(root).expanduser()
+    if home.is_file():
+        raise UserError(f"data {name}: {home} is a file: set data.root to the folder that holds your class folders")
     if not home.is_dir():
         raise missing(name, home, "set data.root to the folder of your images")
     if not os.access(home, os.R_OK | os.X_OK):
@@ -50,7 +52,7 @@ def read(
         members = scan(name, home, skip=bad, strays=strays)
         lonely = [kind for kind, files in members.items() if len(files) < 2]
         if lonely:
-            more = f" (and {len(lonely) - 1} more folders do)" if len(lonely) > 1 else ""
+            more = f" ({len(lonely)} such classes)" if len(lonely) > 1 else ""
             raise UserError(
                 f"data {name}: {home / lonely[0]} holds one image{more}: a class needs two, to train and to test"
             )
