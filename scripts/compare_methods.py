@@ -65,6 +65,8 @@ def main(arguments: list[str]) -> int:
         raise UserError("no seed was finished by all methods: see the failures above, and run the command again")
     val_images = counts_of(config).val
     lines = [*chosen.lines(), "", *recommendation(ranked, val_images), *use(found, ranked[0].method)]
+    if any(record.weights == "random" for record in found.values()):
+        lines.append("Warning: random weights, not pre-trained: this says nothing about transfer.")
     print("\n".join(lines))
     write_atomically(path.with_suffix(".txt"), ("\n".join(lines) + "\n").encode())
     print(f"-> {path.with_suffix('.txt')}; make tables shows all runs")

@@ -173,6 +173,7 @@ def test_a_comparison_stops_and_goes_on_and_ends_with_a_recommendation(here, cap
     assert "plan: Fine-tune, BSS; 2 seeds, 4 updates each: 4 runs, about 16 s of 60 min" in err
     assert "Recommended: " in out
     assert "  python scripts/predict.py my-pets-" in out
+    assert "Warning: random weights" in out
     (text,) = (here / "results/comparisons").glob("my-pets-*.txt")
     assert text.read_text() in out + "\n"
 
