@@ -24,6 +24,7 @@ from cotune_bench.checkpoint import Checkpoints
 from cotune_bench.config import build, run_config, run_key
 from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.split_files import SplitFiles, split_files
+from cotune_bench.data.resident import resident
 from cotune_bench.data.target import TargetData, target_data
 from cotune_bench.engine import Report, evaluate, fit
 from cotune_bench.errors import UserError
@@ -106,7 +107,10 @@ class Experiment:
 
     def to(self, device: torch.device) -> "Experiment":
         """This experiment on another device; the method is moved, not copied."""
-        return replace(self, data=self.data.to(device), method=self.method.to(device))
+        data = self.data.to(device)
+        if device.type == "cuda" and self.config.gpu_cache:
+            data = replace(data, train=resident(data.train, self.protocol))
+        return replace(self, data=data, method=self.method.to(device))
 
     def train(
         self,

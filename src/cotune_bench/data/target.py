@@ -24,6 +24,8 @@ from cotune_bench.protocol import Protocol
 class Normalize:
     """uint8 images (..., H, W, C) of the host to normalised float images (..., C, H, W) on the device.
 
+    Images that are there already come as a tensor.
+
     Only bytes travel; a grey image becomes as many equal channels as the statistics have.
     """
 
@@ -39,8 +41,10 @@ class Normalize:
         moved.device, moved.scale, moved.shift = device, self.scale.to(device), self.shift.to(device)
         return moved
 
-    def __call__(self, images: np.ndarray) -> Tensor:
-        bytes_ = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+    def __call__(self, images: np.ndarray | Tensor) -> Tensor:
+        if isinstance(images, np.ndarray):
+            images = torch.from_numpy(np.ascontiguousarray(images))
+        bytes_ = images.to(self.device)
         bytes_ = bytes_.expand(*bytes_.shape[:-1], len(self.scale))
         # Whole rows at once: a loop over three channels at a time is several times slower on a CPU.
         scale, shift = (values.repeat(bytes_.shape[-2]) for values in (self.scale, self.shift))
