@@ -23,8 +23,8 @@ from cotune_bench.cache import Cache
 from cotune_bench.checkpoint import Checkpoints
 from cotune_bench.config import build, run_config, run_key
 from cotune_bench.data.dataset import ImageList
-from cotune_bench.data.split_files import SplitFiles, split_files
 from cotune_bench.data.resident import resident
+from cotune_bench.data.split_files import SplitFiles, split_files
 from cotune_bench.data.target import TargetData, target_data
 from cotune_bench.engine import Report, evaluate, fit
 from cotune_bench.errors import UserError

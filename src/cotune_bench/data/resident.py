@@ -47,7 +47,7 @@ class ResidentBatches(Batches):
 
 
 def resident(batches: Batches, protocol: Protocol) -> Batches:
-    """These batches from images on their device, a GPU, if that is possible: decoded, and in half of its free memory."""
+    """These batches from images on their device, a GPU, if they are decoded and fit into half of its free memory."""
     pixels = batches.images.pixels
     device = batches.normalize.device
     if protocol.augment != "resized_crop" or not isinstance(pixels, np.ndarray):

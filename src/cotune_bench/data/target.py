@@ -20,6 +20,9 @@ from cotune_bench.errors import UserError
 from cotune_bench.files import digest
 from cotune_bench.protocol import Protocol
 
+#: Of all views in a batch on a CPU, where more of them cost memory and gain no time.
+CPU_PIXELS = 64 * 224**2
+
 
 class Normalize:
     """uint8 images (..., H, W, C) of the host to normalised float images (..., C, H, W) on the device.
@@ -118,7 +121,10 @@ class Views:
         return self.images.labels
 
     def __iter__(self) -> Iterator[Tensor]:
-        size = max(self.batch_size // len(self.offsets), 1)
+        views = self.batch_size
+        if self.normalize.device.type == "cpu":
+            views = min(views, CPU_PIXELS // self.crop**2)
+        size = max(views // len(self.offsets), 1)
         for start in range(0, len(self), size):
             yield self.take(np.arange(start, min(start + size, len(self))))
 
