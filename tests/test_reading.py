@@ -64,7 +64,10 @@ TREES = {
 def test_yaml_finds_the_data_set_where_its_archive_puts_it(tmp_path, name):
     section = OmegaConf.load(CONF / "data" / f"{name}.yaml")
     assert section.pop("defaults")
-    config = OmegaConf.create({"data_root": str(tmp_path), "rate": 0.15, "split_seed": 0, "data": section})
+    config = OmegaConf.create(
+        {"data_root": str(tmp_path), "rate": 0.15, "split_seed": 0, "cache": str(tmp_path / "cache")}
+    )
+    config.data = section
     TREES[name](Path(config.data.root))
     data = build(config.data)
     assert data.name == name

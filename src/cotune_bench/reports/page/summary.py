@@ -124,10 +124,12 @@ def _sure(found: Sequence[Lead]) -> str:
 
 def _verdicts(grid: Grid, paper: str) -> str:
     counts = Counter(one.verdict for one in compare(grid, paper) if one.verdict and one.ours)
+    random = counts.pop("random weights", 0)
+    aside = f" {_plural(random, 'cell')} with random weights cannot be compared." if random else ""
     if not counts:
-        return "No cell has both values yet."
+        return "No cell has both values yet." + aside
     told = _listed([f"{verdict} in {count}" for verdict, count in sorted(counts.items())])
-    return f"Of {_plural(counts.total(), 'cell')} with both values: {told}."
+    return f"Of {_plural(counts.total(), 'cell')} with both values: {told}." + aside
 
 
 def _missing(count: int, grid: Grid, status: TableStatus) -> str:
