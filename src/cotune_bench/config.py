@@ -4,7 +4,7 @@ import functools
 import importlib
 import inspect
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from cotune_bench.checks import check_values, leaves, number, suggest
 from cotune_bench.errors import UserError
 from cotune_bench.files import digest
 from cotune_bench.own import OWN_IMAGES, check_name, own_images, register_resolvers
+from cotune_bench.remember import remembered
 
 PACKAGE = Path(__file__).parent
 #: The yaml files: inside an installed package, else at the top of the checkout.
@@ -65,7 +66,8 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     try:
         config = _compose(*overrides)
         # All protocols have the same settings; those of auto hang on the images.
-        defaults = _compose(*[text for text in overrides if _is_choice(text)], "protocol=paper")
+        fixed = ["protocol=paper"] if own_images(config.data) else []
+        defaults = _compose(*[text for text in overrides if _is_choice(text)], *fixed)
         if own_images(config.data):
             check_name(config.data.name)
         check_values(config, defaults)
@@ -224,11 +226,20 @@ def table_cells(table: dict, overrides: Sequence[str] = ()) -> Cells:
     """The cells of a table under these overrides.
 
     One configuration is composed for each data set and method; rates and seeds are put in by hand, because
-    composing hundreds would take many seconds.
+    composing hundreds would take many seconds. Remembered, but for own images, which are told by their folder.
     """
+    texts = table_overrides(table, overrides)
+    if any(name in text for name in (*OWN_IMAGES, "auto") for text in texts):
+        return _table_cells(texts)
+    files = [*sorted(CONF.rglob("*.yaml")), *sorted(PACKAGE.glob("*.py"))]
+    values = remembered("cells", texts, files, lambda: asdict(_table_cells(texts)))
+    lists = {name: tuple(value) for name, value in values.items() if not isinstance(value, str)}
+    return Cells(**lists, results=values["results"])
+
+
+def _table_cells(texts: Sequence[str]) -> Cells:
     swept: dict[str, list[str]] = {}
     rest: list[str] = []
-    texts = table_overrides(table, overrides)
     for values, override in zip(axes(texts), parse(texts), strict=True):
         if override.key_or_group in AXES:
             swept[override.key_or_group] = [value.partition("=")[2] for value in values]

@@ -172,7 +172,9 @@ def set_threads(count: int | None) -> None:
     threads = count or available or 1  # a Slurm job is given some of the cores
     torch.set_num_threads(threads)
     threadpool_limits(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)  # some CUDA operators have no deterministic form
+    # Some CUDA operators have no deterministic form. The better known use_deterministic_algorithms() imports all of
+    # torch.compile for it, which takes seconds.
+    torch.set_deterministic_debug_mode("warn")
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010  # nothing here reads memory it has not written
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
 

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
 
 from cotune_bench.errors import UserError
-from cotune_bench.relationship import fit_temperature
 
 log = logging.getLogger(__name__)
 
@@ -197,4 +196,6 @@ def _fitted(path: Path, num_classes: int) -> float:
         raise UserError(
             f"{path} has logits of shape {logits.shape}: one column for each of {num_classes} classes is needed"
         )
+    from cotune_bench.relationship import fit_temperature  # scipy takes half a second to import
+
     return fit_temperature(logits, labels)
