@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 #: Updates that are timed after the first, which wakes the libraries: so many, or fewer once the seconds are spent.
 TIMED, SECONDS = 10, 3.0
-#: Record, settings, log and metrics of a run on disk, rounded up from runs of the desk benchmark.
+#: Record, settings, log and metrics of a run on disk: those of the desk benchmark take 6 to 24 kB, longer runs more.
 RUN_BYTES = 40_000
 #: Checkpoints of a run at once: the newest two, and one that is being written.
 CHECKPOINTS = 3

@@ -44,7 +44,8 @@ def same(results: Path, unbroken: dict) -> None:
 # Kills -------------------------------------------------------------------------------------------------------------
 
 
-def test_ten_kills_change_no_bit(results, unbroken):
+@pytest.mark.parametrize("_again", range(2))
+def test_ten_kills_change_no_bit(results, unbroken, _again):
     rng, folder, kills, hit = random.Random(), folder_of(results), 0, set()
     while kills < 10:
         run, before = start(results, *long()), newest(folder)
