@@ -231,10 +231,12 @@ def table_cells(table: dict, overrides: Sequence[str] = ()) -> Cells:
     texts = table_overrides(table, overrides)
     if any(name in text for name in (*OWN_IMAGES, "auto") for text in texts):
         return _table_cells(texts)
+    folders = [str(one.value()) for one in parse(texts) if one.key_or_group == "results"]  # no key hangs on it
+    texts = [text for text in texts if not text.startswith("results=")]
     files = [*sorted(CONF.rglob("*.yaml")), *sorted(PACKAGE.glob("*.py"))]
     values = remembered("cells", texts, files, lambda: asdict(_table_cells(texts)))
     lists = {name: tuple(value) for name, value in values.items() if not isinstance(value, str)}
-    return Cells(**lists, results=values["results"])
+    return Cells(**lists, results=folders[-1] if folders else values["results"])
 
 
 def _table_cells(texts: Sequence[str]) -> Cells:
