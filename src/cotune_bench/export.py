@@ -176,9 +176,9 @@ def _torch_export(network: nn.Module, _plain: Plain, images: Tensor) -> Exported
 
 def _onnx(network: nn.Module, _plain: Plain, images: Tensor) -> Exported:
     try:
-        import onnx  # noqa: F401
-        import onnxruntime
-        import onnxscript  # noqa: F401
+        import onnx  # noqa: F401  # pyright: ignore[reportMissingImports]
+        import onnxruntime  # pyright: ignore[reportMissingImports]
+        import onnxscript  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError(f"--to onnx needs {error.name}, which is not installed: pip install -e '.[onnx]'") from error
     program: Any = torch.onnx.export(
