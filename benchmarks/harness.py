@@ -68,8 +68,22 @@ def compared(seconds: Mapping[str, Sequence[float]], ours: str) -> list[str]:
     return lines
 
 
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, smallest and largest value."""
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+
+
+def row(what: str, seconds: Mapping[str, Sequence[float]], *, ours: str = "ours", plain: str = "plain") -> dict:
+    """A line of the table in docs/performance.md: seconds of two sides and, round by round, plain over ours."""
+    ratios = [theirs / own for theirs, own in zip(seconds[plain], seconds[ours], strict=True)]
+    return {"what": what, "ours": spread(seconds[ours]), "plain": spread(seconds[plain]), "ratio": spread(ratios)}
+
+
 def report(figures: Mapping[str, dict], lines: Sequence[str], path: Path | None) -> None:
-    """Prints machine (``figures["environment"]``) and lines; writes the figures if a path is given."""
+    """Prints machine (``figures["environment"]``) and lines; writes the figures if a path is given.
+
+    ``figures["rows"]``, if there, goes into the table of docs/performance.md: see ``row``.
+    """
     machine = figures["environment"]
     print(", ".join(f"{name} {value}" for name, value in machine.items()), *lines, sep="\n")
     if path:
