@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import PROTOCOL, make_data, make_dataset
+from sklearn.datasets import load_digits
 
 from cotune_bench.data import digits
 from cotune_bench.data.dataset import Dataset
@@ -381,3 +382,11 @@ def test_a_grey_image_becomes_three_channels_of_their_own_statistics():
     for channel in range(3):
         expected = (1 - mean[channel]) / std[channel]
         assert found[:, :, channel].unique().tolist() == pytest.approx([expected], rel=1e-6)
+
+
+def test_the_digits_are_those_of_scikit_learn():
+    images, labels = load_digits(return_X_y=True)
+    found = digits.read("digits")
+    assert found.pixels.shape == (1797, 8, 8, 1)
+    np.testing.assert_allclose(found.pixels.reshape(1797, 64), images * 255 / 16, atol=0.5)
+    np.testing.assert_array_equal(found.labels, labels)

@@ -13,6 +13,7 @@ from cotune_bench.cache import Cache
 from cotune_bench.checkpoint import Checkpoints
 from cotune_bench.data.target import TargetData, Views
 from cotune_bench.methods.base import Method
+from cotune_bench.optimizer import SGD
 from cotune_bench.precision import arithmetic
 from cotune_bench.protocol import Protocol
 from cotune_bench.signals import InterruptedRun, StopRequest
@@ -63,15 +64,12 @@ def fit(
     with arithmetic("fp32"):
         method.prepare(data, cache)
     method.train()
-    optimizer = torch.optim.SGD(
+    optimizer = SGD(
         method.param_groups(protocol.lr, protocol.backbone_ratio),
-        lr=protocol.lr,
         momentum=protocol.momentum,
         nesterov=protocol.nesterov,
         weight_decay=protocol.weight_decay,
-        fused=True,
     )
-    starting_rates = [group["lr"] for group in optimizer.param_groups]
     pending: list[dict[str, Tensor]] = []  # read only at reports: a look at a loss waits for the device
     first = 0
     if checkpoints and (saved := checkpoints.load()):
@@ -82,24 +80,21 @@ def fit(
     batches = data.train.stream(first, protocol.updates)
     for step, (images, labels) in zip(range(first, protocol.updates), batches, strict=True):
         factor = protocol.drop_factor ** sum(step >= drop for drop in protocol.drop_at)
-        for group, rate in zip(optimizer.param_groups, starting_rates, strict=True):
-            group["lr"] = rate * factor
-        torch.manual_seed(_mix(seed, step))
+        lr = protocol.lr * factor
+        _set_random_state(_mix(seed, step))
         try:
             with arithmetic(method.precision):
                 terms = method.losses(images, labels)
-                optimizer.zero_grad(set_to_none=True)
+                optimizer.zero_grad()
                 torch.stack(list(terms.values())).sum().backward()
         except torch.linalg.LinAlgError as error:  # pyright: ignore # what decompositions say to NaN
-            lr = protocol.lr * factor
             raise NonFiniteLossError(
                 f"the loss of update {step} (learning rate {lr:g}) is not finite: {error}"
             ) from error
         method.add_gradients()
-        optimizer.step()
+        optimizer.step(factor)
         pending.append({name: term.detach() for name, term in terms.items()})
         if (step + 1) % report_every == 0 or step + 1 == protocol.updates:
-            lr = protocol.lr * factor
             terms = _means(pending, first=step + 1 - len(pending), lr=lr)
             report(step + 1, lr, terms | {name: value.item() for name, value in method.penalties().items()})
             pending.clear()
@@ -113,6 +108,13 @@ def fit(
 
 def _mix(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, 2, step]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _set_random_state(seed: int) -> None:
+    """As ``torch.manual_seed``, which notes a traceback at every call for each kind of device that is not in use."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
 
 
 def _means(pending: list[dict[str, Tensor]], *, first: int, lr: float) -> dict[str, float]:

@@ -7,9 +7,7 @@ to the digits' box, inked until as much of the box is black as in a digit, and c
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
 CLASSES = tuple(
@@ -109,6 +107,9 @@ def block_counts(bitmaps: np.ndarray) -> np.ndarray:
 
 def stroke_bank() -> tuple[np.ndarray, np.ndarray]:
     """Strokes of every character in every font that has it, float32 (M, P, 2) as x and y, and its class (M,)."""
+    import matplotlib  # for the fonts: what only needs the names of the classes need not wait for it
+    from matplotlib.ft2font import FT2Font
+
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     masks, owner = [], []
     for font in FONTS:
