@@ -4,10 +4,23 @@ import runpy
 
 import pytest
 
+from cotune_bench import planning
 from cotune_bench.cli import guarded
 from cotune_bench.config import CONF, compose_config, run_key
 from cotune_bench.errors import UserError
-from cotune_bench.planning import Counts, Item, Pace, counts_of, decoded_bytes, makespan, measured, plan, plan_lines
+from cotune_bench.methods.finetune import FineTune
+from cotune_bench.planning import (
+    Counts,
+    Item,
+    Pace,
+    Plan,
+    counts_of,
+    decoded_bytes,
+    makespan,
+    measured,
+    plan,
+    plan_lines,
+)
 
 MAIN = runpy.run_path(str(CONF.parent / "scripts" / "plan.py"))["main"]
 PACE = Pace(update=2.0, view=0.5, checkpoint=10**9, device="abacus")
@@ -78,6 +91,25 @@ def test_a_real_network_is_timed(method):
     assert pace.view > 0
     assert pace.checkpoint > 0
     assert pace.device == "cpu, 1 threads"
+
+
+@pytest.mark.parametrize(("enough", "updates"), [(0.0, 1), (1e9, 11)])
+def test_where_updates_are_slow_one_is_enough(monkeypatch, enough, updates):
+    calls, losses = [], FineTune.losses
+    monkeypatch.setattr(planning, "SECONDS", enough)
+    monkeypatch.setattr(FineTune, "losses", lambda *images: calls.append(1) or losses(*images))
+    config = compose_config(["method=finetune", "backbone.widths=[16]", "protocol.batch_size=4", "device=cpu"])
+    assert measured(config, counts_of(config)).update > 0
+    assert len(calls) == updates
+
+
+@pytest.mark.parametrize(
+    ("hours", "told"),
+    [(0.1234, "0.123 h"), (72, "72 h"), (96, "96 h (4 days)"), (999.6, "1,000 h (41.6 days)")],
+)
+def test_hours_are_told_in_three_digits_and_many_in_days(hours, told):
+    item = Item("cub", "bss", 1, 1, Pace(hours * 3600, 0.0, 0, "cpu"), 0.0, 0, Counts(2, 8, 2, 4, 1, True, ""))
+    assert f"on one device (cpu): {told}" in plan_lines(Plan("t", "r", 0, 0, [item]))
 
 
 @pytest.mark.parametrize(

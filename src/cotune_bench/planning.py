@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from cotune_bench.protocol import Protocol
 
 #: Updates that are timed after the first, which wakes the libraries: so many, or fewer once the seconds are spent.
+#: Where the first takes that long, waking is a small part of it, and it stands for all.
 TIMED, SECONDS = 10, 3.0
 #: Record, settings, log and metrics of a run on disk: those of the desk benchmark take 6 to 24 kB, longer runs more.
 RUN_BYTES = 40_000
@@ -182,11 +183,11 @@ def measured(config: DictConfig, counts: Counts) -> Pace:
     protocol = replace(Protocol(**values), updates=TIMED + 1, drop_at=(), lr=1e-6, val=0.0)  # type: ignore[arg-type]
     set_threads(protocol.threads)
     device = devices(config.device)[0]
-    ended: list[float] = []
+    ticks: list[float] = []
 
     def note(updates: int, lr: float, terms: dict[str, float]) -> None:
-        ended.append(time.perf_counter())
-        if len(ended) > 1 and ended[-1] - ended[0] > SECONDS:
+        ticks.append(time.perf_counter())
+        if ticks[-1] - ticks[0] > SECONDS:
             raise _EnoughError
 
     with tempfile.TemporaryDirectory() as folder:
@@ -197,9 +198,11 @@ def measured(config: DictConfig, counts: Counts) -> Pace:
         for buffer in method.buffers():
             if buffer.is_floating_point():
                 buffer.nan_to_num_()  # in place of what prepare would have filled
+        ticks.append(time.perf_counter())
         with suppress(_EnoughError):
             fit(method, data, protocol, seed=0, cache=Cache(Path(folder)), report=note, report_every=1)
-    update = statistics.median(after - before for before, after in pairwise(ended))
+    first, *later = [after - before for before, after in pairwise(ticks)]
+    update = statistics.median(later or [first])
     learnt = [parameter for parameter in method.parameters() if parameter.requires_grad]
     held = sum(value.nbytes for value in [*method.state_dict().values(), *learnt])  # momentum is as large as weights
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
@@ -235,10 +238,12 @@ def _view_seconds(method: "Method", images: "Views") -> float:
     """Seconds that one view of an image takes in evaluation."""
     from cotune_bench.engine import predict
 
-    predict(method, images)  # wakes the libraries
-    started = time.perf_counter()
-    predict(method, images)
-    return (time.perf_counter() - started) / (len(images) * len(images.offsets))
+    for _ in range(2):  # the first wakes the libraries, unless that is a small part of it
+        started = time.perf_counter()
+        predict(method, images)
+        if (seconds := time.perf_counter() - started) > SECONDS:
+            break
+    return seconds / (len(images) * len(images.offsets))
 
 
 def views_of(name: str) -> int:
@@ -264,14 +269,14 @@ def plan_lines(found: Plan, devices: int = 1) -> list[str]:
         return lines
     rows = [["", "", "cells", "s/update", "updates", "s evaluation", "h/run", "h"]]
     for item in found.items:
-        numbers = [f"{item.pace.update:.4g}", str(item.updates), f"{item.evaluation:.3g}"]
-        hours = [f"{item.seconds / 3600:.3g}", f"{item.cells * item.seconds / 3600:.3g}"]
+        numbers = [_short(item.pace.update), str(item.updates), _short(item.evaluation)]
+        hours = [_short(item.seconds / 3600), _short(item.cells * item.seconds / 3600)]
         rows.append([item.data, item.method, str(item.cells), *numbers, *hours])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines += ["", *("  ".join(f"{text:>{width}}" for text, width in zip(row, widths, strict=True)) for row in rows)]
-    lines += ["", f"on one device ({found.items[0].pace.device}): {makespan(found.items, 1) / 3600:.3g} h"]
+    lines += ["", f"on one device ({found.items[0].pace.device}): {_hours(makespan(found.items, 1))}"]
     if devices > 1:
-        lines.append(f"on {devices} such devices: {makespan(found.items, devices) / 3600:.3g} h")
+        lines.append(f"on {devices} such devices: {_hours(makespan(found.items, devices))}")
     decoded = sum({item.data: item.decoded for item in found.items}.values())
     saved = CHECKPOINTS * devices * max(item.pace.checkpoint for item in found.items)
     lines.append(
@@ -280,3 +285,13 @@ def plan_lines(found: Plan, devices: int = 1) -> list[str]:
     )
     lines += ["timed on random pixels in memory with random weights, beside whatever else runs here", LEFT_OUT]
     return [*lines, *dict.fromkeys(item.counts.told for item in found.items if item.counts.told)]
+
+
+def _hours(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{_short(hours)} h" + (f" ({_short(hours / 24)} days)" if hours > 72 else "")
+
+
+def _short(value: float) -> str:
+    """Three digits, and none cut off before the point."""
+    return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
