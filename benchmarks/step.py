@@ -1,0 +1,133 @@
+"""The training step of every method: the engine's against one in the manner of the authors' loop.
+
+Ours is ``engine.fit`` itself, set up as for a run. The plain step (plain_step.py) keeps float32 and contiguous maps,
+goes through the parameters one by one and lets autograd differentiate every penalty. Both start from the same
+weights, see the same batches and make as many updates. In fp32 their losses, penalties included, must agree to 1e-5
+for several updates on end, or the benchmark stops. ResNet-50 has random weights, with which it amplifies rounding
+errors as a trained one does not: its residual branches are made small and its learning rate is 0.0003.
+
+With one thread on a CPU the seconds are this process's own, which other work on the machine disturbs less.
+"""
+
+import copy
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from harness import alternate, environment, exponent, parser, report, row, timed
+from plain_step import Plain
+from training import Batches, Ours, Setting, built, desk, noise, resnet50
+
+from cotune_bench.experiment import devices, set_threads
+from cotune_bench.precision import resolve
+
+METHODS = ("finetune", "l2sp", "delta", "bss", "cotuning")
+AIMS = {"l2sp": 2, "delta": 25, "bss": 2, "cotuning": 2}  # percent over fine-tuning
+CHECKED = 3  # updates whose losses are compared
+
+
+def main() -> None:
+    arguments = parser(__doc__, rounds=5)
+    arguments.add_argument("--device", default="auto")
+    arguments.add_argument("--precision", default="auto", help="auto: fp32, and bf16 where it is fast")
+    arguments.add_argument("--full", action="store_true", help="ResNet-50 at 224 pixels instead; minutes to hours")
+    arguments.add_argument("--batch", type=int, default=16, help="of ResNet-50")
+    options = arguments.parse_args()
+    set_threads(options.threads)
+    device = devices(options.device)[0]
+    precisions = [resolve(options.precision, device)]
+    figures: dict = {"environment": environment(options.threads, ("torch", "torchvision")), "rows": []}
+    alone = device.type == "cpu" and options.threads == 1
+    lines, clock = [], time.process_time if alone else time.perf_counter
+    if options.precision == "auto" and precisions == ["fp32"]:
+        lines.append("bf16 left out: this device has no fast arithmetic for it; --precision bf16 measures it still")
+    elif options.precision == "auto":
+        precisions.insert(0, "fp32")
+    for setting in [resnet50(224, options.batch)] if options.full else [desk(), resnet50(64, options.batch)]:
+        for precision in precisions:
+            title = f"{setting.name}, batch {setting.batch}, {precision}"
+            lines += ["", title, *measured(title, setting, precision, device, options.rounds, clock, figures)]
+    report(figures, lines, options.json)
+
+
+def measured(
+    title: str,
+    setting: Setting,
+    precision: str,
+    device: torch.device,
+    rounds: int,
+    clock: Callable[[], float],
+    figures: dict,
+) -> list[str]:
+    """Lines of one network in one precision; its figures are added."""
+    ours, plain, lines = {}, {}, []
+    for name in METHODS:
+        method, protocol = built(setting, name, precision)
+        *smaller, batches = (
+            noise(setting, method, protocol.crop, setting.batch // part, device) for part in (4, 2, 1)
+        )
+        plain[name] = Plain(name, method.to(device), protocol, batches)
+        ours[name] = Ours(method, protocol, device, batches)
+    if precision == "fp32":
+        off = {name: compared(f"{title}, {name}", ours[name], plain[name]) for name in METHODS}
+        figures.setdefault("largest relative difference of losses", {})[title] = off
+        lines.append(f"losses of {CHECKED} updates agree to {max(off.values()):.1e}")
+    if getattr(ours["finetune"].method.trunk, "recompute", False):
+        ours["finetune, recompute=never"] = keeping = copy.deepcopy(ours["finetune"])
+        keeping.method.trunk.recompute = False
+    sides = {("plain", name): lambda s=side: s.train(setting.updates) for name, side in plain.items()}
+    sides |= {("ours", name): lambda s=side: s.train(setting.updates) for name, side in ours.items()}
+    for side in (*plain.values(), *ours.values()):
+        side.train(1)  # wakes the libraries
+    turns = alternate(sides, rounds, clock)
+    seconds = {side: [spent / setting.updates for spent in times] for side, times in turns.items()}
+    base = seconds["ours", "finetune"]
+    over = figures.setdefault("percent over fine-tuning", {})[title] = {}
+    for name in ours:
+        pair = {"ours": seconds["ours", name], "plain": seconds["plain", name.partition(",")[0]]}
+        figures["rows"].append(row(f"step: {title}, {name}", pair))
+        over[name] = {"rounds": [100 * (own / other - 1) for own, other in zip(pair["ours"], base, strict=True)]}
+        over[name]["fastest"] = 100 * (min(pair["ours"]) / min(base) - 1)
+        lines.append(told(name, figures["rows"][-1], over[name]))
+    grown = figures.setdefault("growth", {})[title] = {
+        name: growth(ours[name], [*smaller, batches], setting.updates, clock) for name in METHODS
+    }
+    exponents = ", ".join(f"{name} {found['exponent']:.2f}" for name, found in grown.items())
+    return [*lines, f"ours over a quarter, half, whole of the batch: exponents {exponents}"]
+
+
+def compared(title: str, ours: Ours, plain: Plain) -> float:
+    """Largest relative difference of the losses of a few updates; the benchmark ends if it is too large."""
+    pairs = list(zip(ours.train(CHECKED, report_every=1), plain.train(CHECKED), strict=True))
+    off = max(abs(own - other) / abs(other) for own, other in pairs)
+    if not off <= 1e-5:
+        raise SystemExit(f"{title}: losses differ by {off:.1e} of the loss, more than 1e-5: {pairs}")
+    return off
+
+
+def growth(side: Ours, sizes: Sequence[Batches], updates: int, clock: Callable[[], float]) -> dict:
+    """Seconds of a turn with batches of each size, and the exponent."""
+    spent = []
+    for batches in sizes:
+        side.batches = batches
+        side.train(1)  # wakes the libraries for this size
+        spent.append(timed(lambda: side.train(updates), clock))
+    images = [len(batches[0][1]) for batches in sizes]
+    return {"images": images, "seconds": spent, "exponent": exponent(images, spent)}
+
+
+def told(name: str, both: Mapping[str, dict], over: Mapping) -> str:
+    """A line of one method."""
+    own, plain, ratio = (both[side] for side in ("ours", "plain", "ratio"))
+    line = f"{name:26} {1000 * own['median']:8.1f} ms, plain {1000 * plain['median']:8.1f} ms, "
+    line += f"{ratio['median']:.2f} x ({ratio['low']:.2f}-{ratio['high']:.2f})"
+    if name == "finetune":
+        return line
+    rounds = over["rounds"]
+    line += f"; over finetune {statistics.median(rounds):+.1f} % ({min(rounds):+.1f} to {max(rounds):+.1f}), "
+    return line + f"fastest over fastest {over['fastest']:+.1f} %" + (f", aim {AIMS[name]}" if name in AIMS else "")
+
+
+if __name__ == "__main__":
+    main()
