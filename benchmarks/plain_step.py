@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +23,8 @@ class Plain:
     """
 
     def __init__(self, name: str, method: Method, protocol: Protocol, batches: Batches) -> None:
-        self.name, self.method, self.protocol = name, copy.deepcopy(method).train(), protocol
+        self.method: Any = copy.deepcopy(method).train()  # one of the five
+        self.name, self.protocol = name, protocol
         self.batches = [(images.contiguous(), labels) for images, labels in batches]
         self.start = {key: value.detach().clone() for key, value in self.method.trunk.named_parameters()}
         self.maps: tuple[list[Tensor], list[Tensor]] = ([], [])  # of source and target

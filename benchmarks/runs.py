@@ -59,9 +59,9 @@ def together(setting: Setting, device: str, sides: dict[int, int], total: int, r
         for pipe in pipes[:runs]:
             pipe.recv()
 
-    calls = {runs: lambda runs=runs: go(runs) for runs in sides}
+    calls = {str(runs): lambda runs=runs: go(runs) for runs in sides}
     alternate(calls, 1)  # wakes the libraries
-    seconds = alternate(calls, rounds)
+    seconds = {int(runs): times for runs, times in alternate(calls, rounds).items()}
     for pipe, process in zip(pipes, processes, strict=True):
         pipe.close()
         process.join()

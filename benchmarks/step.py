@@ -76,16 +76,16 @@ def measured(
     if getattr(ours["finetune"].method.trunk, "recompute", False):
         ours["finetune, recompute=never"] = keeping = copy.deepcopy(ours["finetune"])
         keeping.method.trunk.recompute = False
-    sides = {("plain", name): lambda s=side: s.train(setting.updates) for name, side in plain.items()}
-    sides |= {("ours", name): lambda s=side: s.train(setting.updates) for name, side in ours.items()}
+    sides = {f"plain {name}": lambda s=side: s.train(setting.updates) for name, side in plain.items()}
+    sides |= {f"ours {name}": lambda s=side: s.train(setting.updates) for name, side in ours.items()}
     for side in (*plain.values(), *ours.values()):
         side.train(1)  # wakes the libraries
     turns = alternate(sides, rounds, clock)
     seconds = {side: [spent / setting.updates for spent in times] for side, times in turns.items()}
-    base = seconds["ours", "finetune"]
+    base = seconds["ours finetune"]
     over = figures.setdefault("percent over fine-tuning", {})[title] = {}
     for name in ours:
-        pair = {"ours": seconds["ours", name], "plain": seconds["plain", name.partition(",")[0]]}
+        pair = {"ours": seconds[f"ours {name}"], "plain": seconds[f"plain {name.partition(',')[0]}"]}
         figures["rows"].append(row(f"step: {title}, {name}", pair))
         over[name] = {"rounds": [100 * (own / other - 1) for own, other in zip(pair["ours"], base, strict=True)]}
         over[name]["fastest"] = 100 * (min(pair["ours"]) / min(base) - 1)

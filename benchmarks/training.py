@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import torch
 from omegaconf import OmegaConf
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from cotune_bench.cache import Cache
 from cotune_bench.config import build, compose_config
+from cotune_bench.data.target import TargetData
 from cotune_bench.engine import fit
 from cotune_bench.experiment import choose_execution
 from cotune_bench.methods.base import Method
@@ -69,7 +71,7 @@ class Ours:
         self.method.penalties = ask
         fit(
             self.method,
-            SimpleNamespace(train=SimpleNamespace(stream=stream)),
+            cast(TargetData, SimpleNamespace(train=SimpleNamespace(stream=stream))),
             replace(self.protocol, updates=updates),
             seed=0,
             cache=Cache(Path()),
@@ -83,7 +85,7 @@ class Ours:
 def built(setting: Setting, name: str, precision: str) -> tuple[Method, Protocol]:
     """A method with random weights, running statistics that fit them, and drawn attention or relationship."""
     config = compose_config([*setting.overrides, f"method={name}", f"precision={precision}"])
-    protocol = Protocol(**OmegaConf.to_container(config.protocol, resolve=True))
+    protocol = Protocol(**OmegaConf.to_container(config.protocol, resolve=True))  # pyright: ignore
     backbone = build(config.backbone, cache=Path())
     torch.manual_seed(0)
     settle(backbone.trunk, torch.randn(32, len(backbone.info.mean), protocol.crop, protocol.crop))
