@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.blas import saxpy  # pyright: ignore[reportAttributeAccessIssue]
 
 log = logging.getLogger(__name__)
 
@@ -14,8 +15,9 @@ Array = NDArray[np.floating]
 Pairs = deque[tuple[Array, Array]]
 MAX_STEPS = 1000
 MAX_TRIALS = 20  # of one line search; nearly always the first is taken
-MEMORY = 10  # pairs of the quasi-Newton matrix: 30 saved no step in trials
-NARROW = 1e-7  # gradient entry of the mean loss down to which float32 products are exact enough
+MEMORY = 25  # pairs of the quasi-Newton matrix
+NARROW = 1e-7  # gradient entry of the mean loss down to which logits and gradient in float32 are exact enough
+CARRIED = 1e-3  # of a gradient in float64 is left after float32 steps, before it is computed anew
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class SoftmaxRegression:
     L-BFGS whose initial matrix knows the curvature at the start. A step costs two products with the features: the
     logits follow along a direction by addition, so that the line search, exact to second order, costs none.
     Newton's method needs about four times as many products, as its conjugate gradients start anew at every step.
-    Products are in float32 until the gradient is small, sums of steps always in float64.
+    Products are in float32, as those of a step are only what it adds to float64 sums and shrinks as it converges;
+    where a descent starts from a gradient below NARROW, the sums start from products in float64.
     """
 
     def __init__(self, features: Array, labels: NDArray[np.intp], num_classes: int) -> None:
@@ -45,10 +48,17 @@ class SoftmaxRegression:
         self.own = np.arange(len(labels)), labels
 
     def path(self, grid: Sequence[float], tolerance: float) -> dict[float, Fit]:
-        """The fit of every C, from the smallest up, each started where the last two C point in log C."""
+        """The fit of every C, from the smallest up, each started where the last two C point in log C.
+
+        What the quasi-Newton matrix has learnt goes from C to C, with the other penalty's curvature.
+        """
         fits: dict[float, Fit] = {}
+        pairs: Pairs = deque(maxlen=MEMORY)
         for C in sorted(set(grid)):
-            fits[C] = self.fit(C, self._forecast(C, fits), tolerance)
+            for _ in range(len(pairs) if fits else 0):
+                step, change = pairs.popleft()
+                _remember(pairs, step, change + np.float32(1 / C - 1 / max(fits)) * step)
+            fits[C] = self.fit(C, self._forecast(C, fits), tolerance, pairs)
         return fits
 
     def _forecast(self, C: float, fits: dict[float, Fit]) -> Array:
@@ -61,38 +71,46 @@ class SoftmaxRegression:
         stretch = np.log(C / last) / np.log(last / before)
         return fits[last].weights + stretch * (fits[last].weights - fits[before].weights)
 
-    def fit(self, C: float, start: Array, tolerance: float) -> Fit:
-        """Descends from start until no entry of the gradient of the mean loss exceeds the tolerance."""
-        found = self._descend(self.narrow, Fit(start, 0, np.inf), C, max(tolerance, NARROW))
-        if found.gradient_norm > tolerance:
-            found = self._descend(self.features, found, C, tolerance)
+    def fit(self, C: float, start: Array, tolerance: float, pairs: Pairs | None = None) -> Fit:
+        """Descends from start until no entry of the gradient of the mean loss exceeds the tolerance.
+
+        ``pairs`` of steps and changes of the gradient are used, and renewed.
+        """
+        pairs = deque(maxlen=MEMORY) if pairs is None else pairs
+        found = self._descend(self.narrow, Fit(start, 0, np.inf), C, max(tolerance, NARROW), pairs)
+        moving = found.gradient_norm > tolerance
+        while moving:  # a descent without a step knows its gradient in float64
+            goal, before = max(tolerance, CARRIED * found.gradient_norm), found.steps
+            found = self._descend(self.features, found, C, goal, pairs)
+            moving = found.steps > before
         if found.gradient_norm > tolerance:
             log.warning(
                 "softmax regression with C=%g stopped at gradient %.1e, above %.1e", C, found.gradient_norm, tolerance
             )
         return found
 
-    def _descend(self, features: Array, start: Fit, C: float, tolerance: float) -> Fit:
-        """L-BFGS with products in the type of the features, until the tolerance or as far as that type carries."""
+    def _descend(self, features: Array, start: Fit, C: float, tolerance: float, pairs: Pairs) -> Fit:
+        """L-BFGS until the tolerance, from logits and gradient by products in the type of the features."""
         weights = _centred(start.weights)
         logits = (features @ weights.T.astype(features.dtype)).astype(np.float64)
         residual = self.residual(logits, features.dtype)
         gradient = residual.T @ features + weights / C
-        precondition = self._preconditioner(residual, 1 / C)
-        pairs: Pairs = deque(maxlen=MEMORY)
+        precondition = None
         for step in range(start.steps, MAX_STEPS + 1):
             norm = float(abs(gradient).max()) / len(self.labels)
             if norm <= tolerance or step == MAX_STEPS:
                 break
-            direction = _centred(_direction(gradient, pairs, precondition).astype(features.dtype))
-            along, square = _dot(weights, direction) / C, _dot(direction, direction) / C  # of the penalty
-            moved = self._search(logits, residual, features @ direction.T, along, square)
+            precondition = precondition or self._preconditioner(residual, 1 / C)
+            direction = _centred(_direction(gradient, pairs, precondition).astype(np.float64))
+            slope, bend = _dot(gradient, direction), _dot(direction, direction) / C
+            moved = self._search(logits, residual, self.narrow @ direction.T.astype(np.float32), slope, bend)
             if moved is None:
                 break
-            size, logits, residual = moved
-            weights = weights + size * direction
-            last, gradient = gradient, residual.T @ features + weights / C
-            _remember(pairs, size * direction, gradient - last)
+            size, logits, new = moved
+            direction *= size
+            turn = (new - residual).astype(np.float32, copy=False).T @ self.narrow + direction / C
+            weights, residual, gradient = weights + direction, new, gradient + turn
+            _remember(pairs, direction, turn)
         return Fit(weights, step, norm)
 
     def residual(self, logits: Array, dtype: np.dtype) -> Array:
@@ -105,35 +123,35 @@ class SoftmaxRegression:
         return residual
 
     def _search(
-        self, logits: Array, residual: Array, change: Array, along: float, square: float
+        self, logits: Array, residual: Array, change: Array, first: float, bend: float
     ) -> tuple[float, Array, Array] | None:
-        """Step size, logits and residual where the slope has at most half its size; None below rounding.
+        """Step size, logits and residual where the slope has at most half its first size; None below rounding.
 
-        Newton's method in one dimension, on the logits and their ``change`` (N, K) alone; the penalty adds
-        ``along + size * square`` to the slope. The loss is convex along a direction.
+        Newton's method in one dimension, on the logits and their ``change`` (N, K) alone; ``bend`` is the penalty's
+        part of the curvature. The loss is convex along a direction.
         """
-        slope = first = _dot(residual, change) + along
-        size, low, high = 0.0, 0.0, np.inf
         if not first < 0:
             return None
+        size, low, high, slope, here = 0.0, 0.0, np.inf, first, residual
         for _ in range(MAX_TRIALS):
-            newton = size - slope / (self._curvature(residual, change) + square)
+            newton = size - slope / (self._curvature(here, change) + bend)
             if not low < newton < high:
                 newton = (low + high) / 2 if high < np.inf else 2 * low
             size = newton
             trial = logits + size * change
-            residual = self.residual(trial, residual.dtype)
-            slope = _dot(residual, change) + along + size * square
+            here = self.residual(trial, residual.dtype)
+            # summed from the change of the residual, as the terms of the slope itself cancel
+            slope = first + float(_rows(here - residual, change).sum()) + size * bend
             if abs(slope) <= 0.5 * abs(first):
-                return size, trial, residual
+                return size, trial, here
             low, high = (size, high) if slope < 0 else (low, size)
         return None
 
     def _curvature(self, residual: Array, change: Array) -> float:
         """Sum over samples of the variance of ``change`` (N, K) under the class probabilities."""
-        weighted = change * residual
-        weighted[self.own] += change[self.own]  # residual + one-hot = probabilities
-        return _dot(weighted, change) - float((weighted.sum(axis=1, dtype=np.float64) ** 2).sum())
+        own = change[self.own].astype(np.float64)
+        weighted = change * residual  # residual + one-hot = probabilities
+        return float((_rows(weighted, change) + own**2 - (weighted.sum(axis=1) + own) ** 2).sum())
 
     def _preconditioner(self, residual: Array, ridge: float) -> Callable[[Array], Array]:
         """Inverse of one K x K block per feature: the Hessian's exact diagonal d, coupled as a graph Laplacian.
@@ -153,16 +171,16 @@ class SoftmaxRegression:
 def _direction(gradient: Array, pairs: Pairs, precondition: Callable[[Array], Array]) -> Array:
     """Minus the gradient times the quasi-Newton inverse (two-loop recursion, Nocedal and Wright, algorithm 7.4)."""
     scale = abs(gradient).max()  # keeps float32 away from its smallest numbers
-    result = (gradient / scale).astype(np.float32)
+    result = np.ascontiguousarray(gradient / scale, np.float32)
     shares = []
     for step, change in reversed(pairs):
         shares.append(np.vdot(step, result))
-        result -= shares[-1] * change
+        _add(result, -shares[-1], change)
     result = precondition(result)
     if pairs:
         result /= np.vdot(pairs[-1][1], precondition(pairs[-1][1]))
     for (step, change), share in zip(pairs, reversed(shares), strict=True):
-        result += (share - np.vdot(change, result)) * step
+        _add(result, share - np.vdot(change, result), step)
     return -np.float32(scale) * result
 
 
@@ -178,5 +196,15 @@ def _remember(pairs: Pairs, step: Array, change: Array) -> None:
         pairs.append(tuple((part / product**0.5).astype(np.float32) for part in (step, change)))
 
 
+def _add(result: Array, share: float, other: Array) -> None:
+    """result += share * other, of float32 in C order, without an array between."""
+    saxpy(other.ravel(), result.ravel(), a=share)
+
+
+def _rows(a: Array, b: Array) -> Array:
+    """Products of the rows of a and b (N, K), in float64."""
+    return np.einsum("ij,ij->i", a, b).astype(np.float64)
+
+
 def _dot(a: Array, b: Array) -> float:
-    return float((a * b).sum(dtype=np.float64))  # large terms cancel: BLAS would add them up in float32
+    return float(np.vdot(a, b))
