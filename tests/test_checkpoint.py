@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import PROTOCOL, make_backbone, make_data
 
+from cotune_bench import signals
 from cotune_bench.checkpoint import Checkpoints
 from cotune_bench.config import build, choices, compose_config
 from cotune_bench.engine import fit
@@ -193,14 +194,19 @@ def test_a_checkpoint_after_the_last_update_leaves_nothing_to_train(cache, tmp_p
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
-def test_the_first_signal_is_noted_and_the_second_acts_as_before(number):
+def test_the_first_signal_is_noted_its_repetition_ignored_and_a_later_one_acts_as_before(number, monkeypatch):
     heard: list[int] = []
+    told: list[int] = []
     before = signal.signal(number, lambda number, _frame: heard.append(number))
     try:
-        with StopRequest() as stop:
+        with StopRequest(told.append) as stop:
             assert stop.number is None
             signal.raise_signal(number)
-            assert (stop.number, heard) == (number, [])
+            assert (stop.number, heard, told) == (number, [], [number])
+            monkeypatch.setattr(signals, "REPEAT_S", 1e9)
+            signal.raise_signal(number)
+            assert (stop.number, heard, told) == (number, [], [number])
+            monkeypatch.setattr(signals, "REPEAT_S", 0.0)
             signal.raise_signal(number)
             assert (stop.number, heard) == (number, [number])
         signal.raise_signal(number)

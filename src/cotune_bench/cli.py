@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 
@@ -114,8 +115,13 @@ def _sweep(overrides: list[str]) -> int:
     check_writable(results)
     folder = results / ".sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     started = time.monotonic()
+    chosen = {one.key_or_group: one.value() for one in settings.parse(overrides)}
+    folder.mkdir(parents=True)
     try:
-        code = _launch([*overrides, f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=."])
+        with sweeps.stopping(folder) if chosen.get("hydra/launcher") == "joblib" else nullcontext():
+            code = _launch([*overrides, f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=."])
+        if number := sweeps.stop_asked(folder):
+            raise InterruptedRun(number)
         ended = sweeps.read_outcomes(folder, cells)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -3,11 +3,14 @@
 import os
 import signal
 import threading
+import time
+from collections.abc import Callable
 from types import FrameType
 
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name)
 )  # Windows has no SIGUSR2
+REPEAT_S = 0.5
 
 
 class InterruptedRun(KeyboardInterrupt):
@@ -32,13 +35,20 @@ def hand_on(number: int) -> None:
 
 
 class StopRequest:
-    """Inside the context, the first signal only sets ``number``; a second one does what it always did.
+    """Inside the context, the first signal sets ``number``; one that comes later does what it always did.
 
-    Forked children, such as data workers, inherit the handlers and ignore them.
+    A repetition within ``REPEAT_S`` is the same wish: ``timeout`` tells process and group, and Linux tells a child
+    once for each thread of a parent that dies. Forked children, such as data workers, inherit the handlers and ignore
+    them.
+
+    Args:
+        heard: called with the number of the first signal.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Callable[[int], object] = lambda number: None) -> None:
         self.number: int | None = None
+        self._heard = heard
+        self._time = 0.0
         self._previous: dict[int, object] = {}
         self._process = os.getpid()
 
@@ -49,9 +59,14 @@ class StopRequest:
         return self
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
-        if os.getpid() == self._process:
-            self.number = number
+        if os.getpid() != self._process:
+            return
+        if self.number is None:
+            self.number, self._time = number, time.monotonic()
+            self._heard(number)
+        elif time.monotonic() - self._time > REPEAT_S:
             self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

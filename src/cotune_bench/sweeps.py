@@ -8,8 +8,8 @@ import os
 import signal
 import sys
 from dataclasses import asdict
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import FrameType
 
 from omegaconf import DictConfig
 
@@ -17,9 +17,11 @@ from cotune_bench.config import run_key
 from cotune_bench.errors import UserError
 from cotune_bench.files import write_atomically
 from cotune_bench.runner import FAILED, SKIPPED, Outcome, run
-from cotune_bench.signals import SIGNALS, InterruptedRun, hand_on
+from cotune_bench.signals import InterruptedRun, StopRequest, hand_on
 
 PR_SET_PDEATHSIG = 1  # of prctl(2)
+STOP = "stop"  # file in the folder of a sweep
+POLL_S = 0.2
 
 
 def job(config: DictConfig, folder: Path, number: int) -> None:
@@ -57,41 +59,63 @@ def job(config: DictConfig, folder: Path, number: int) -> None:
 def separate_job(config: DictConfig, folder: Path, number: int) -> None:
     """:func:`job` in a process of its own: what kills it, such as a lack of memory, takes no other cell along.
 
+    A signal to it, to its worker or to the whole sweep asks all cells to save and stop: see :func:`stopping`.
     Other systems than Linux may not survive a fork with torch in memory: there it is the same process.
     """
     if sys.platform != "linux":
         return job(config, folder, number)
+    import fcntl
+
     parent, worker = os.getppid(), multiprocessing.current_process().name != "MainProcess"
-    if worker:
-        _end_with_parent()
-    importlib.import_module("cotune_bench.experiment")  # seconds that every child would need
-    child = multiprocessing.get_context("fork").Process(target=_child, args=(config, folder, number, os.getpid()))
-    child.start()
-    heard: list[int] = []
-
-    def pass_on(signal_number: int, _frame: FrameType | None) -> None:
-        heard.append(signal_number)
-        if signal_number != signal.SIGINT and child.pid:  # the terminal sends that one to all of its processes
-            os.kill(child.pid, signal_number)
-
-    before = {signal_number: signal.signal(signal_number, pass_on) for signal_number in SIGNALS}
-    try:
-        child.join()
-    finally:
-        for signal_number, handler in before.items():
-            signal.signal(signal_number, handler)
+    with (folder / "running").open("a") as running:
+        if stopped := stop_asked(folder):
+            fcntl.flock(running, fcntl.LOCK_EX)  # what is raised makes joblib kill the other workers: let them save
+            raise InterruptedRun(stopped)
+        fcntl.flock(running, fcntl.LOCK_SH)
+        if worker:
+            _end_with_parent()
+        importlib.import_module("cotune_bench.experiment")  # seconds that every child would need
+        child = multiprocessing.get_context("fork").Process(target=_child, args=(config, folder, number, os.getpid()))
+        child.start()
+        with stopping(folder):
+            _wait_for(child, folder)
     if worker and os.getppid() != parent:
         os._exit(1)  # nobody waits for this worker, and joblib would leave it idle for ever
     code = child.exitcode or 0
-    if heard or code > 128:
-        raise InterruptedRun(heard[0] if heard else code - 128)
-    if code:
+    if code > 128:
+        _ask_to_stop(folder, code - 128)
+    elif code and not stop_asked(folder):
         how = (
             f"killed by {signal.Signals(-code).name} (out of memory?)" if code < 0 else f"ended with exit code {code}"
         )
         key = run_key(config)
         _note(Outcome(key, FAILED, f"{key} {how}; the same command goes on from its checkpoint"), folder, number)
     return None
+
+
+def _wait_for(child: BaseProcess, folder: Path) -> None:
+    """Until it ends; once the sweep is to stop, so is the child."""
+    while child.is_alive() and not stop_asked(folder):
+        child.join(POLL_S)
+    if child.is_alive() and child.pid:
+        os.kill(child.pid, signal.SIGTERM)
+    child.join()
+
+
+def stopping(folder: Path) -> StopRequest:
+    """A context in which a signal asks all cells of the sweep in this folder, by a file, to save and stop."""
+    return StopRequest(lambda number: _ask_to_stop(folder, number))
+
+
+def stop_asked(folder: Path) -> int | None:
+    """The number of the signal that asked the sweep in this folder to stop."""
+    path = folder / STOP
+    return int(path.read_text()) if path.exists() else None
+
+
+def _ask_to_stop(folder: Path, number: int) -> None:
+    if not stop_asked(folder):
+        write_atomically(folder / STOP, str(int(number)).encode())
 
 
 def _child(config: DictConfig, folder: Path, number: int, parent: int) -> None:

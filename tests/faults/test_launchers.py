@@ -197,8 +197,29 @@ def test_a_killed_joblib_sweep_leaves_no_process_behind(results):
     while not all(gone(pid) for pid in [*runs, *workers]):
         time.sleep(0.01)
     hold.unlink()
-    assert all(newest(folder_of(results, seed)) for seed in (0, 1))
+    assert [state_of(folder_of(results, seed)) for seed in (0, 1)] == ["interrupted"] * 2
     assert not list(results.glob("records/*"))
+
+
+def ends_with_all_saved(results: Path, ended: tuple[int | None, str, str], number: signal.Signals) -> None:
+    code, _, err = ended
+    assert code == 128 + number, err
+    assert err.splitlines()[-1] == f"stopped by {number.name}; the same command goes on from there"
+    assert [state_of(folder_of(results, seed)) for seed in (0, 1)] == ["interrupted"] * 2
+    assert not list(results.glob(".sweeps/*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_a_joblib_sweep_saves_all_its_runs_and_it_goes_on(results, basic, number):
+    hold = held(results)
+    run = launch(results, *cells("0,1,2,3"), *JOBLIB)
+    at_work(results, run, 0, 1)
+    ends_with_all_saved(results, run.end(number), number)
+    figures[f"{number.name} to a joblib sweep"] += 1
+    hold.unlink()
+    code, out, err = launch(results, *cells("0,1,2,3"), *JOBLIB).end()
+    assert (code, out.splitlines()[-1].partition(";")[0]) == (0, "4 done, 0 failed, 0 skipped"), err
+    same(results, basic, 4)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -208,10 +229,7 @@ def test_a_signal_to_a_run_of_joblib_ends_the_sweep_which_then_goes_on(results, 
     at_work(results, run, 0, 1)
     os.kill(status(results, 0)["pid"], number)
     figures[f"{number.name} to a run of joblib"] += 1
-    code, _, err = run.end()
-    assert code == 128 + number, err
-    assert err.splitlines()[-1] == f"stopped by {number.name}; the same command goes on from there"
-    assert state_of(folder_of(results)) == "interrupted"
+    ends_with_all_saved(results, run.end(), number)
     hold.unlink()
     code, out, err = launch(results, *cells("0,1,2,3"), *JOBLIB).end()
     assert (code, out.splitlines()[-1].partition(";")[0]) == (0, "4 done, 0 failed, 0 skipped"), err
