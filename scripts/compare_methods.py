@@ -5,6 +5,7 @@ Takes the overrides of run.py, such as backbone=resnet18. The same command goes 
 """
 
 import sys
+import time
 from pathlib import Path
 
 from cotune_bench import runner
@@ -22,7 +23,7 @@ from cotune_bench.comparing import (
     scores,
     seconds_of,
 )
-from cotune_bench.config import choices, compose_config, run_config
+from cotune_bench.config import build, choices, compose_config, run_config
 from cotune_bench.data.own_report import report
 from cotune_bench.errors import UserError
 from cotune_bench.files import digest, write_atomically
@@ -31,6 +32,8 @@ from cotune_bench.planning import counts_of, measured, views_of
 from cotune_bench.records import Record, RecordStore, check_writable
 
 METHODS = "finetune,l2sp,delta,bss,cotuning"
+#: Settings that the flags give.
+FLAGS = {"data": "--data FOLDER", "data.root": "--data FOLDER", "method": "--methods", "seed": "--seeds NUMBER"}
 
 
 def main(arguments: list[str]) -> int:
@@ -47,6 +50,9 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"--methods {unknown[0]} is unknown: {suggest(unknown[0], choices('method'))}")
     if given.seeds < 1 or len(set(methods)) < 2:
         raise UserError("a comparison needs two methods and a seed: give --methods and --seeds accordingly")
+    for override in given.overrides:
+        if (name := override.partition("=")[0]) in FLAGS:
+            raise UserError(f"{override} has no place here: give {FLAGS[name]}")
     base = ["data=folder", path_override("data.root", Path(given.data).expanduser()), *given.overrides]
     config = compose_config(base)
     if config.protocol.val == 0:
@@ -74,7 +80,10 @@ def main(arguments: list[str]) -> int:
 
 
 def planned(base: list[str], methods: list[str], seeds: int, budget: float) -> Chosen:
-    """Time every method here, and choose what fits."""
+    """Time every method here, and choose what fits in the rest of the budget."""
+    config = compose_config(base)
+    build(config.backbone, cache=Path(config.cache).expanduser())  # weights that cannot be had are told first
+    started = time.monotonic()
     paces, evaluations = {}, {}
     for method in methods:
         say(f"timing {method}")
@@ -82,8 +91,8 @@ def planned(base: list[str], methods: list[str], seeds: int, budget: float) -> C
         counts = counts_of(config)
         paces[method] = measured(config, counts)
         evaluations[method] = (counts.val + views_of(config.protocol.views) * counts.test) * paces[method].view
-    updates = compose_config(base).protocol.updates
-    return choose(paces, evaluations, updates=updates, seeds=seeds, budget=budget)
+    timing = time.monotonic() - started
+    return choose(paces, evaluations, updates=config.protocol.updates, seeds=seeds, budget=budget, timing=timing)
 
 
 def run_all(base: list[str], chosen: Chosen, results: Path) -> int:

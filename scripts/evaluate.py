@@ -5,6 +5,7 @@ every class, most confused pairs and calibration error go to the terminal and, w
 results=FOLDER names the results folder (results by default) and device=cpu the device.
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -24,14 +25,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("run", help="key, beginning of a key, or folder of a run")
     parser.add_argument("--data", metavar="FOLDER", help="class folders to evaluate on")
     parser.add_argument("--views", choices=VIEWS, help="crops of each image: those of the run's test, or center")
-    parser.add_argument("--out", type=Path, help="folder to write to: evaluation/ in the run's")
+    parser.add_argument(
+        "--out", type=Path, help="folder to write to: evaluation/ in the run's, evaluation-NAME/ of other images"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--skip-bad", action="store_true", help="go on without files that cannot be read")
     chosen = parser.parse_intermixed_args([text for text in rest if text not in settings])
     run = find_run(Path(given.get("results", "results")), chosen.run)
     kept = Kept.of(run)
-    out = chosen.out or run.folder / "evaluation"
-    check_writable(out)
 
     from cotune_bench.evaluation import evaluate, labelled_images  # torch and figures take seconds to import
     from cotune_bench.experiment import devices
@@ -40,12 +41,22 @@ def main(arguments: list[str]) -> int:
 
     device = devices(given.get("device", "auto"))[0]
     images = labelled_images(kept, chosen.data, settings)
+    others = chosen.data or any(text.startswith("data=") for text in settings)
+    name = re.sub(r"[^\w.-]+", "-", f"evaluation-{images.name}") if others else "evaluation"
+    out = chosen.out or run.folder / name
+    check_writable(out, "--out " if chosen.out else "")
     predicted, labels, bad = predict_labelled(
         Predictor(kept, device, views=chosen.views), images, skip_bad=chosen.skip_bad
     )
     evaluation = evaluate(predicted.probabilities, labels, kept.classes)
-    written = report.write(evaluation, out)
-    print(report.as_json(evaluation) if chosen.json else "\n".join(report.as_lines(evaluation)))
+    about = {
+        "run": kept.card["key"],
+        "data": images.name,
+        "root": str(getattr(images, "root", "")),
+        "views": chosen.views or kept.card["input"]["views"],
+    }
+    written = report.write(evaluation, about, out)
+    print(report.as_json(evaluation, about) if chosen.json else "\n".join(report.as_lines(evaluation)))
     for line in bad:
         print(f"warning: left out {line}", file=sys.stderr)
     recorded = kept.card["accuracy"]

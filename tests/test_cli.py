@@ -312,3 +312,16 @@ def test_another_process_gives_the_same_numbers(here):
     first, second = rows(here / "results")[0], rows(here / "other")[0]
     for name in ("key", "accuracy", "nll", "val_accuracy", "train_images"):
         assert first[name] == second[name]
+
+
+def test_a_reader_that_leaves_early_is_no_failure():
+    command = (
+        "import sys; from cotune_bench.cli import guarded; sys.exit(guarded(lambda _: print('x' * 9**6) or 0, []))"
+    )
+    told = subprocess.run(
+        ["bash", "-c", 'set -o pipefail; "$0" -c "$1" | head -c 1', sys.executable, command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (told.stdout, told.stderr, told.returncode) == ("x", "", 141)

@@ -2,7 +2,9 @@
 
 import runpy
 import sys
+from itertools import cycle
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from kept_runs import SCRIPTS, put_pets
@@ -32,7 +34,8 @@ EVALUATIONS = dict.fromkeys(PACES, 10.0)
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("2h", 7200), ("90min", 5400), ("90m", 5400), ("1h30m", 5400), ("1.5d", 129_600)]
+    ("text", "seconds"),
+    [("2h", 7200), ("90min", 5400), ("90m", 5400), ("1h30m", 5400), ("1.5d", 129_600), ("2 H", 7200)],
 )
 def test_a_budget_is_read(text, seconds):
     assert seconds_of(text) == seconds
@@ -81,6 +84,21 @@ def test_what_never_fits_is_told_with_what_it_needs():
     )
 
 
+def test_the_time_that_timing_took_is_part_of_the_budget():
+    # 800 of 1,000 s are planned, 200 of them gone: 3 seeds have (800 - 200 - 60) / 6 = 90 updates, less than 100;
+    # 2 seeds (800 - 200 - 40) / 4 = 140
+    paces = {"finetune": pace(1.0), "cotuning": pace(1.0)}
+    chosen = choose(paces, EVALUATIONS, updates=150, seeds=3, budget=1000, timing=200.0)
+    assert (chosen.updates, chosen.seeds, chosen.seconds) == (140, 2, 800)
+    assert "about 13 min of 17 min (timed on abacus, which took 3 min of them)" in chosen.lines()[0]
+    assert has_time(chosen, found({"finetune": [80.0], "cotuning": [80.0]}, seconds=200.0), 1)  # 600, 400 to come
+    assert not has_time(chosen, found({"finetune": [80.0], "cotuning": [80.0]}, seconds=201.0), 1)
+    refused(
+        lambda: choose(paces, EVALUATIONS, updates=150, seeds=3, budget=500, timing=200.0),
+        "the budget of 8 min is too short: Fine-tune and Co-Tuning with 100 updates need 9 min",
+    )
+
+
 def found(validation: dict[str, list[float]], seconds: float = 60.0) -> dict:
     return {
         (seed, method): toy_record(
@@ -118,7 +136,10 @@ def test_one_seed_is_a_guess_and_a_seed_that_one_method_lacks_does_not_count():
     runs = found({"finetune": [80.0, 70.0], "cotuning": [90.0]})
     ranked = scores(runs)
     assert [one.validation for one in ranked] == [(90.0,), (80.0,)]
-    assert "on the word of a single seed: a guess" in "\n".join(recommendation(ranked, 10))
+    text = "\n".join(recommendation(ranked, 10))
+    assert "on the word of a single seed: a guess" in text
+    assert "Chosen by validation accuracy of one run each; one of the 10" in text
+    assert not any(word in text for word in ("tie", "interval", "clear"))  # one run each tells nothing of them
     assert scores({(0, "finetune"): toy_record(val_accuracy=1.0), (1, "bss"): toy_record(val_accuracy=1.0)}) == []
 
 
@@ -140,11 +161,13 @@ def test_a_round_is_begun_only_if_it_fits():
 
 @pytest.fixture
 def here(tmp_path, monkeypatch) -> Path:
-    """A working folder with pictures, and a made-up pace."""
+    """A working folder with pictures, a made-up pace, and a clock that timing takes 20 s of."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "argv", ["compare_methods.py"])
     monkeypatch.setitem(SCRIPT["planned"].__globals__, "measured", lambda config, counts: pace(1.0))
+    clock = SimpleNamespace(monotonic=cycle([0.0, 20.0]).__next__)
+    monkeypatch.setitem(SCRIPT["planned"].__globals__, "time", clock)
     put_pets(tmp_path / "my pets")
     return tmp_path
 
@@ -170,7 +193,7 @@ def test_a_comparison_stops_and_goes_on_and_ends_with_a_recommendation(here, cap
     assert ask("--budget", "1h", "--seeds", "2") == 0
     assert len(list((here / "results/records").iterdir())) == 4
     out, err = capsys.readouterr()
-    assert "plan: Fine-tune, BSS; 2 seeds, 4 updates each: 4 runs, about 16 s of 60 min" in err
+    assert "plan: Fine-tune, BSS; 2 seeds, 4 updates each: 4 runs, about 36 s of 60 min" in err
     assert "Recommended: " in out
     assert "  python scripts/predict.py my-pets-" in out
     assert "Warning: random weights" in out
@@ -203,12 +226,23 @@ def test_a_failed_run_costs_its_seed_and_is_told(here, capsys, monkeypatch):
         (["--budget", "1h", "protocol.val=0"], "no validation images"),
         (["--budget", "1s"], "the budget of 1 s is too short"),
         (["--budgit", "1h"], "--budget"),
+        (["--budget", "1h", "method=bss"], "method=bss has no place here: give --methods"),
+        (["--budget", "1h", "seed=4"], "seed=4 has no place here: give --seeds"),
+        (["--budget", "1h", "data=digits"], "data=digits has no place here: give --data FOLDER"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_runs(here, capsys, arguments, told):
     assert ask(*arguments) == 2
     assert told in capsys.readouterr().err.splitlines()[-1]
     assert not (here / "results").exists()
+
+
+def test_weights_that_cannot_be_had_are_told_before_anything_is_timed(here, capsys):
+    asked = ["--data", "my pets", "--budget", "1h", *SMALL, "backbone.weights=lost.pth"]
+    assert guarded(SCRIPT["main"], asked) == 2
+    err = capsys.readouterr().err
+    assert "backbone.weights=lost.pth is no file" in err.splitlines()[-1]
+    assert "timing" not in err
 
 
 def test_what_cannot_be_read_of_a_plan_is_told(tmp_path):

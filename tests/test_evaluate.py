@@ -103,7 +103,9 @@ def test_a_folder_of_class_folders_is_evaluated_whatever_the_order_of_its_classe
     assert ask("digits", "--data", "more", "--json") == 0
     whole = json.loads(capsys.readouterr().out)
     assert whole["images"] == 60
-    assert (kept(here / "results", "digits").folder / "evaluation" / "confusion.png").is_file()
+    run = kept(here / "results", "digits")
+    assert (whole["run"], whole["data"], whole["root"]) == (run.card["key"], "more", "more")
+    assert (run.folder / "evaluation-more" / "confusion.png").is_file()  # the run's own keeps its place
     source = kept(here / "results", "folder")
     turned = Kept(source.folder, {**source.card, "classes": ["eel", "cat", "dog"]})
     put_pets(here / "pets", count=2)
@@ -148,6 +150,7 @@ def test_bad_files_are_counted_and_left_out_on_demand(here, capsys):
         (("digits", "--data", "nowhere"), "nowhere is missing"),
         (("digits", "--data", "empty"), "holds no class folders"),
         (("digits", "data=unknown"), "data=unknown is unknown"),
+        (("digits", "--out", "/dev/null/x"), "--out /dev/null/x cannot be written (/dev/null is not a folder):"),
         (("other",), "is no run of results"),
         (("digits", "--out", "file/out"), "cannot be written"),
     ],

@@ -93,7 +93,7 @@ def test_auto_is_resolved_in_the_configuration_and_in_the_key(here):
     assert (resolved["name"], resolved["updates"], resolved["drop_at"]) == ("auto", 1500, [1000])
     # 10 of each of 3 classes, a fifth tested
     assert own.auto_line(config).startswith(
-        "protocol auto: 24 training and validation images, so 1,500 updates of 48 (3e+03 passes), "
+        "protocol auto: 24 training and validation images, so 1,500 updates of 48 (3,000 passes), "
     )
     shorter = compose_config(["data=folder", "data.root=pets", "protocol.updates=300"])
     assert run_config(shorter)["protocol"]["drop_at"] == [200]
@@ -198,8 +198,11 @@ def test_unreadable_files_stop_a_run_and_can_be_left_out_which_the_record_says(h
     assert cli.main([*SMALL, "data.root=pets", "data.skip_bad=true"]) == 0
     err = capsys.readouterr().err
     assert "warning: left out, cannot be read: 2 files (cat/0.png, dog/1.png)" in err
-    assert "protocol auto: 24 training and validation images, so 2 updates of 8" in err
+    assert (
+        "protocol auto: 24 training and validation images, 1,500 updates by the rule, as asked 2 updates of 8" in err
+    )
     (path,) = (here / "results/records").iterdir()
+    assert f"its network: python scripts/predict.py {path.stem} PICTURE..." in err
     record = json.loads(path.read_text())
     assert record["environment"]["unreadable_left_out"] == 2
     assert record["train_images"] + record["test_images"] == 28 - 3  # 28 are left, of which 3 validate

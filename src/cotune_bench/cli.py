@@ -1,6 +1,7 @@
 """The command line: one run, a sweep, or the cells of a table."""
 
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -17,6 +18,7 @@ from cotune_bench import runner, sweeps
 from cotune_bench.arguments import readable
 from cotune_bench.errors import UserError
 from cotune_bench.loggers import require_logger
+from cotune_bench.model import CARD
 from cotune_bench.own import auto_line, own_images
 from cotune_bench.records import RecordStore, check_writable
 from cotune_bench.signals import InterruptedRun
@@ -45,9 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def guarded(command: Callable[[list[str]], int], arguments: list[str]) -> int:
-    """A command's exit code, with bad input and Ctrl-C told in one line."""
+    """A command's exit code; bad input and Ctrl-C are told in one line, and a reader (``head``) may leave early."""
     try:
-        return command(arguments)
+        code = command(arguments)
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -57,6 +61,9 @@ def guarded(command: Callable[[list[str]], int], arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with what is missing", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains as it closes
+        return 141  # the shell's 128 + SIGPIPE
 
 
 def _run(arguments: list[str]) -> int:
@@ -100,6 +107,9 @@ def _single(overrides: list[str]) -> int:
         print(f"failed: {type(error).__name__}: {error} -> {where / 'failure.json'}", file=sys.stderr)
         return 1
     print(outcome.line)
+    if outcome.state == runner.DONE and (Path(config.results) / "runs" / outcome.key / CARD).exists():
+        told = "" if config.results == "results" else f" results={shlex.quote(str(config.results))}"
+        print(f"its network: python scripts/predict.py {outcome.key} PICTURE...{told}", file=sys.stderr)
     if outcome.state == runner.SKIPPED and not RecordStore(Path(config.results)).listed(outcome.key):
         _refresh(Path(config.results))  # a process died between record and row
     return 0

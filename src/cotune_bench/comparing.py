@@ -31,7 +31,8 @@ UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 class Chosen:
     """What is run: every method with seeds 0, 1, ... and this many updates; ``cuts`` says what was left out, and why.
 
-    ``seconds`` is what it will take, ``budget`` what it may, ``device`` where it was timed.
+    ``seconds`` is what it will take, ``budget`` what it may, ``device`` where it was timed, ``timing`` the seconds of
+    the budget which that took.
     """
 
     methods: tuple[str, ...]
@@ -41,6 +42,7 @@ class Chosen:
     budget: float
     device: str
     cuts: tuple[str, ...] = ()
+    timing: float = 0.0
 
     def cells(self) -> list[tuple[int, str]]:
         """(seed, method) of every run, in the order in which they are made: all methods for each seed."""
@@ -52,22 +54,29 @@ class Chosen:
         return [
             f"plan: {', '.join(map(display_name, self.methods))}; {seeds}, {self.updates:,} updates each: "
             f"{len(self.methods) * self.seeds} runs, about {duration(self.seconds)} of {duration(self.budget)} "
-            f"(timed on {self.device})",
+            f"(timed on {self.device}, which took {duration(self.timing)} of them)",
             *(f"to fit the budget: {cut}" for cut in self.cuts),
         ]
 
 
 def seconds_of(text: str) -> float:
-    """Seconds in ``2h``, ``90min``, ``1h30m`` or ``45s``; UserError for anything else."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)(min|[smhd])", text)
+    """Seconds in ``2h``, ``90 min``, ``1h30m`` or ``45s``; UserError for anything else."""
+    plain = text.replace(" ", "").lower()
+    parts = re.findall(r"(\d+(?:\.\d+)?)(min|[smhd])", plain)
     total = sum(float(number) * UNITS[unit] for number, unit in parts)
-    if "".join(number + unit for number, unit in parts) != text or not total:
+    if "".join(number + unit for number, unit in parts) != plain or not total:
         raise UserError(f"--budget {text} cannot be used: give a time such as 2h, 90min or 1h30m")
     return total
 
 
 def choose(
-    paces: Mapping[str, Pace], evaluations: Mapping[str, float], *, updates: int, seeds: int, budget: float
+    paces: Mapping[str, Pace],
+    evaluations: Mapping[str, float],
+    *,
+    updates: int,
+    seeds: int,
+    budget: float,
+    timing: float = 0.0,
 ) -> Chosen:
     """The largest comparison that fits: first fewer updates, then fewer seeds, then fewer methods, the slowest first.
 
@@ -78,6 +87,7 @@ def choose(
         evaluations: seconds of all that is evaluated in a run.
         updates, seeds: wanted.
         budget: seconds, of which ``USED`` is planned.
+        timing: seconds of the budget that are gone already.
 
     Raises:
         UserError: not even two methods with a seed fit.
@@ -86,7 +96,7 @@ def choose(
     dropped: list[str] = []
     count = seeds
     while True:
-        fixed = sum(count * evaluations[one] + paces[one].prepare for one in methods)
+        fixed = timing + sum(count * evaluations[one] + paces[one].prepare for one in methods)
         affordable = math.floor((USED * budget - fixed) / count / sum(paces[one].update for one in methods))
         if affordable >= least:
             break
@@ -116,7 +126,7 @@ def choose(
         for one in dropped
     ]
     seconds = fixed + count * used * sum(paces[one].update for one in methods)
-    return Chosen(tuple(methods), count, used, seconds, budget, paces[methods[0]].device, tuple(cuts))
+    return Chosen(tuple(methods), count, used, seconds, budget, paces[methods[0]].device, tuple(cuts), timing)
 
 
 def kept_choice(path: Path, make: Callable[[], Chosen]) -> Chosen:
@@ -144,7 +154,7 @@ def keys_of(base: Sequence[str], chosen: Chosen) -> dict[tuple[int, str], str]:
 
 def has_time(chosen: Chosen, found: Mapping[tuple[int, str], Record], seed: int) -> bool:
     """Whether a round of all methods fits in what is left of the budget, by what the finished runs took."""
-    spent = sum(record.seconds for record in found.values())
+    spent = chosen.timing + sum(record.seconds for record in found.values())
     took = {method: [one.seconds for (_, name), one in found.items() if name == method] for method in chosen.methods}
     missing = [method for method in chosen.methods if (seed, method) not in found]
     round_ = sum(min(took[method]) if took[method] else 0.0 for method in missing)  # the first one also prepares
@@ -203,25 +213,27 @@ def recommendation(ranked: Sequence[Score], val_images: int) -> list[str]:
     """The scores as a table, what to use, and how sure that is."""
     best, *others = ranked
     count = len(best.validation)
-    rows = [["", "validation %", "test %", "behind the best, 95 % interval", "", "a run"]]
+    interval = ", 95 % interval" if count > 1 else ""
+    rows = [["", "validation %", "test %", f"behind the best{interval}", "", "a run"]]
     for one in ranked:
         gap, reading = "", ""
         if one.behind is not None:
             bounds = one.behind.interval()
             gap = f"{one.behind.mean:.2f}" + (f" [{bounds[0]:.2f}, {bounds[1]:.2f}]" if bounds else "")
             reading = "tie" if one.tied else "clear"
+            reading = reading if count > 1 else ""  # one run each tells neither
         values = [_mean(one.validation), _mean(one.test), gap, reading, duration(one.seconds)]
         rows.append([display_name(one.method), *values])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    seeds = "1 seed" if count == 1 else f"{count} seeds"
+    how = "of one run each" if count == 1 else f"over {count} seeds, paired t intervals, ties after Holm's correction"
     return [
         *lines,
         "",
         _verdict(best, others),
-        f"Chosen by validation accuracy over {seeds}, paired t intervals, ties after Holm's correction; one of the "
-        f"{val_images} validation images is {100 / val_images:.2g} points. Test accuracy was read once for each run, "
-        "played no part, and is what to report. Other images could give another order: one split was used.",
+        f"Chosen by validation accuracy {how}; one of the {val_images} validation images is {100 / val_images:.2g} "
+        "points. Test accuracy was read once for each run, played no part, and is what to report. Other images could "
+        "give another order: one split was used.",
     ]
 
 

@@ -97,11 +97,13 @@ def auto_line(config: DictConfig) -> str:
     """What ``protocol=auto`` chose, and from what, in one line."""
     protocol, images = config.protocol, training_images(config.data)
     drops = " and ".join(f"{step:,}" for step in protocol.drop_at)
-    passes = protocol.updates * protocol.batch_size / images
+    passes, rule = protocol.updates * protocol.batch_size / images, updates_for(images)
+    told = f"{passes:,.0f}" if passes >= 100 else f"{passes:.3g}"
+    why = "so" if protocol.updates == rule else f"{rule:,} updates by the rule, as asked"
     return (
-        f"protocol auto: {images:,} training and validation images, so {protocol.updates:,} updates of "
-        f"{protocol.batch_size} ({passes:.3g} passes), learning rate dropped after {drops}; crops of "
-        f"{protocol.crop} from {protocol.resize} pixels, test views {protocol.views}; precision {protocol.precision}"
+        f"protocol auto: {images:,} training and validation images, {why} {protocol.updates:,} updates of "
+        f"{protocol.batch_size} ({told} passes), learning rate dropped after {drops}; crops of {protocol.crop} "
+        f"from {protocol.resize} pixels, test views {protocol.views}; precision {protocol.precision}"
     )
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import errno
 import io
 import json
 import os
@@ -276,15 +277,15 @@ def to_frame(records: Iterable[Record]) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def check_writable(folder: Path) -> None:
-    """Raise UserError if results could not be written to this folder; leaves nothing behind."""
+def check_writable(folder: Path, given: str = "results=") -> None:
+    """Raise UserError if nothing could be written to this folder, ``given`` so; leaves nothing behind."""
     existing = folder
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
     try:
         if not existing.is_dir():
-            raise NotADirectoryError(f"{existing} is not a folder")
+            raise NotADirectoryError(errno.ENOTDIR, f"{existing} is not a folder")
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise UserError(f"results={folder} cannot be written ({error}): choose another folder") from error
+        raise UserError(f"{given}{folder} cannot be written ({error.strerror}): choose another folder") from error

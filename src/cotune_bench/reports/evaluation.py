@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,9 +23,10 @@ NAMED = 40  # classes whose names fit beside a heat map
 SHOWN = 10  # confused pairs on the terminal
 
 
-def as_json(evaluation: Evaluation) -> str:
-    """Everything but the confusion matrix, which is in ``confused``."""
+def as_json(evaluation: Evaluation, about: Mapping[str, object]) -> str:
+    """``about``, then everything but the confusion matrix, which is in ``confused``."""
     told = {
+        **about,
         "images": int(evaluation.confusion.sum()),
         "accuracy": evaluation.accuracy,
         "mean_class_accuracy": evaluation.mean_class_accuracy,
@@ -65,15 +66,19 @@ def as_lines(evaluation: Evaluation) -> Iterator[str]:
         yield aligned([["most confused: true", "predicted", "images"], *shown])
 
 
-def write(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """JSON, two CSV files and two PNG figures into the folder; their paths."""
+def write(evaluation: Evaluation, about: Mapping[str, object], folder: Path) -> list[Path]:
+    """JSON, two CSV files and two PNG figures into the folder; their paths.
+
+    Args:
+        about: what was evaluated, and on what; part of the JSON.
+    """
     with settings():
         figures = {
             "reliability.png": draw({"test images": evaluation.reliability}, WIDTH),
             "confusion.png": confusion_figure(evaluation),
         }
     contents = {
-        "evaluation.json": as_json(evaluation).encode(),
+        "evaluation.json": as_json(evaluation, about).encode(),
         "classes.csv": _csv(CLASS_COLUMNS, class_rows(evaluation)),
         "confused.csv": _csv(PAIR_COLUMNS, evaluation.confused),
         **{name: image(figure, "png") for name, figure in figures.items()},
