@@ -66,7 +66,7 @@ def kept(results: Path, data: str) -> Kept:
 @pytest.mark.parametrize(
     ("data", "to", "name"),
     [
-        ("folder", "state_dict", "network.pt"),
+        ("folder", "state_dict", 'it\'s "mine" ä.pt'),
         ("folder", "timm", "network.safetensors"),
         ("digits", "torch_export", "network.pt2"),
         ("digits", "onnx", "network.onnx"),

@@ -115,7 +115,8 @@ def choose(
             needed = (fixed + least * sum(paces[one].update for one in methods)) / USED
             raise UserError(
                 f"the budget of {duration(budget)} is too short: {' and '.join(map(display_name, methods))} with "
-                f"{least} updates need {duration(needed)}: give more, or a smaller backbone=resnet18"
+                f"{least} updates need {duration(needed)}: give more, or a smaller "
+                "network (backbone=resnet18) or smaller pictures (protocol.resize, protocol.crop)"
             )
     used = min(updates, affordable)
     used = used if used == updates or used < LEAST_UPDATES else used // 10 * 10

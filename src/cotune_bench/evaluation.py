@@ -121,7 +121,7 @@ def _section(kept: Kept, settings: Sequence[str]) -> Any:
     for text in settings:
         name = text.partition("=")[0].removeprefix("data.")
         if name not in section:
-            known = [one for one in section if not str(one).startswith("_")]
+            known = [str(one) for one in section if not str(one).startswith("_")]
             raise UserError(f"data.{name} is not a setting of data {card['data']['name']}: {suggest(name, known)}")
     changed = OmegaConf.from_dotlist([text.removeprefix("data.") for text in settings])
     return OmegaConf.merge(section, changed)

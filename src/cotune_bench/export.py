@@ -89,7 +89,7 @@ def export(kept: Kept, to: str, path: Path) -> list[str]:
         "(a multiply-add counts 2), both equal to plain fine-tuning's",
         f"checked on {len(images)} images of noise: logits differ by at most {difference:.1e} of the largest",
         f"classes and preprocessing: {path}.json",
-        *(line.replace("PATH", str(path)) for line in exported.lines),
+        *(line.replace('"PATH"', json.dumps(str(path), ensure_ascii=False)) for line in exported.lines),
     ]
 
 
