@@ -24,7 +24,6 @@ from cotune_bench.precision import resolve
 
 METHODS = ("finetune", "l2sp", "delta", "bss", "cotuning")
 AIMS = {"l2sp": 2, "delta": 25, "bss": 2, "cotuning": 2}  # percent over fine-tuning
-CHECKED = 3  # updates whose losses are compared
 
 
 def main() -> None:
@@ -70,9 +69,9 @@ def measured(
         plain[name] = Plain(name, method.to(device), protocol, batches)
         ours[name] = Ours(method, protocol, device, batches)
     if precision == "fp32":
-        off = {name: compared(f"{title}, {name}", ours[name], plain[name]) for name in METHODS}
+        off = {name: compared(f"{title}, {name}", ours[name], plain[name], setting.compared) for name in METHODS}
         figures.setdefault("largest relative difference of losses", {})[title] = off
-        lines.append(f"losses of {CHECKED} updates agree to {max(off.values()):.1e}")
+        lines.append(f"losses of {setting.compared} updates agree to {max(off.values()):.1e}")
     if getattr(ours["finetune"].method.trunk, "recompute", False):
         ours["finetune, recompute=never"] = keeping = copy.deepcopy(ours["finetune"])
         keeping.method.trunk.recompute = False
@@ -97,9 +96,9 @@ def measured(
     return [*lines, f"ours over a quarter, half, whole of the batch: exponents {exponents}"]
 
 
-def compared(title: str, ours: Ours, plain: Plain) -> float:
-    """Largest relative difference of the losses of a few updates; the benchmark ends if it is too large."""
-    pairs = list(zip(ours.train(CHECKED, report_every=1), plain.train(CHECKED), strict=True))
+def compared(title: str, ours: Ours, plain: Plain, updates: int) -> float:
+    """Largest relative difference of the losses of the next updates; the benchmark ends if it is too large."""
+    pairs = list(zip(ours.train(updates, report_every=1), plain.train(updates), strict=True))
     off = max(abs(own - other) / abs(other) for own, other in pairs)
     if not off <= 1e-5:
         raise SystemExit(f"{title}: losses differ by {off:.1e} of the loss, more than 1e-5: {pairs}")

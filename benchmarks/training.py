@@ -23,23 +23,26 @@ Batches = Sequence[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Setting:
-    """A network, its images, and how many updates make a turn."""
+    """A network, its images, how many updates make a turn, and of how many the losses are compared."""
 
     name: str
     overrides: tuple[str, ...]
     classes: int
     batch: int
     updates: int
+    compared: int
 
 
 def desk() -> Setting:
-    return Setting("desk network", ("data=digits", "backbone.weights=random"), classes=10, batch=48, updates=40)
+    return Setting(
+        "desk network", ("data=digits", "backbone.weights=random"), classes=10, batch=48, updates=40, compared=8
+    )
 
 
 def resnet50(pixels: int, batch: int) -> Setting:
     size = (f"protocol.resize={pixels}", f"protocol.crop={pixels}")
     overrides = ("data=cub", "backbone=resnet50", "backbone.weights=random", "protocol.lr=0.0003", *size)
-    return Setting(f"ResNet-50, {pixels} px", overrides, classes=200, batch=batch, updates=1)
+    return Setting(f"ResNet-50, {pixels} px", overrides, classes=200, batch=batch, updates=1, compared=3)
 
 
 class Ours:
