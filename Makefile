@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-faults lint tables readme docs clean
+.PHONY: help setup demo test test-faults lint bench tables readme docs clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -30,6 +30,9 @@ lint: setup ## ruff and pyright
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
+
+bench: setup ## our way against the plain way; minutes, writes the table in docs/performance.md
+	$(BIN)/python benchmarks/all.py
 
 tables: setup ## render every table from the records; STRICT=1 fails if a run is missing, TABLE=desk makes one
 	$(BIN)/python scripts/make_tables.py $(if $(TABLE),table=$(TABLE)) $(if $(STRICT),--strict)

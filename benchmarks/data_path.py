@@ -4,24 +4,20 @@ Both sides make the same thing, normalised float batches, from the same generate
 They take turns, so that other work on the machine meets both alike; every ratio is within one round.
 """
 
-import argparse
-import json
-import platform
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import PIL
 import torch
-import torchvision
+from harness import alternate, environment, exponent, parser, report, row, row_line, timed
 from PIL import Image
 from torchvision import transforms
 
 from cotune_bench.data.augment import make_augment
-from cotune_bench.data.dataset import ImageList, images_of
+from cotune_bench.data.dataset import Dataset, ImageList, images_of
 from cotune_bench.data.decode import decode
 from cotune_bench.data.target import Batches, Normalize, Views
 from cotune_bench.data.views import crop_offsets
@@ -31,27 +27,23 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=192, help="generated JPEG files")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch; the plain way uses one anyhow")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    arguments = parser(__doc__, rounds=7)
+    arguments.add_argument("--images", type=int, default=192, help="generated JPEG files")
+    options = arguments.parse_args()
+    torch.set_num_threads(options.threads)
+    packages = ("torch", "torchvision", "numpy", "pillow")
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(Path(folder), arguments.images, arguments.rounds)
-    figures["machine"] = machine(arguments.threads)
-    print(told(figures))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+        figures = measure(Path(folder), options.images, options.rounds)
+    figures["environment"] = environment(options.threads, packages)
+    report(figures, told(figures), options.json)
 
 
 def measure(root: Path, count: int, rounds: int) -> dict:
-    """Images a second of both sides, in training and in the ten-crop test, round by round."""
+    """Seconds an image of both sides, in training and in the ten-crop test, round by round."""
     images = write_images(root, count)
-    started = time.perf_counter()
-    data = images_of(decode(images, resize=RESIZE, resize_filter="bicubic", folder=root), images.train)
-    building = count / (time.perf_counter() - started)
+    sizes = [count // 4, count // 2, count]
+    building = [timed(lambda n=size: decoded(first(images, n), root / str(n))) for size in sizes]
+    data = images_of(decoded(images, root / str(count)), images.train)
     normalize = Normalize(MEAN, STD, torch.device("cpu"))
     augment = make_augment("resized_crop", crop=CROP, shift=0, flip=True)
     batches = Batches(data, BATCH, 0, augment, normalize)
@@ -59,27 +51,44 @@ def measure(root: Path, count: int, rounds: int) -> dict:
     plain_batches = Plain(images, [training_transform()])
     offsets = crop_offsets(RESIZE, CROP, "official10")
     views = Views(data, CROP, offsets, normalize)
-    plain_views = Plain(images, [view_transform(*row) for row in offsets])
+    plain_views = Plain(images, [view_transform(*place) for place in offsets])
     few = np.arange(4)
     check_same_views(views.take(few), torch.stack(plain_views(few), dim=1))
-    training = compare(
+    training = per_image(
         {
-            "plain": lambda step: plain_batches(batches.positions(step)),
-            "cache": batches,
-            "cache, uint8": lambda step: augment(data.take(batches.positions(step)), rng),
+            "plain": (1, lambda step: plain_batches(batches.positions(step))),
+            "ours": (16, batches),
+            "ours, uint8": (16, lambda step: augment(data.take(batches.positions(step)), rng)),
         },
-        {"plain": 1, "cache": 16, "cache, uint8": 16},
         rounds,
         BATCH,
     )
-    testing = compare(
-        {"plain": lambda step: plain_views(few + 4 * step), "cache": lambda step: views.take(few + 4 * step)},
-        {"plain": 2, "cache": 24},
+    testing = per_image(
+        {
+            "plain": (2, lambda step: plain_views(few + 4 * step)),
+            "ours": (24, lambda step: views.take(few + 4 * step)),
+        },
         rounds,
         len(few),
     )
+    rows = [
+        row("data path: an image for training, float", training),
+        row("data path: an image for training, bytes", training, ours="ours, uint8"),
+        row("data path: an image for the ten-crop test", testing),
+    ]
+    growth = {"images": sizes, "seconds": building, "exponent": exponent(sizes, building)}
     size = sum((root / file).stat().st_size for file in images.files) / count
-    return {"images": count, "file_bytes": size, "build": building, "training": training, "ten-crop test": testing}
+    return {"file_bytes": size, "growth of decoding": growth, "rows": rows}
+
+
+def first(images: ImageList, count: int) -> ImageList:
+    """The data set's first images."""
+    return replace(images, files=images.files[:count], labels=images.labels[:count], train=np.arange(count))
+
+
+def decoded(images: ImageList, folder: Path) -> Dataset:
+    """Through a cache in this folder, by one thread as the plain way."""
+    return decode(images, resize=RESIZE, resize_filter="bicubic", folder=folder, workers=1)
 
 
 def write_images(root: Path, count: int) -> ImageList:
@@ -151,46 +160,28 @@ def check_same_views(ours: torch.Tensor, plain: torch.Tensor) -> None:
     torch.testing.assert_close(ours, plain, rtol=0, atol=1e-6)
 
 
-def compare(sides: dict[str, Callable], calls: dict[str, int], rounds: int, images: int) -> dict:
-    """Images a second of every side in every round; the sides take turns, each first in some round."""
-    found: dict[str, list[float]] = {name: [] for name in sides}
-    names = list(sides)
-    for turn in range(-1, rounds):  # the first is not counted: it reads the files and wakes the libraries
-        for name in names if turn % 2 else names[::-1]:
-            started = time.perf_counter()
-            for step in range(calls[name]):
-                sides[name](step)
-            if turn >= 0:
-                found[name].append(calls[name] * images / (time.perf_counter() - started))
-    return found
+def per_image(sides: dict[str, tuple[int, Callable]], rounds: int, images: int) -> dict[str, list[float]]:
+    """Seconds an image of every side, (number of calls in a round, call with a step), ``images`` a call."""
+
+    def round_of(calls: int, call: Callable) -> None:
+        for step in range(calls):
+            call(step)
+
+    turns = {name: partial(round_of, *side) for name, side in sides.items()}
+    alternate(turns, 1)  # reads the files and wakes the libraries
+    seconds = alternate(turns, rounds)
+    return {name: [spent / (sides[name][0] * images) for spent in times] for name, times in seconds.items()}
 
 
-def machine(threads: int) -> dict:
-    cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
-    versions = {module.__name__: module.__version__ for module in (torch, torchvision, np, PIL)}
-    return {
-        "cpu": cpu.partition(":")[2].strip() or platform.processor(),
-        "threads": threads,
-        "python": platform.python_version(),
-        **versions,
-    }
-
-
-def told(figures: dict) -> str:
-    """The figures as lines of text: median and spread over the rounds."""
-    lines = [
-        ", ".join(f"{name} {value}" for name, value in figures["machine"].items()),
-        f"{figures['images']} files of {figures['file_bytes'] / 1000:.0f} kB, cached at {figures['build']:.0f} img/s",
+def told(figures: dict) -> list[str]:
+    """The figures as lines of text."""
+    growth = figures["growth of decoding"]
+    decoding = ", ".join(f"{n}: {spent:.2f} s" for n, spent in zip(growth["images"], growth["seconds"], strict=True))
+    return [
+        f"files of {figures['file_bytes'] / 1000:.0f} kB, decoded once into the cache: {decoding}; "
+        f"exponent {growth['exponent']:.2f}",
+        *map(row_line, figures["rows"]),
     ]
-    for part in ("training", "ten-crop test"):
-        plain = figures[part]["plain"]
-        for name, rates in figures[part].items():
-            ratios = [rate / base for rate, base in zip(rates, plain, strict=True)]
-            lines.append(
-                f"{part:14} {name:13} {statistics.median(rates):7.0f} img/s ({min(rates):.0f}-{max(rates):.0f})   "
-                f"{statistics.median(ratios):6.1f} x ({min(ratios):.1f}-{max(ratios):.1f})"
-            )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
+
 
 def parser(description: str | None, *, rounds: int) -> argparse.ArgumentParser:
     """A command line with --rounds, --threads and --json."""
@@ -76,9 +78,36 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def row(what: str, seconds: Mapping[str, Sequence[float]], *, ours: str = "ours", plain: str = "plain") -> dict:
-    """A line of the table in docs/performance.md: seconds of two sides and, round by round, plain over ours."""
+    """A line of the table in docs/performance.md: seconds of ours and, if it is there, of the plain way, and their
+    ratio round by round.
+    """
+    if plain not in seconds:
+        return {"what": what, "ours": spread(seconds[ours])}
     ratios = [theirs / own for theirs, own in zip(seconds[plain], seconds[ours], strict=True)]
     return {"what": what, "ours": spread(seconds[ours]), "plain": spread(seconds[plain]), "ratio": spread(ratios)}
+
+
+def row_line(figures: Mapping) -> str:
+    """A row as a line of text."""
+    own, ratio = figures["ours"], figures.get("ratio")
+    line = f"{figures['what']:52} {span(own)}"
+    return line + (f", plain {span(figures['plain'])}: {ratio_text(ratio)} x" if ratio else "")
+
+
+def span(seconds: Mapping[str, float]) -> str:
+    """Median and range in the unit that suits the median."""
+    unit, size = next((unit, size) for unit, size in UNITS if seconds["median"] >= size or size == UNITS[-1][1])
+    return f"{_spread_text(seconds, size)} {unit}"
+
+
+def ratio_text(ratio: Mapping[str, float]) -> str:
+    """Median and range."""
+    return _spread_text(ratio, 1.0)
+
+
+def _spread_text(values: Mapping[str, float], unit: float) -> str:
+    sizes = (values[part] / unit for part in ("median", "low", "high"))
+    return "{} ({}-{})".format(*(f"{size:.3g}" if size < 999.5 else f"{size:,.0f}" for size in sizes))
 
 
 def report(figures: Mapping[str, dict], lines: Sequence[str], path: Path | None) -> None:

@@ -4,21 +4,16 @@ Adding a record with its row is compared with adding it and making results.csv a
 that other work on the machine meets both alike; every ratio is within one round.
 """
 
-import argparse
-import json
-import os
 import platform
 import shutil
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
+from harness import alternate, environment, exponent, parser, report, row, span, spread
 
 from cotune_bench import config as settings
 from cotune_bench.records import Record, RecordStore
@@ -29,20 +24,28 @@ ADDED, REWRITTEN = "add with its row", "add, make anew"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--counts", type=int, nargs="+", default=[10, 100, 1000, 10_000], help="numbers of records")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    arguments = parser.parse_args()
+    arguments = parser(__doc__, rounds=7)
+    arguments.add_argument(
+        "--counts", type=int, nargs="+", default=[10, 100, 1000, 10_000], help="numbers of records"
+    )
+    options = arguments.parse_args()
     seconds: dict[str, dict[int, list[float]]] = {}
-    for count in arguments.counts:
+    for count in options.counts:
         with tempfile.TemporaryDirectory() as folder:
-            for name, found in measure(Path(folder), count, arguments.rounds).items():
+            for name, found in measure(Path(folder), count, options.rounds).items():
                 seconds.setdefault(name, {})[count] = found
-    figures = {"machine": machine(), "seconds": seconds}
-    print(told(figures))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+    last = options.counts[-1]
+    both = {"ours": seconds[ADDED][last], "plain": seconds[REWRITTEN][last]}
+    rows = [row(f"records: one more of {last:,}", both)]
+    rows += [row(f"records: {name}, {last:,}", {"ours": found[last]}) for name, found in seconds.items()][2:]
+    growth = {name: exponent([*found], [*map(statistics.median, found.values())]) for name, found in seconds.items()}
+    figures = {
+        "environment": environment(options.threads, ("numpy", "pandas")),
+        "seconds": seconds,
+        "exponents": growth,
+        "rows": rows,
+    }
+    report(figures, told(seconds, growth), options.json)
 
 
 def measure(folder: Path, count: int, rounds: int) -> dict[str, list[float]]:
@@ -66,14 +69,8 @@ def measure(folder: Path, count: int, rounds: int) -> dict[str, list[float]]:
         "status of Table 2": lambda: table_status("table2", [f"results={ours.results}"]),
         "grid of Table 2": lambda: table_grid("table2", [f"results={ours.results}"]),
     }
-    found: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(-1, rounds):  # the first is not counted: it wakes libraries and caches
-        for name in list(sides)[:: 1 if turn % 2 else -1]:
-            started = time.perf_counter()
-            sides[name]()
-            if turn >= 0:
-                found[name].append(time.perf_counter() - started)
-    return found
+    alternate(sides, 1)  # wakes libraries and caches
+    return alternate(sides, rounds)
 
 
 def fill(results: Path, count: int, keys: tuple[str, ...]) -> None:
@@ -113,44 +110,16 @@ def example(key: str) -> Record:
     )
 
 
-def exponent(medians: dict[int, float]) -> float:
-    """Slope of log(seconds) over log(records), by least squares: 0 for a constant cost, 1 for a proportional one."""
-    x, y = (np.log(np.array(values, float)) for values in (list(medians), list(medians.values())))
-    return float(np.polyfit(x, y, 1)[0])
-
-
-def machine() -> dict:
-    cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
-    return {
-        "cpu": cpu.partition(":")[2].strip() or platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": 1,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "pandas": pd.__version__,
-    }
-
-
-def told(figures: dict) -> str:
-    """The figures as lines of text: median and spread over the rounds, in milliseconds."""
-    seconds = figures["seconds"]
-    counts = list(next(iter(seconds.values())))
-    lines = [", ".join(f"{name} {value}" for name, value in figures["machine"].items())]
-    titles = "".join(f"{f'{count} records':>26}" for count in counts)
-    lines.append(f"{'ms, median (range)':18}{titles}  exponent")
+def told(seconds: dict[str, dict[int, list[float]]], growth: dict[str, float]) -> list[str]:
+    """The figures as lines of text: median and range over the rounds."""
+    lines = []
     for name, found in seconds.items():
-        cells = [
-            f"{1e3 * statistics.median(values):.1f} ({1e3 * min(values):.1f}-{1e3 * max(values):.1f})"
-            for values in found.values()
-        ]
-        slope = exponent({count: statistics.median(values) for count, values in found.items()})
-        lines.append(f"{name:18}" + "".join(f"{cell:>26}" for cell in cells) + f"{slope:10.2f}")
-    ratios = [
-        statistics.median(b / a for a, b in zip(seconds[ADDED][count], seconds[REWRITTEN][count], strict=True))
-        for count in counts
-    ]
-    lines.append(f"{'anew / row, median':18}" + "".join(f"{ratio:>24.1f} x" for ratio in ratios))
-    return "\n".join(lines)
+        cells = [f"{count:,}: {span(spread(values))}" for count, values in found.items()]
+        lines.append(f"{name:18} {', '.join(cells)}; exponent {growth[name]:.2f}")
+    ours, plain = seconds[ADDED], seconds[REWRITTEN]
+    both = {count: row("", {"ours": ours[count], "plain": plain[count]}) for count in ours}
+    ratios = ", ".join(f"{count:,}: {found['ratio']['median']:.1f}" for count, found in both.items())
+    return [*lines, f"anew over row, medians: {ratios}"]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Seconds that a user waits: for --help, for the status of a table, and for the first update on prepared data."""
 
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -8,7 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from harness import environment, parser, report
+from harness import environment, parser, report, row, row_line
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -51,12 +50,9 @@ def main() -> None:
                     sys.exit(f"{name}: {done.stderr}")
                 if turn:
                     seconds[name].append(time.perf_counter() - started)
-    figures = {"environment": environment(arguments.threads, ("torch", "hydra-core")), "seconds": seconds}
-    lines = [
-        f"{name:44} {statistics.median(times):5.2f} s ({min(times):.2f}-{max(times):.2f})"
-        for name, times in seconds.items()
-    ]
-    report(figures, lines, arguments.json)
+    rows = [row(f"start: {name}", {"ours": times}) for name, times in seconds.items()]
+    figures = {"environment": environment(arguments.threads, ("torch", "hydra-core")), "rows": rows}
+    report(figures, [*map(row_line, rows)], arguments.json)
 
 
 def put_pictures(root: Path) -> None:
