@@ -17,6 +17,7 @@ from cotune_bench.cache import Cache
 from cotune_bench.config import compose_config, run_config, run_key
 from cotune_bench.data import folder, look
 from cotune_bench.data.own_report import report
+from cotune_bench.data.picture import as_rgb, reason
 
 SMALL = (
     *("method=finetune", "data=folder", "backbone=resnet18", "backbone.weights=random", "protocol.updates=2"),
@@ -224,3 +225,48 @@ def test_a_sweep_tells_of_every_folder_once(here, capsys):
     err = capsys.readouterr().err
     assert err.count("data one: ") == err.count("data two: ") == 1
     assert {path.name.partition("-")[0] for path in (here / "results/records").iterdir()} == {"one", "two"}
+
+
+def test_pictures_that_exif_turns_are_named_and_predicted_as_they_are_stored(here):
+    put_pets(here / "pets")
+    tag = Image.Exif()
+    tag[0x0112] = 6  # to be shown turned by 90 degrees
+    Image.open(here / "pets/cat/0.png").save(here / "pets/cat/0.jpg", exif=tag)
+    tag[0x0112] = 1  # as it is
+    Image.open(here / "pets/cat/0.png").save(here / "pets/cat/1.jpg", exif=tag)
+    (told,) = [line for line in report(compose_config([*SMALL, "data.root=pets"])) if "EXIF" in line]
+    assert told.startswith("warning: 1 file (cat/0.jpg) turned by EXIF alone")
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "pgm"])
+def test_grey_of_16_bits_keeps_its_upper_eight(here, ending):
+    values = np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)
+    path = here / f"a.{ending}"
+    if ending == "pgm":
+        path.write_bytes(b"P5 64 64 65535 " + values.astype(">u2").tobytes())
+    else:
+        Image.fromarray(values).save(path)
+    with Image.open(path) as image:
+        seen = np.asarray(as_rgb(image))
+    np.testing.assert_array_equal(seen, np.repeat((values // 256)[..., None], 3, axis=2))
+    looks = look.look(here, [path.name], Cache(here / "cache"))
+    assert looks.pictures[0].max() > looks.pictures[0].min() + 200  # not white all over
+
+
+def test_pixels_of_no_known_range_are_unreadable_by_name(here):
+    Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)).save(here / "a.tif")
+    looks = look.look(here, ["a.tif"], Cache(here / "cache"))
+    assert looks.reasons[0] == "pixels of mode F have no known range: save it with 8 or 16 bits"
+
+
+def test_folders_one_level_off_are_told_with_the_right_one(here):
+    put_pets(here / "zip/pets", count=3)
+    refused(lambda: report(compose_config([*SMALL, "data.root=zip"])), "did you mean zip/pets?")
+    put_pets(here / "part/train", count=3)
+    refused(lambda: report(compose_config([*SMALL, "data.root=part"])), "or let data.root=part/train set a part")
+
+
+def test_a_reason_does_not_repeat_the_file_and_is_never_empty():
+    error = OSError("cannot identify image file '/a b/c.png'\nmore")
+    assert reason(error, Path("/a b/c.png")) == "cannot identify image file"
+    assert reason(ValueError(), Path("c.png")) == "ValueError"

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cotune_bench.data.dataset import Dataset, ImageList, Labelled
+from cotune_bench.data.picture import as_rgb
 from cotune_bench.errors import UserError
 from cotune_bench.files import digest, write_atomically
 
@@ -41,7 +42,7 @@ def decode(
     mode: str = "squash",
     workers: int | None = None,
 ) -> Dataset:
-    """The data set as pixels (N, resize, resize, C), uint8, equal to ``image.convert("RGB").resize(...)`` of PIL.
+    """The data set as pixels (N, resize, resize, C), uint8, equal to ``as_rgb(image).resize(...)`` of PIL.
 
     Files become RGB, arrays keep their channels (1 or 3) and are given back as they are if they fit already.
 
@@ -149,7 +150,7 @@ def _read(
     try:
         with Image.open(images.root / file) as image:
             # In this order, as in the published loaders: palettes are not interpolated.
-            return np.asarray(change(_without_bottom(image.convert("RGB"), images.crop_bottom)))
+            return np.asarray(change(_without_bottom(as_rgb(image), images.crop_bottom)))
     except Exception as error:  # PIL raises nearly anything at damaged files
         raise UserError(f"{file}: {error}") from error
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from cotune_bench.cache import Arrays, Cache
+from cotune_bench.data.picture import as_rgb
 
-VERSION = 1
+VERSION = 2
 #: Side of the grey pictures; a difference hash has a bit for each of 8 x 8 pairs of neighbours.
 SIDE, BITS = 16, 8
 #: Two images are near-identical if so few bits and, on average, so few of 255 grey levels set them apart.
@@ -27,11 +28,13 @@ class Looks:
         reasons: (N,) why a file cannot be read, empty where it can.
         hashes: (N,) uint64 difference hash: of a grey 9 x 8 picture, whether each pixel is darker than the next.
         pictures: (N, 16, 16) uint8 grey pictures; hash and picture are 0 where a file cannot be read.
+        turned: (N,) whether a file says, by its EXIF tag, that it is to be shown turned or mirrored.
     """
 
     reasons: np.ndarray
     hashes: np.ndarray
     pictures: np.ndarray
+    turned: np.ndarray
 
 
 def look(root: Path, files: Sequence[str], cache: Cache) -> Looks:
@@ -50,21 +53,28 @@ def _looked(root: Path, files: Sequence[str]) -> Arrays:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         seen = list(pool.map(lambda file: _one(root / file), files))
     return {
-        "reasons": np.array([reason for reason, _, _ in seen], dtype=np.str_),
-        "hashes": np.array([bits for _, bits, _ in seen], dtype=np.uint64),
-        "pictures": np.array([picture for _, _, picture in seen], dtype=np.uint8).reshape(-1, SIDE, SIDE),
+        "reasons": np.array([reason for reason, *_ in seen], dtype=np.str_),
+        "hashes": np.array([bits for _, bits, *_ in seen], dtype=np.uint64),
+        "pictures": np.array([picture for _, _, picture, _ in seen], dtype=np.uint8).reshape(-1, SIDE, SIDE),
+        "turned": np.array([turned for *_, turned in seen], dtype=np.bool_),
     }
 
 
-def _one(path: Path) -> tuple[str, int, np.ndarray]:
+def _one(path: Path) -> tuple[str, int, np.ndarray, bool]:
     try:
         with Image.open(path) as image:
             image.draft("L", (4 * SIDE, 4 * SIDE))  # a JPEG is read whole but not computed in full size
-            grey = image.convert("RGB").convert("L")  # as runs see it: palettes and transparency first
+            grey = as_rgb(image).convert("L")  # as runs see it: palettes and transparency first
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
     except Exception as error:  # PIL raises nearly anything at damaged files
-        return (str(error).splitlines() or [""])[0] or type(error).__name__, 0, np.zeros((SIDE, SIDE), np.uint8)
+        return (
+            (str(error).splitlines() or [""])[0] or type(error).__name__,
+            0,
+            np.zeros((SIDE, SIDE), np.uint8),
+            False,
+        )
     row = np.asarray(grey.resize((BITS + 1, BITS), Image.Resampling.BOX), dtype=np.int16)
-    return "", difference_hash(row), np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX))
+    return "", difference_hash(row), np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX)), turned
 
 
 def difference_hash(grey: np.ndarray) -> int:

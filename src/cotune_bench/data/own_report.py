@@ -30,7 +30,7 @@ def report(config: DictConfig) -> list[str]:
     require_files(images)
     looks = look(images.root, images.files, Cache(Path(config.cache)))
     require_readable(images, looks)
-    wrong = [*left_out(images), *balance(images), *alike(images, looks)]
+    wrong = [*left_out(images), *balance(images), *sideways(images, looks), *alike(images, looks)]
     return [summary(images), *(f"warning: {line}" for line in wrong)]
 
 
@@ -84,6 +84,17 @@ def balance(images: ImageList) -> list[str]:
             f"uneven classes: {large} has {ratio:.0f} times the images of {small}; accuracy follows the large"
         )
     return told
+
+
+def sideways(images: ImageList, looks: Looks) -> list[str]:
+    """Images whose EXIF tag turns them, which runs do not heed, as the published loaders."""
+    turned = [images.files[row] for row in np.flatnonzero(looks.turned)]
+    if not turned:
+        return []
+    return [
+        f"{_some(turned, 'file')} turned by EXIF alone, which is not heeded: the network sees them as they are "
+        "stored, in training and in prediction; exiftran -ai turns them for good"
+    ]
 
 
 def alike(images: ImageList, looks: Looks) -> list[str]:
