@@ -148,3 +148,12 @@ def test_the_terminal_shows_a_state_before_every_line_and_bad_input_is_one_line(
     assert {line[:2] for line in capsys.readouterr().out.splitlines()} <= {OK, NONE}
     assert RUN(["--jason"]) == 2
     assert capsys.readouterr().err == "error: --jason is no flag of doctor: there is --json\n"
+
+
+def test_a_published_data_set_is_looked_for_where_it_is_said_to_be(here, capsys):
+    (here / "elsewhere").mkdir()
+    (here / "elsewhere" / "notes.txt").write_text("not birds")
+    _, lines = asked(capsys, "data=cub", "data.root=elsewhere")
+    ((state, text),) = [line for line in lines["data"] if "cub" in line[1]]
+    assert state == WRONG
+    assert "elsewhere" in text

@@ -207,7 +207,8 @@ def data_sets(config: "DictConfig") -> Iterator[Line]:
     shared = [path_override("data_root", config.data_root)]
     for name in choices("data"):
         if name not in OWN_IMAGES:
-            yield _data_set(name, compose_config([f"data={name}", *shared]))
+            asked = name == config.data.name  # its folder may be given
+            yield _data_set(name, config if asked else compose_config([f"data={name}", *shared]))
 
 
 def _data_set(name: str, config: "DictConfig") -> Line:

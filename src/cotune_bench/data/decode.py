@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cotune_bench.data.dataset import Dataset, ImageList, Labelled
-from cotune_bench.data.picture import as_rgb
+from cotune_bench.data.picture import as_rgb, reason
 from cotune_bench.errors import UserError
 from cotune_bench.files import digest, write_atomically
 
@@ -152,7 +152,7 @@ def _read(
             # In this order, as in the published loaders: palettes are not interpolated.
             return np.asarray(change(_without_bottom(as_rgb(image), images.crop_bottom)))
     except Exception as error:  # PIL raises nearly anything at damaged files
-        raise UserError(f"{file}: {error}") from error
+        raise UserError(f"{file}: {reason(error, images.root / file)}") from error
 
 
 def _without_bottom(image: Image.Image, rows: int) -> Image.Image:

@@ -47,6 +47,9 @@ def read(
     bad = _unreadable(name, home, cache) if skip_bad else frozenset()
     strays: list[str] = []
     if _has_parts(home):
+        if not (home / "test").is_dir():
+            remedy = f"put test images there, or let data.root={home / 'train'} set a part of those images aside"
+            raise missing(name, home / "test", remedy)
         images = read_split(name, home, skip=bad, strays=strays)
     else:
         members = scan(name, home, skip=bad, strays=strays)
@@ -164,6 +167,8 @@ def scan(
     kinds = class_folders(folder)
     if len(kinds) < 2:
         number = "one class folder" if kinds else "no class folders"
+        if kinds and len(class_folders(folder / kinds[0])) > 1:  # as archives unpack
+            remedy = f"did you mean {folder / kinds[0]}?"
         raise UserError(f"data {name}: {folder} holds {number}, at least 2 are needed: {remedy}")
     members, ignored = {}, []
     for kind in kinds:

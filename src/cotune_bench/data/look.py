@@ -10,7 +10,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from cotune_bench.cache import Arrays, Cache
-from cotune_bench.data.picture import as_rgb
+from cotune_bench.data.picture import as_rgb, reason
 
 VERSION = 2
 #: Side of the grey pictures; a difference hash has a bit for each of 8 x 8 pairs of neighbours.
@@ -67,12 +67,7 @@ def _one(path: Path) -> tuple[str, int, np.ndarray, bool]:
             grey = as_rgb(image).convert("L")  # as runs see it: palettes and transparency first
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
     except Exception as error:  # PIL raises nearly anything at damaged files
-        return (
-            (str(error).splitlines() or [""])[0] or type(error).__name__,
-            0,
-            np.zeros((SIDE, SIDE), np.uint8),
-            False,
-        )
+        return reason(error, path), 0, np.zeros((SIDE, SIDE), np.uint8), False
     row = np.asarray(grey.resize((BITS + 1, BITS), Image.Resampling.BOX), dtype=np.int16)
     return "", difference_hash(row), np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX)), turned
 

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from cotune_bench.data.dataset import ImageList, Labelled
+from cotune_bench.data.picture import reason
 from cotune_bench.errors import UserError
 
 #: Files below the root of a data set, each with its 0-based label.
@@ -211,5 +212,5 @@ def _why_unreadable(path: Path) -> str:
         with Image.open(path) as image:
             image.load()
     except Exception as error:  # decoders raise many kinds on damaged files
-        return str(error).splitlines()[0] or type(error).__name__
+        return reason(error, path)
     return ""
