@@ -21,7 +21,7 @@ demo: setup ## the desk benchmark, whole: 60 runs and their grid
 	$(BIN)/python run.py table=desk hydra/launcher=joblib
 
 test: setup ## all tests but the next
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test-faults: setup ## injected faults: kills, full disks, flipped bytes; minutes
 	$(BIN)/python -m pytest -m faults tests/faults
