@@ -100,7 +100,7 @@ class CoTuning(Method):
             "approach": self.approach,
             "calibrate_target": self.calibrate_target,
             "split": self.relationship_split,
-            "version": 2,
+            "version": 3,
         }
         arrays = cache.get("relationship", inputs, lambda: self._learn(data))
         self.relationship.copy_(torch.from_numpy(arrays["relationship"]))
