@@ -21,6 +21,8 @@ PAPER_SEEDS = 3  # behind the paper's std: an assumption
 LEVEL = 0.05  # of tests; intervals cover 1 - LEVEL
 DRAWS = 1000  # of the bootstrap
 BASELINE, CHALLENGER = "finetune", "cotuning"
+#: Percentage points that equal differences may be apart as floating-point numbers; an image is far more.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Sample:
 class Difference:
     """Of two means: ours less the paper's, or one method less another on the same seeds.
 
-    ``stderr``, ``df`` and the two-sided ``p`` are None where no spread is known, ``p`` also where it is exactly 0.
+    ``stderr``, ``df`` and the two-sided ``p`` are None where no spread is known, ``p`` also where it is 0: a
+    few seeds often differ by the same number of images, which proves nothing.
     """
 
     mean: float
@@ -45,8 +48,8 @@ class Difference:
     p: float | None = None
 
     def interval(self) -> tuple[float, float] | None:
-        """Bounds of the 95 % t interval."""
-        if self.stderr is None or self.df is None:
+        """Bounds of the 95 % t interval, where there is a spread."""
+        if not self.stderr or self.df is None:
             return None
         half = float(stdtrit(self.df, 1 - LEVEL / 2)) * self.stderr
         return self.mean - half, self.mean + half
@@ -118,6 +121,8 @@ def paired(differences: Sequence[float]) -> Difference | None:
 
 
 def _tested(mean: float, stderr: float, df: float) -> Difference:
+    if stderr < ROUNDING:
+        stderr = 0.0
     p = None if stderr == 0 else float(2 * stdtr(df, -abs(mean / stderr)))
     return Difference(mean, stderr, df, p)
 
