@@ -4,6 +4,7 @@ Times every method on this machine, plans what fits the budget (says what it lea
 Takes the overrides of run.py, such as backbone=resnet18. The same command goes on where it was stopped.
 """
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -70,7 +71,7 @@ def main(arguments: list[str]) -> int:
     if not ranked:
         raise UserError("no seed was finished by all methods: see the failures above, and run the command again")
     val_images = counts_of(config).val
-    lines = [*chosen.lines(), "", *recommendation(ranked, val_images), *use(found, ranked[0].method)]
+    lines = [*chosen.lines(), "", *recommendation(ranked, val_images), *use(found, ranked[0].method, config.results)]
     if any(record.weights == "random" for record in found.values()):
         lines.append("Warning: random weights, not pre-trained: this says nothing about transfer.")
     print("\n".join(lines))
@@ -122,11 +123,12 @@ def finished(base: list[str], chosen: Chosen, results: Path) -> dict[tuple[int, 
     return {cell: records[key] for cell, key in keys.items() if key in records}
 
 
-def use(found: dict[tuple[int, str], Record], method: str) -> list[str]:
+def use(found: dict[tuple[int, str], Record], method: str, results: str) -> list[str]:
     """How the best run's network is used: of the recommended method, the seed that validates best."""
     runs = [record for (_, name), record in found.items() if name == method]
     best = max(runs, key=lambda run: run.val_accuracy or 0.0)
-    return ["", "Its best network:", f"  python scripts/predict.py {best.key} PICTURE..."]
+    place = "" if results == "results" else f" results={shlex.quote(results)}"
+    return ["", "Its best network:", f"  python scripts/predict.py {best.key} PICTURE...{place}"]
 
 
 def say(*lines: str) -> None:

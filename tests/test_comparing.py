@@ -214,6 +214,8 @@ def test_a_failed_run_costs_its_seed_and_is_told(here, capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert "bss seed 1 failed: RuntimeError: out of luck" in err
     assert "on the word of a single seed" in out
+    assert ask("--budget", "1h", "--seeds", "1", "results=my results") == 0
+    assert "PICTURE... results='my results'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -243,7 +243,9 @@ def _verdict(best: Score, others: Sequence[Score]) -> str:
     if not others:
         return f"Recommended: {name}, the only method that was run."
     if len(best.validation) == 1:
-        return f"Recommended: {name}, on the word of a single seed: a guess. More budget buys more seeds."
+        return (
+            f"Recommended: {name}, on the word of a single seed: a guess. More seeds (--seeds, --budget) would tell."
+        )
     if not ties:
         return f"Recommended: {name}. Its lead over every other method is more than chance."
     quick = min([best, *ties], key=lambda one: one.seconds)
