@@ -143,6 +143,7 @@ class TargetData:
         train: augmented training batches.
         plain: the same images, one centre crop each, in order; ``val`` likewise (may be empty).
         test: the test images in the protocol's views.
+        known: one centre crop of all images for training and validation, whatever the rate.
         classes: the K class names.
         content: hash of what the pixels are made from, see :class:`Dataset`.
     """
@@ -153,12 +154,13 @@ class TargetData:
     plain: Views
     val: Views
     test: Views
+    known: Views
     content: str
 
     def to(self, device: torch.device) -> "TargetData":
         """The same data, whose batches and views come on another device."""
         normalize = self.train.normalize.to(device)
-        parts = {name: getattr(self, name) for name in ("train", "plain", "val", "test")}
+        parts = {name: getattr(self, name) for name in ("train", "plain", "val", "test", "known")}
         return replace(self, **{name: replace(part, normalize=normalize) for name, part in parts.items()})
 
     @cached_property
@@ -199,6 +201,7 @@ def target_data(
             "choose another backbone"
         )
     train, val = dataset.train, dataset.val
+    known = train if val is None else np.concatenate([train, val])
     kept, held = split(
         dataset.labels[train],
         len(dataset.classes),
@@ -224,5 +227,6 @@ def target_data(
         plain=Views(plain, protocol.crop, center, normalize),
         val=Views(images_of(dataset, val), protocol.crop, center, normalize),
         test=Views(images_of(dataset, dataset.test), protocol.crop, views, normalize),
+        known=Views(images_of(dataset, known), protocol.crop, center, normalize),
         content=dataset.content,
     )

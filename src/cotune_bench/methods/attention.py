@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from cotune_bench.backbones.base import evaluating
 from cotune_bench.cache import Cache
 from cotune_bench.data.target import TargetData
 from cotune_bench.methods.ablation import filter_importance
+from cotune_bench.methods.source_features import source_features
 
 HEAD_EPOCHS = 10
 HEAD_LR = 0.01
@@ -71,12 +71,11 @@ def attention_of(
         "images": max_images,
         "batch": batch_size,
         "crop": data.plain.crop,
-        "version": 2,
+        "version": 3,
     }
 
     def compute() -> dict[str, np.ndarray]:
-        with evaluating(trunk):
-            features = torch.cat([trunk(views[:, 0]) for views in data.plain])
+        features = source_features(trunk, data.plain, data, cache, weights_id=weights_id)
         labels = torch.from_numpy(data.plain.labels).to(features.device)
         head = fit_head(features, labels, len(data.classes), seed=0)
         chosen = np.random.default_rng(0).permutation(len(labels))[:max_images]

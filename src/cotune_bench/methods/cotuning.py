@@ -17,6 +17,7 @@ from cotune_bench.cache import Arrays, Cache
 from cotune_bench.data.target import TargetData, Views
 from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method
+from cotune_bench.methods.source_features import source_features
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class CoTuning(Method):
             "split": self.relationship_split,
             "version": 3,
         }
-        arrays = cache.get("relationship", inputs, lambda: self._learn(data))
+        arrays = cache.get("relationship", inputs, lambda: self._learn(data, cache))
         self.relationship.copy_(torch.from_numpy(arrays["relationship"]))
         self.kept = {shares.FILE: shares.to_csv(arrays["relationship"], data.classes, self.source_classes)}
         if self.calibrate_target and self.approach == "reverse":
@@ -112,8 +113,8 @@ class CoTuning(Method):
         """The relationship, and how well p(target | source) was calibrated before and after."""
         return self.kept
 
-    def _learn(self, data: TargetData) -> Arrays:
-        train, val = self._probabilities(data.plain), self._probabilities(data.val)
+    def _learn(self, data: TargetData, cache: Cache) -> Arrays:
+        train, val = (self._probabilities(part, data, cache) for part in (data.plain, data.val))
         train_labels, val_labels, classes = data.plain.labels, data.val.labels, len(data.classes)
         if self.approach == "direct":
             if self.relationship_split == "train+val":
@@ -124,13 +125,12 @@ class CoTuning(Method):
         )
         return {"relationship": relationship, "val_logits": fit.val_logits, "scale": np.array(fit.scale)}
 
-    def _probabilities(self, images: Views) -> np.ndarray:
+    def _probabilities(self, part: Views, data: TargetData, cache: Cache) -> np.ndarray:
         """Source probabilities (N, S) in float64 of images seen in one centre view."""
-        with evaluating(self.trunk, self.source_head):
-            logits = [self.source_head(self.trunk(views[:, 0])).double().cpu() for views in images]
-        if not logits:
-            return np.empty((0, self.source_head.out_features))
-        return torch.softmax(torch.cat(logits) / self.temperature, dim=1).numpy()
+        features = source_features(self.trunk, part, data, cache, weights_id=self.weights_id)
+        with evaluating(self.source_head):
+            logits = self.source_head(features).double().cpu()
+        return torch.softmax(logits / self.temperature, dim=1).numpy()
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """``ce`` on the target labels and ``source``, the soft cross-entropy of the source head."""
