@@ -10,6 +10,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from cotune_bench.errors import UserError
 from cotune_bench.relationship import (
@@ -210,6 +211,15 @@ def test_reverse_is_the_published_recipe(classes, calibrate):
     assert max(fit.gradient_norms) <= RANKING
     assert fit.final_gradient_norm <= FINAL
     assert max(fit.steps) < 50
+
+
+def test_the_number_of_threads_changes_no_bit():
+    problem = make_problem(0, 1000, 300, 200, 40)  # large enough for BLAS to share
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            found.append(reverse_relationship(*problem, 40, (1.0, 100.0)))
+    assert np.array_equal(*found)
 
 
 def test_ties_go_to_the_largest_c():
