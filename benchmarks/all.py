@@ -28,7 +28,7 @@ SHORT = {
     "startup": ["--rounds", "3"],
     "data_path": ["--rounds", "5"],
     "step": ["--rounds", "3"],
-    "desk": ["--rounds", "1"],
+    "desk": ["--rounds", "2"],
     "curve": ["--rounds", "3", "--methods", "cotuning"],
     "runs": [],
     "attention": [],
@@ -70,17 +70,15 @@ def run(name: str) -> bool:
 
 
 def markdown(found: Mapping[str, dict]) -> str:
-    """The rows of all benchmarks, and the machines they ran on."""
+    """The rows of all benchmarks, then what each printed."""
     lines = ["| | ours | plain | plain over ours |", "|---|---|---|---|"]
     for figures in found.values():
         for row in figures.get("rows", []):
             plain, ratio = (span(row["plain"]), ratio_text(row["ratio"])) if "plain" in row else ("", "")
             lines.append(f"| {row['what']} | {span(row['ours'])} | {plain} | {ratio} |")
-    machines: dict[str, list[str]] = {}
     for name, figures in found.items():
-        told = ", ".join(f"{part} {value}" for part, value in figures["environment"].items() if part != "load")
-        machines.setdefault(told, []).append(f"{name} (load {figures['environment']['load']})")
-    lines += ["", *(f"- {', '.join(names)}: {told}" for told, names in machines.items())]
+        lines += ["", f"`python {' '.join([f'benchmarks/{name}.py', *SHORT[name]])}`", ""]
+        lines += ["```text", *figures["printed"], "```"]
     return "\n".join(lines) + "\n"
 
 

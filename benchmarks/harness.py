@@ -111,11 +111,12 @@ def _spread_text(values: Mapping[str, float], unit: float) -> str:
 
 
 def report(figures: Mapping[str, dict], lines: Sequence[str], path: Path | None) -> None:
-    """Prints machine (``figures["environment"]``) and lines; writes the figures if a path is given.
+    """Prints machine (``figures["environment"]``) and lines; writes both and the figures if a path is given.
 
     ``figures["rows"]``, if there, goes into the table of docs/performance.md: see ``row``.
     """
     machine = figures["environment"]
-    print(", ".join(f"{name} {value}" for name, value in machine.items()), *lines, sep="\n")
+    printed = [", ".join(f"{name} {value}" for name, value in machine.items()), *lines]
+    print(*printed, sep="\n")
     if path:
-        path.write_text(json.dumps(figures, indent=1) + "\n")
+        path.write_text(json.dumps({**figures, "printed": printed}, indent=1) + "\n", encoding="utf-8")

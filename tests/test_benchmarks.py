@@ -1,5 +1,7 @@
 """What benchmarks share, by hand, and the table that is made of their last figures."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,14 @@ def test_sides_take_turns_and_each_is_first_at_times():
     seconds = alternate({name: lambda name=name: order.append(name) for name in "ab"}, 2)
     assert order == ["b", "a", "a", "b"]
     assert [len(times) for times in seconds.values()] == [2, 2]
+
+
+def test_the_page_shows_the_last_figures_of_every_benchmark():
+    from all import MARKS, SHORT, markdown
+
+    kept = {path.stem: json.loads(path.read_text()) for path in (ROOT / "benchmarks" / "results").glob("*.json")}
+    assert kept.keys() == SHORT.keys()
+    assert all((ROOT / "benchmarks" / f"{name}.py").exists() for name in SHORT)
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    (mark,) = re.finditer(MARKS, page, flags=re.DOTALL)
+    assert mark[0] == mark[1] + markdown({name: kept[name] for name in SHORT}) + mark[2]

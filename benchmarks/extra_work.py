@@ -1,0 +1,50 @@
+"""What a method does at every update beyond fine-tuning, alone: whole steps vary by more than most of it takes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from training import Ours
+
+from cotune_bench.backbones.base import tap
+from cotune_bench.methods.bss import spectral_shrinkage
+from cotune_bench.methods.cotuning import soft_cross_entropy
+from cotune_bench.methods.delta import feature_map_penalty
+from cotune_bench.precision import in_precision
+
+
+def extra_work(name: str, side: Ours) -> Callable[[], object]:
+    """Penalty and its gradient down to features, maps or weights; of a method that has made an update."""
+    method: Any = side.method  # one of the four
+    images, labels = side.batches[0]
+    if name == "l2sp":
+        return method.add_gradients
+    if name == "delta":
+        return delta(method, images)
+    features = method.features(images).detach().requires_grad_()
+    if name == "bss":
+        return lambda: (method.weight * spectral_shrinkage(features, method.k)).backward()
+
+    def source_term() -> None:
+        logits = method.source_head(features)
+        (method.trade_off * soft_cross_entropy(logits, method.relationship[labels])).backward()
+
+    return source_term
+
+
+def delta(method: Any, images: Tensor) -> Callable[[], object]:
+    """The source network's pass and the penalty of maps."""
+    with tap(method.trunk, method.taps) as maps, torch.no_grad():
+        method.features(images)
+    target = [maps[layer].detach().requires_grad_() for layer in method.taps]
+    attention = [method.get_buffer(f"attention{number}") for number in range(len(target))]
+
+    def work() -> None:
+        with tap(method.source.module, method.taps) as source, torch.no_grad():
+            in_precision(method.precision, method.source, images)
+        penalty = feature_map_penalty([source[layer] for layer in method.taps], target, attention)
+        (method.alpha * penalty).backward()
+        method.add_gradients()
+
+    return work
