@@ -12,7 +12,8 @@ from cotune_bench.cli import guarded
 from cotune_bench.model import Kept
 from cotune_bench.runs import find_run
 
-FORMATS = ("state_dict", "torch_export", "onnx", "timm")
+#: Usual ending of a file of each form.
+FORMATS = {"state_dict": ".pt", "torch_export": ".pt2", "onnx": ".onnx", "timm": ".safetensors"}
 
 
 def main(arguments: list[str]) -> int:
@@ -21,13 +22,14 @@ def main(arguments: list[str]) -> int:
     parser = Arguments(prog="export.py", description=__doc__)
     parser.add_argument("run", help="key, beginning of a key, or folder of a run")
     parser.add_argument("--to", choices=FORMATS, required=True, help="form of the file")
-    parser.add_argument("--out", type=Path, required=True, help="file to write")
+    parser.add_argument("--out", type=Path, help="file to write: exported.pt and the like in the run's folder")
     chosen = parser.parse_intermixed_args(rest)
-    kept = Kept.of(find_run(Path(given.get("results", "results")), chosen.run))
+    run = find_run(Path(given.get("results", "results")), chosen.run)
+    kept = Kept.of(run)
 
     from cotune_bench.export import export  # torch takes seconds to import
 
-    for line in export(kept, chosen.to, chosen.out):
+    for line in export(kept, chosen.to, chosen.out or run.folder / f"exported{FORMATS[chosen.to]}"):
         print(line)
     return 0
 

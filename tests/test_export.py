@@ -103,6 +103,13 @@ def test_parameters_and_flops_are_those_of_plain_fine_tuning(here, capsys):
     assert "equal to plain fine-tuning's" in first
 
 
+def test_without_a_name_the_file_goes_to_the_run(here, capsys):
+    assert ask("digits", "--to", "torch_export") == 0
+    (run,) = Path("results/runs").glob("digits-*")
+    assert {path.name for path in run.glob("exported*")} == {"exported.pt2", "exported.pt2.json"}
+    assert "exported.pt2" in capsys.readouterr().out
+
+
 def test_cost_counts_a_multiply_add_as_two():
     network = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten(), nn.Linear(2 * 4 * 4, 5))
     # The convolution: 16 places x 9 x 2 multiply-adds; the linear layer: 32 x 5.
@@ -154,4 +161,4 @@ def test_a_missing_onnx_says_what_to_install(here, monkeypatch, capsys):
 
 
 def test_the_script_offers_every_format():
-    assert tuple(FORMATS) == SCRIPT["FORMATS"]
+    assert tuple(FORMATS) == tuple(SCRIPT["FORMATS"])

@@ -31,8 +31,8 @@ RUN_BYTES = 40_000
 #: Checkpoints of a run at once: the newest two, and one that is being written.
 CHECKPOINTS = 3
 LEFT_OUT = (
-    "left out: the start of every run (seconds), decoding the images once, pre-training or downloading a backbone, and "
-    "what methods prepare once for a data set and rate (Co-Tuning's relationship, DELTA's attention)"
+    "left out: the start of every run (seconds), decoding the images once, pre-training or downloading a backbone, "
+    "and what methods prepare once for a data set and rate (Co-Tuning's relationship, DELTA's attention)"
 )
 
 
