@@ -2,6 +2,8 @@
 
 import pickle
 import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -74,6 +76,28 @@ def test_without_a_scheduler_a_signal_ends_the_sweep(tmp_path, config, stopped):
 def test_an_interrupted_run_comes_whole_from_another_process():
     again = pickle.loads(pickle.dumps(InterruptedRun(signal.SIGTERM)))  # noqa: S301
     assert (str(again), again.exit_code) == ("stopped by SIGTERM", 143)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere cells have no process of their own")
+def test_a_sweep_that_is_to_stop_starts_no_cell_and_waits_for_those_that_run(tmp_path, config, monkeypatch):
+    import fcntl
+
+    monkeypatch.setattr(sweeps, "job", lambda *_: pytest.fail("a cell was started"))
+    (tmp_path / sweeps.STOP).write_text(str(int(signal.SIGTERM)))
+    with (tmp_path / "running").open("a") as running, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(running, fcntl.LOCK_SH)  # as a cell that is being saved
+        asked = pool.submit(sweeps.separate_job, config, tmp_path, 0)
+        assert wait([asked], timeout=0.3).not_done
+        fcntl.flock(running, fcntl.LOCK_UN)
+        assert isinstance(asked.exception(), InterruptedRun)
+
+
+def test_where_cells_have_no_process_of_their_own_a_sweep_stops_between_them(tmp_path, config, monkeypatch):
+    monkeypatch.setattr(sweeps.sys, "platform", "darwin")
+    monkeypatch.setattr(sweeps, "job", lambda *_: pytest.fail("a cell was started"))
+    (tmp_path / sweeps.STOP).write_text(str(int(signal.SIGTERM)))
+    with pytest.raises(InterruptedRun, match="SIGTERM"):
+        sweeps.separate_job(config, tmp_path, 0)
 
 
 # Launchers ---------------------------------------------------------------------------------------------------------

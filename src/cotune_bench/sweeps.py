@@ -63,6 +63,8 @@ def separate_job(config: DictConfig, folder: Path, number: int) -> None:
     Other systems than Linux may not survive a fork with torch in memory: there it is the same process.
     """
     if sys.platform != "linux":
+        if stopped := stop_asked(folder):
+            raise InterruptedRun(stopped)
         return job(config, folder, number)
     import fcntl
 
