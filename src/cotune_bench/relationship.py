@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse, special
 from scipy.optimize import brentq
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from cotune_bench.errors import UserError
 from cotune_bench.softmax_regression import SoftmaxRegression
@@ -159,9 +159,9 @@ def reverse_relationship(
     labels = _class_labels("train_labels", train_labels, len(train), num_classes)
     truth = _class_labels("val_labels", val_labels, len(val), num_classes)
 
-    # One thread: the bits hang on no number of cores, and others that wait for the next product slow the rest down.
-    with threadpool_limits(1):
-        regression = SoftmaxRegression(train, labels, num_classes)
+    threads = max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
+    with threadpool_limits(1):  # the regression has threads of its own, on whose number no bit hangs
+        regression = SoftmaxRegression(train, labels, num_classes, threads)
         fits = regression.path(grid, RANKING)
         right = {C: int(((val @ fits[C].weights.T).argmax(axis=1) == truth).sum()) for C in fits}
         C = max(fits, key=lambda C: (right[C], C))

@@ -1,8 +1,10 @@
 """Multinomial logistic regression without intercept, solved to convergence for a whole grid of penalties."""
 
+import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +15,7 @@ log = logging.getLogger(__name__)
 
 Array = NDArray[np.floating]
 Pairs = deque[tuple[Array, Array]]
+PARTS = 4  # into which the samples are cut, however many threads there are: sums depend on it in their last bits
 MAX_STEPS = 1000
 MAX_TRIALS = 20  # of one line search; nearly always the first is taken
 MEMORY = 25  # pairs of the quasi-Newton matrix
@@ -37,15 +40,20 @@ class SoftmaxRegression:
     Newton's method needs about four times as many products, as its conjugate gradients start anew at every step.
     Products are in float32, as those of a step are only what it adds to float64 sums and shrinks as it converges;
     where a descent starts from a gradient below NARROW, the sums start from products in float64.
+
+    Up to PARTS ``threads`` share the work on samples; those of the BLAS library are for the caller to limit to one.
     """
 
-    def __init__(self, features: Array, labels: NDArray[np.intp], num_classes: int) -> None:
+    def __init__(self, features: Array, labels: NDArray[np.intp], num_classes: int, threads: int = 1) -> None:
         self.features = features
         self.labels = labels
         self.num_classes = num_classes
         self.narrow = features.astype(np.float32)
         self.squares = self.narrow**2
         self.own = np.arange(len(labels)), labels
+        bounds = np.linspace(0, len(labels), PARTS + 1).astype(int)
+        self.parts = [slice(start, stop) for start, stop in itertools.pairwise(bounds)]
+        self.each = ThreadPoolExecutor(min(threads, PARTS)).map if threads > 1 else map
 
     def path(self, grid: Sequence[float], tolerance: float) -> dict[float, Fit]:
         """The fit of every C, from the smallest up, each started where the last two C point in log C.
@@ -92,9 +100,9 @@ class SoftmaxRegression:
     def _descend(self, features: Array, start: Fit, C: float, tolerance: float, pairs: Pairs) -> Fit:
         """L-BFGS until the tolerance, from logits and gradient by products in the type of the features."""
         weights = _centred(start.weights)
-        logits = (features @ weights.T.astype(features.dtype)).astype(np.float64)
+        logits = self._logits(features, weights).astype(np.float64)
         residual = self.residual(logits, features.dtype)
-        gradient = residual.T @ features + weights / C
+        gradient = self._gradient(features, residual) + weights / C
         precondition = None
         for step in range(start.steps, MAX_STEPS + 1):
             norm = float(abs(gradient).max()) / len(self.labels)
@@ -103,24 +111,41 @@ class SoftmaxRegression:
             precondition = precondition or self._preconditioner(residual, 1 / C)
             direction = _centred(_direction(gradient, pairs, precondition).astype(np.float64))
             slope, bend = _dot(gradient, direction), _dot(direction, direction) / C
-            moved = self._search(logits, residual, self.narrow @ direction.T.astype(np.float32), slope, bend)
+            moved = self._search(logits, residual, self._logits(self.narrow, direction), slope, bend)
             if moved is None:
                 break
             size, logits, new = moved
             direction *= size
-            turn = (new - residual).astype(np.float32, copy=False).T @ self.narrow + direction / C
+            turn = self._gradient(self.narrow, new - residual) + direction / C
             weights, residual, gradient = weights + direction, new, gradient + turn
             _remember(pairs, direction, turn)
         return Fit(weights, step, norm)
 
+    def _logits(self, features: Array, weights: Array) -> Array:
+        """Features times weights (N, K), in the type of the features."""
+        columns = weights.T.astype(features.dtype)
+        result = np.empty((len(features), self.num_classes), features.dtype)
+        list(self.each(lambda rows: np.matmul(features[rows], columns, out=result[rows]), self.parts))
+        return result
+
+    def _gradient(self, features: Array, residual: Array) -> Array:
+        """Residual times features (K, S), in the type of the features."""
+        own = residual.astype(features.dtype, copy=False)
+        return np.add.reduce(list(self.each(lambda rows: own[rows].T @ features[rows], self.parts)))
+
     def residual(self, logits: Array, dtype: np.dtype) -> Array:
         """Softmax of the logits (N, K) minus the one-hot labels."""
-        residual = (logits - logits.max(axis=1, keepdims=True)).astype(dtype)
-        np.exp(residual, out=residual)
-        residual /= residual.sum(axis=1, keepdims=True)
-        residual[self.own] = 0
-        residual[self.own] = -residual.sum(axis=1)  # not p - 1, which loses the digits of a sample that is all right
-        return residual
+        result = np.empty(logits.shape, dtype)
+
+        def fill(rows: slice) -> None:
+            part = np.subtract(logits[rows], logits[rows].max(axis=1, keepdims=True), out=result[rows])
+            np.exp(part, out=part)
+            part /= part.sum(axis=1, keepdims=True)
+
+        list(self.each(fill, self.parts))
+        result[self.own] = 0
+        result[self.own] = -result.sum(axis=1)  # not p - 1, which loses the digits of a sample that is all right
+        return result
 
     def _search(
         self, logits: Array, residual: Array, change: Array, first: float, bend: float

@@ -101,7 +101,7 @@ class CoTuning(Method):
             "approach": self.approach,
             "calibrate_target": self.calibrate_target,
             "split": self.relationship_split,
-            "version": 3,
+            "version": 4,
         }
         arrays = cache.get("relationship", inputs, lambda: self._learn(data, cache))
         self.relationship.copy_(torch.from_numpy(arrays["relationship"]))
