@@ -11,7 +11,7 @@ from cotune_bench.backbones.base import tap
 from cotune_bench.methods.bss import spectral_shrinkage
 from cotune_bench.methods.cotuning import soft_cross_entropy
 from cotune_bench.methods.delta import feature_map_penalty
-from cotune_bench.precision import in_precision
+from cotune_bench.precision import autocast
 
 
 def extra_work(name: str, side: Ours) -> Callable[[], object]:
@@ -41,9 +41,9 @@ def delta(method: Any, images: Tensor) -> Callable[[], object]:
     attention = [method.get_buffer(f"attention{number}") for number in range(len(target))]
 
     def work() -> None:
-        with tap(method.source.module, method.taps) as source, torch.no_grad():
-            in_precision(method.precision, method.source, images)
-        penalty = feature_map_penalty([source[layer] for layer in method.taps], target, attention)
+        with torch.no_grad(), autocast(method.precision, images.device):
+            source = method.source(images)
+        penalty = feature_map_penalty(source, target, attention)
         (method.alpha * penalty).backward()
         method.add_gradients()
 

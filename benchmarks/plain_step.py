@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax
 from training import Batches
 
+from cotune_bench.backbones.base import Frozen
 from cotune_bench.methods.base import Method
 from cotune_bench.precision import arithmetic
 from cotune_bench.protocol import Protocol
@@ -29,7 +30,8 @@ class Plain:
         self.start = {key: value.detach().clone() for key, value in self.method.trunk.named_parameters()}
         self.maps: tuple[list[Tensor], list[Tensor]] = ([], [])  # of source and target
         if name == "delta":
-            for trunk, kept in zip((self.method.source.module, self.method.trunk), self.maps, strict=True):
+            self.source = Frozen(self.method.trunk)
+            for trunk, kept in zip((self.source.module, self.method.trunk), self.maps, strict=True):
                 for layer in self.method.taps:
                     trunk.get_submodule(layer).register_forward_hook(keeper(kept))
 
@@ -59,7 +61,7 @@ class Plain:
         return self.method.alpha * squares(moved) + self.method.beta * squares(self.method.head.parameters())
 
     def delta(self, images: Tensor, *_: Tensor) -> Tensor:
-        self.method.source.module(images)
+        self.source(images)
         total = self.method.beta * squares(self.method.head.parameters())
         for number, (source, target) in enumerate(zip(*self.maps, strict=True)):
             channels, height, width = target.shape[1:]

@@ -17,6 +17,7 @@ from cotune_bench import signals
 from cotune_bench.checkpoint import Checkpoints
 from cotune_bench.config import build, choices, compose_config
 from cotune_bench.engine import fit
+from cotune_bench.errors import UserError
 from cotune_bench.signals import InterruptedRun, StopRequest
 
 # Files -------------------------------------------------------------------------------------------------------------
@@ -188,6 +189,14 @@ def test_a_checkpoint_after_the_last_update_leaves_nothing_to_train(cache, tmp_p
     resumed, reports = trained("finetune", cache, checkpoints)
     assert reports == []
     assert all(torch.equal(resumed[key], value) for key, value in weights.items())
+
+
+def test_a_checkpoint_of_other_layers_is_refused_and_kept(cache, tmp_path):
+    checkpoints = Checkpoints(tmp_path, every=100)
+    trained("finetune", cache, checkpoints, StopAfter(3))
+    with pytest.raises(UserError, match=r"checkpoints of another version.*delete its checkpoint-\*\.pt"):
+        trained("delta", cache, checkpoints)
+    assert [path.name for path in checkpoints.files()] == ["checkpoint-000000003.pt"]
 
 
 # Signals -----------------------------------------------------------------------------------------------------------

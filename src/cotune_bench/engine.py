@@ -12,6 +12,7 @@ from cotune_bench.backbones.base import evaluating
 from cotune_bench.cache import Cache
 from cotune_bench.checkpoint import Checkpoints
 from cotune_bench.data.target import TargetData, Views
+from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method
 from cotune_bench.optimizer import SGD
 from cotune_bench.precision import arithmetic
@@ -60,6 +61,7 @@ def fit(
     Raises:
         NonFiniteLossError: at the first report after a loss was NaN or infinite.
         InterruptedRun: ``stop`` heard a signal.
+        UserError: the checkpoints are those of a network with other layers.
     """
     with arithmetic("fp32"):
         method.prepare(data, cache)
@@ -74,7 +76,13 @@ def fit(
     first = 0
     if checkpoints and (saved := checkpoints.load()):
         first, pending = saved["updates"], saved["pending"]
-        method.load_state_dict(saved["method"])
+        try:
+            method.load_state_dict(saved["method"])
+        except RuntimeError as error:
+            raise UserError(
+                f"{checkpoints.folder} has checkpoints of another version, whose layers are not those of this one: "
+                "delete its checkpoint-*.pt to start the run anew"
+            ) from error
         optimizer.load_state_dict(saved["optimizer"])
         log.info("goes on after update %d", first)
     batches = data.train.stream(first, protocol.updates)

@@ -30,11 +30,16 @@ def _has_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and cpuinfo.exists() and " amx_bf16" in cpuinfo.read_text(encoding="utf-8")
 
 
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """Context in which torch chooses what is computed in bf16, if that is the precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
 def in_precision(precision: str, module: nn.Module, images: Tensor) -> Tensor:
     """``module(images)`` under autocast if the precision is bf16; the result is float32."""
     if precision != "bf16":
         return module(images)
-    with torch.autocast(images.device.type, torch.bfloat16):
+    with autocast(precision, images.device):
         return module(images).float()
 
 

@@ -6,14 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from cotune_bench.backbones.base import Backbone, Frozen, tap
+from cotune_bench.backbones.base import Backbone, tap
+from cotune_bench.backbones.maps import FrozenMaps
 from cotune_bench.cache import Cache
 from cotune_bench.data.target import TargetData
 from cotune_bench.errors import UserError
 from cotune_bench.methods.ablation import filter_importance
 from cotune_bench.methods.attention import attention_of, channel_attention
 from cotune_bench.methods.base import Method, pull, squared_distance
-from cotune_bench.precision import in_precision
+from cotune_bench.precision import autocast
 
 __all__ = ["Delta", "channel_attention", "feature_map_penalty", "filter_importance"]
 
@@ -73,7 +74,7 @@ class Delta(Method):
         self.beta = beta
         self.attention_images = attention_batches * attention_batch_size
         self.attention_batch_size = attention_batch_size
-        self.source = Frozen(self.trunk)
+        self.source = FrozenMaps(self.trunk, backbone.taps)
         self.taps = backbone.taps
         self.weights_id = backbone.info.sha256
         for number, name in enumerate(self.taps):
@@ -103,13 +104,10 @@ class Delta(Method):
         """``ce`` and ``maps``, the feature-map penalty."""
         with tap(self.trunk, self.taps) as target:
             logits = self.predict(images)
-        with tap(self.source.module, self.taps) as source, torch.no_grad():
-            in_precision(self.precision, self.source, images)
-        penalty = feature_map_penalty(
-            [source[name] for name in self.taps],
-            [target[name] for name in self.taps],
-            [self.get_buffer(f"attention{number}") for number in range(len(self.taps))],
-        )
+        with torch.no_grad(), autocast(self.precision, images.device):
+            source = self.source(images)
+        attention = [self.get_buffer(f"attention{number}") for number in range(len(self.taps))]
+        penalty = feature_map_penalty(source, [target[name] for name in self.taps], attention)
         return {
             "ce": cross_entropy(logits, labels),
             "maps": self.alpha * penalty,
