@@ -3,6 +3,7 @@
 import runpy
 
 import pytest
+import torch
 
 from cotune_bench import planning
 from cotune_bench.cli import guarded
@@ -101,6 +102,22 @@ def test_where_updates_are_slow_one_is_enough(monkeypatch, enough, updates):
     config = compose_config(["method=finetune", "backbone.widths=[16]", "protocol.batch_size=4", "device=cpu"])
     assert measured(config, counts_of(config)).update > 0
     assert len(calls) == updates
+
+
+def test_it_is_timed_as_it_will_run(monkeypatch):
+    seen, losses = [], FineTune.losses
+
+    def noted(method, images, labels):
+        layout = method.trunk.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+        seen.append((method.precision, layout, method.trunk.recompute))
+        return losses(method, images, labels)
+
+    monkeypatch.setattr(planning, "SECONDS", 0.0)
+    monkeypatch.setattr(FineTune, "losses", noted)
+    given = ["method=finetune", "backbone=resnet18", "protocol.batch_size=4", "device=cpu", "precision=bf16"]
+    config = compose_config([*given, "protocol.resize=32", "protocol.crop=32", "recompute=always"])
+    measured(config, counts_of(config))
+    assert seen == [("bf16", True, True)]
 
 
 @pytest.mark.parametrize(

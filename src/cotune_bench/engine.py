@@ -92,8 +92,8 @@ def fit(
         _set_random_state(_mix(seed, step))
         try:
             with arithmetic(method.precision):
-                terms = method.losses(images, labels)
                 optimizer.zero_grad()
+                terms = method.losses(images, labels)
                 torch.stack(list(terms.values())).sum().backward()
         except torch.linalg.LinAlgError as error:  # pyright: ignore # what decompositions say to NaN
             raise NonFiniteLossError(
@@ -153,8 +153,11 @@ def evaluate(network: nn.Module, images: Views) -> dict[str, float]:
 def predict(network: nn.Module, images: Views) -> Tensor:
     """Logits (N, K) on the host, summed over each image's views, in evaluation mode."""
     with evaluating(network), arithmetic(getattr(network, "precision", "fp32")):
-        summed = []
+        summed: list[Tensor] = []
         for views in images:
             logits = network(views.flatten(0, 1)).float()
-            summed.append(logits.view(*views.shape[:2], -1).sum(dim=1).cpu())
-    return torch.cat(summed)
+            summed.append(logits.view(*views.shape[:2], -1).sum(dim=1))
+            summed[-2:-1] = [
+                one.cpu() for one in summed[-2:-1]
+            ]  # a GPU is at one batch while the host makes the next
+    return torch.cat([one.cpu() for one in summed])

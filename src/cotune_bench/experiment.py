@@ -108,7 +108,7 @@ class Experiment:
     def to(self, device: torch.device) -> "Experiment":
         """This experiment on another device; the method is moved, not copied."""
         data = self.data.to(device)
-        if device.type == "cuda" and self.config.gpu_cache:
+        if self.config.gpu_cache:
             data = replace(data, train=resident(data.train, self.protocol))
         return replace(self, data=data, method=self.method.to(device))
 

@@ -175,8 +175,9 @@ def measured(config: DictConfig, counts: Counts) -> Pace:
     import torch
 
     from cotune_bench.cache import Cache
+    from cotune_bench.data.resident import resident
     from cotune_bench.engine import fit
-    from cotune_bench.experiment import devices, set_threads
+    from cotune_bench.experiment import choose_execution, devices, set_threads
     from cotune_bench.protocol import Protocol
 
     values = OmegaConf.to_container(config.protocol, resolve=True)
@@ -193,7 +194,10 @@ def measured(config: DictConfig, counts: Counts) -> Pace:
     with tempfile.TemporaryDirectory() as folder:
         backbone = build(OmegaConf.merge(config.backbone, {"weights": "random"}), cache=Path(folder))  # type: ignore[arg-type]
         data = _random_data(protocol, counts, backbone.info.mean, backbone.info.std).to(device)
-        method = build(config.method, backbone, counts.classes, head_init="normal", drop=["name", "tune"]).to(device)
+        data = replace(data, train=resident(data.train, protocol)) if config.gpu_cache else data
+        method = build(config.method, backbone, counts.classes, head_init="normal", drop=["name", "tune"])
+        choose_execution(method, protocol, device, recompute=config.recompute, compile_mode=config.compile)
+        method.to(device)
         method.prepare = lambda data, cache: None
         for buffer in method.buffers():
             if buffer.is_floating_point():

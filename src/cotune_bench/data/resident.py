@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from cotune_bench.data.augment import TRIES, resized_crop_boxes
-from cotune_bench.data.target import Batches
+from cotune_bench.data.target import Batches, sent, staged
 from cotune_bench.precision import arithmetic
 from cotune_bench.protocol import Protocol
 
 RATIO = (3 / 4, 4 / 3)  # aspects of the boxes, as on the host
+CHUNK = 256  # images on the host at once while they are copied
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,11 @@ class ResidentBatches(Batches):
         draws = np.random.default_rng([self.seed, 1, step]).random((len(positions), 3 + 2 * TRIES))
         boxes = resized_crop_boxes(draws[:, :-1], *self.pixels.shape[1:3], scale=self.scale, ratio=RATIO)
         mirrored = (draws[:, -1] < 0.5) & self.flip
-        device = self.pixels.device
-        images = self.pixels[torch.from_numpy(positions).to(device)]
-        crops = resized_crops(
-            images, torch.from_numpy(boxes).to(device), torch.from_numpy(mirrored).to(device), self.crop
-        )
-        return self.normalize(crops), torch.from_numpy(self.images.labels[positions]).to(device)
+        device = self.normalize.device
+        told = sent(staged(np.stack([positions, self.images.labels[positions], mirrored, *boxes.T]), device), device)
+        rows, labels, mirror = told[:3]
+        crops = resized_crops(self.pixels[rows], told[3:].T, mirror.bool(), self.crop)
+        return self.normalize(crops), labels
 
     def stream(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of these steps in order."""
@@ -47,10 +47,10 @@ class ResidentBatches(Batches):
 
 
 def resident(batches: Batches, protocol: Protocol) -> Batches:
-    """These batches from images on their device, a GPU, if they are decoded and fit into half of its free memory."""
+    """These batches from images on their device if it is a GPU half of whose free memory holds them, decoded."""
     pixels = batches.images.pixels
     device = batches.normalize.device
-    if protocol.augment != "resized_crop" or not isinstance(pixels, np.ndarray):
+    if device.type != "cuda" or protocol.augment != "resized_crop" or not isinstance(pixels, np.ndarray):
         return batches
     free, _ = torch.cuda.mem_get_info(device)
     if len(batches.images) * pixels[0].nbytes > free / 2:
@@ -60,11 +60,10 @@ def resident(batches: Batches, protocol: Protocol) -> Batches:
 
 def on_device(batches: Batches, protocol: Protocol) -> ResidentBatches:
     """These batches from images copied to their device."""
-    count = len(batches.images)
-    chunks = (
-        torch.from_numpy(batches.images.take(rows)) for rows in np.array_split(np.arange(count), count // 256 + 1)
-    )
-    pixels = torch.cat([chunk.to(batches.normalize.device) for chunk in chunks])
+    images, device = batches.images, batches.normalize.device
+    pixels = torch.empty((len(images), *images.pixels.shape[1:]), dtype=torch.uint8, device=device)
+    for rows in np.array_split(np.arange(len(images)), len(images) // CHUNK + 1):
+        pixels[rows[0] : rows[-1] + 1] = torch.from_numpy(images.take(rows))
     values = {name: getattr(batches, name) for name in ("images", "batch_size", "seed", "augment", "normalize")}
     return ResidentBatches(**values, pixels=pixels, crop=protocol.crop, scale=protocol.scale, flip=protocol.flip)
 

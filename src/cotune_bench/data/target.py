@@ -24,10 +24,21 @@ from cotune_bench.protocol import Protocol
 CPU_PIXELS = 64 * 224**2
 
 
+def staged(values: np.ndarray, device: torch.device) -> Tensor:
+    """Values on the host, for a GPU in memory that it reads by itself: from any other, a copy waits for the GPU."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    return tensor.pin_memory() if device.type == "cuda" else tensor
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """Staged values on their way to the device; neither waits for the other."""
+    return values.to(device, non_blocking=True)
+
+
 class Normalize:
     """uint8 images (..., H, W, C) of the host to normalised float images (..., C, H, W) on the device.
 
-    Images that are there already come as a tensor.
+    Images that are staged or there already come as a tensor.
 
     Only bytes travel; a grey image becomes as many equal channels as the statistics have.
     """
@@ -46,8 +57,8 @@ class Normalize:
 
     def __call__(self, images: np.ndarray | Tensor) -> Tensor:
         if isinstance(images, np.ndarray):
-            images = torch.from_numpy(np.ascontiguousarray(images))
-        bytes_ = images.to(self.device)
+            images = staged(images, self.device)
+        bytes_ = sent(images, self.device)
         bytes_ = bytes_.expand(*bytes_.shape[:-1], len(self.scale))
         # Whole rows at once: a loop over three channels at a time is several times slower on a CPU.
         scale, shift = (values.repeat(bytes_.shape[-2]) for values in (self.scale, self.shift))
@@ -93,13 +104,14 @@ class Batches:
                     ahead = pool.submit(self._on_host, step + 1)
                 yield self._on_device(*made)
 
-    def _on_host(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        positions = self.positions(step)
+    def _on_host(self, step: int) -> tuple[Tensor, Tensor]:
+        positions, device = self.positions(step), self.normalize.device
         rng = np.random.default_rng([self.seed, 1, step])
-        return self.augment(self.images.take(positions), rng), self.images.labels[positions]
+        pixels = self.augment(self.images.take(positions), rng)
+        return staged(pixels, device), staged(self.images.labels[positions], device)
 
-    def _on_device(self, pixels: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
-        return self.normalize(pixels), torch.from_numpy(labels).to(self.normalize.device)
+    def _on_device(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return self.normalize(pixels), sent(labels, self.normalize.device)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,114 @@
+"""Nothing waits for a GPU between reports: the CPU stands in for it and tells of every copy and every look."""
+
+import dataclasses
+
+import pytest
+import torch
+from conftest import PROTOCOL, make_backbone, make_data
+from test_resident import MEAN, STD, photos
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cotune_bench.config import build, choices, compose_config
+from cotune_bench.data.resident import on_device
+from cotune_bench.engine import fit, predict
+from cotune_bench.methods.finetune import FineTune
+
+GPU = torch.device("cuda")
+
+
+class Gpu:
+    """What was copied to the stand-in: ``waits`` from memory that a GPU cannot read by itself, ``copies`` in all."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.copies = self.waits = 0
+        self.pinned: set[int] = set()
+        original = Tensor.to
+
+        def pin(values: Tensor) -> Tensor:
+            self.pinned.add(values.data_ptr())
+            return values
+
+        def to(values: Tensor, target: object, *more: object, non_blocking: bool = False) -> Tensor:
+            if target != GPU or values.is_floating_point():  # those are made there, or moved once before training
+                return values if target == GPU else original(values, target, *more)
+            self.copies += 1
+            self.waits += not (non_blocking and values.data_ptr() in self.pinned)
+            return values
+
+        monkeypatch.setattr(Tensor, "pin_memory", pin)
+        monkeypatch.setattr(Tensor, "to", to)
+
+
+@pytest.fixture
+def gpu(monkeypatch) -> Gpu:
+    return Gpu(monkeypatch)
+
+
+class Looks(TorchDispatchMode):
+    """Counts operators whose result the host reads; a batch's decomposition in BSS is the one that has to."""
+
+    READ = ("aten::_local_scalar_dense", "aten::equal", "aten::nonzero", "aten::masked_select", "aten::_linalg_eigh")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.seen += [func.name()] if func.name().startswith(self.READ) else []
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", ["host", "resident"])
+def test_batches_travel_without_a_wait(gpu, kind):
+    protocol = dataclasses.replace(
+        PROTOCOL, resize=32, crop=24, augment="resized_crop", scale=(0.3, 1.0), flip=True, val=0.0, batch_size=12
+    )
+    there = make_data(photos(), protocol, mean=MEAN, std=STD).train
+    expected = on_device(there, protocol) if kind == "resident" else there
+    batches = dataclasses.replace(expected, normalize=there.normalize.to(GPU))
+    gpu.copies = gpu.waits = 0
+    with Looks() as looks:
+        found = list(batches.stream(2, 6))
+    assert (gpu.waits, looks.seen) == (0, [])
+    assert gpu.copies > 0
+    for (images, labels), step in zip(found, range(2, 6), strict=True):
+        theirs, named = expected(step)
+        assert torch.equal(images, theirs)
+        assert torch.equal(labels, named)
+
+
+@pytest.mark.parametrize("name", choices("method"))
+def test_training_looks_at_nothing_between_reports(gpu, name, cache):
+    section = compose_config([f"method={name}"]).method
+    method = build(section, make_backbone(), 3, drop=["name", "tune"])
+    method.prepare(make_data(), cache)
+    method.prepare = lambda data, cache: None
+    data, looks = make_data().to(GPU), Looks()
+    gpu.waits, between = 0, []
+    losses = method.losses
+
+    def noted(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        between.append(list(looks.seen))
+        looks.seen.clear()
+        return losses(images, labels)
+
+    method.losses = noted
+    with looks:
+        fit(method, data, PROTOCOL, seed=0, cache=cache, report_every=PROTOCOL.updates)
+    assert gpu.waits == 0
+    expected = ["aten::_linalg_eigh"] if name == "bss" else []
+    assert between == [[]] + [expected] * (PROTOCOL.updates - 1)
+
+
+def test_the_test_is_one_batch_ahead_of_the_gpu(gpu, monkeypatch):
+    data = dataclasses.replace(make_data().to(GPU).test, batch_size=4)
+    order: list[str] = []
+    take, home = type(data).take, Tensor.cpu
+    monkeypatch.setattr(type(data), "take", lambda views, rows: order.append("made") or take(views, rows))
+    monkeypatch.setattr(Tensor, "cpu", lambda values: order.append("read") or home(values))
+    gpu.waits = 0
+    logits = predict(FineTune(make_backbone(), 3), data)
+    assert gpu.waits == 0
+    assert logits.shape == (len(data), 3)
+    assert order[:5] == ["made", "made", "read", "made", "read"]
