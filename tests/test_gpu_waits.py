@@ -1,6 +1,7 @@
 """Nothing waits for a GPU between reports: the CPU stands in for it and tells of every copy and every look."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ class Gpu:
             self.pinned.add(values.data_ptr())
             return values
 
-        def to(values: Tensor, target: object, *more: object, non_blocking: bool = False) -> Tensor:
+        def to(values: Tensor, target: Any, *more: Any, non_blocking: bool = False) -> Tensor:
             if target != GPU or values.is_floating_point():  # those are made there, or moved once before training
                 return values if target == GPU else original(values, target, *more)
             self.copies += 1
