@@ -30,9 +30,11 @@ class Gpu:
             self.pinned.add(values.data_ptr())
             return values
 
-        def to(values: Tensor, target: Any, *more: Any, non_blocking: bool = False) -> Tensor:
-            if target != GPU or values.is_floating_point():  # those are made there, or moved once before training
-                return values if target == GPU else original(values, target, *more)
+        def to(values: Tensor, *given: Any, non_blocking: bool = False, **named: Any) -> Tensor:
+            if GPU not in given:
+                return original(values, *given, **named)
+            if values.is_floating_point():  # made there, or moved once before training
+                return values
             self.copies += 1
             self.waits += not (non_blocking and values.data_ptr() in self.pinned)
             return values
