@@ -80,7 +80,7 @@ def measured(
     sides |= {f"ours {name}": lambda s=side: s.train(setting.updates) for name, side in ours.items()}
     for side in (*plain.values(), *ours.values()):
         side.train(1)  # wakes the libraries
-    sides |= {f"extra {name}": repeated(extra_work(name, ours[name]), setting.updates) for name in AIMS}
+    sides |= {f"extra {name}": repeated(extra_work(name, ours[name]), setting.updates, device) for name in AIMS}
     for name in AIMS:
         sides[f"extra {name}"]()
     turns = alternate(sides, rounds, clock)
@@ -102,12 +102,14 @@ def measured(
     return [*lines, f"ours over a quarter, half, whole of the batch: exponents {exponents}"]
 
 
-def repeated(work: Callable[[], object], times: int) -> Callable[[], None]:
-    """The work done so many times."""
+def repeated(work: Callable[[], object], times: int, device: torch.device) -> Callable[[], None]:
+    """The work done so many times, to its end; ``train`` ends with a look at the loss, which waits for a GPU, too."""
 
     def all_of_it() -> None:
         for _ in range(times):
             work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
     return all_of_it
 
