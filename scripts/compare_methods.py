@@ -72,6 +72,8 @@ def main(arguments: list[str]) -> int:
         raise UserError("no seed was finished by all methods: see the failures above, and run the command again")
     val_images = counts_of(config).val
     lines = [*chosen.lines(), "", *recommendation(ranked, val_images), *use(found, ranked[0].method, config.results)]
+    if len({record.data_sha256 for record in found.values()}) > 1:
+        lines.append("Warning: the images changed between these runs; with force=true all are run again.")
     if any(record.weights == "random" for record in found.values()):
         lines.append("Warning: random weights, not pre-trained: this says nothing about transfer.")
     print("\n".join(lines))

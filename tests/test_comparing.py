@@ -1,5 +1,6 @@
 """Comparisons within a budget: sums worked out by hand, made-up records, and the script from end to end."""
 
+import re
 import runpy
 import sys
 from itertools import cycle
@@ -199,6 +200,11 @@ def test_a_comparison_stops_and_goes_on_and_ends_with_a_recommendation(here, cap
     assert "Warning: random weights" in out
     (text,) = (here / "results/comparisons").glob("my-pets-*.txt")
     assert text.read_text() in out + "\n"
+    assert "images changed" not in out
+    path = next((here / "results/records").iterdir())
+    path.write_text(re.sub(r'("data_sha256": ")....', r"\1abcd", path.read_text()))
+    assert ask("--budget", "1h", "--seeds", "2") == 0
+    assert "Warning: the images changed between these runs; with force=true" in capsys.readouterr().out
 
 
 def test_a_failed_run_costs_its_seed_and_is_told(here, capsys, monkeypatch):

@@ -166,7 +166,7 @@ def test_the_card_tells_people_and_programs_the_same(trained):
     assert kept.classes == tuple("0123456789")
     assert card["input"] == {
         "channels": 1, "resize": 8, "resize_mode": "squash", "resize_filter": "bicubic", "crop": 8, "views": "center",
-        "crop_bottom": 0, "mean": [0.31], "std": [0.37],
+        "upright": False, "crop_bottom": 0, "mean": [0.31], "std": [0.37],
     }  # fmt: skip
     assert card["source"]["licence"] == "No pre-trained weights were used."
     assert Plain(**card["network"]).to_dict() == card["network"]

@@ -33,12 +33,14 @@ class Data:
         target: batches and views; ``data.target.train(0)`` is the first batch.
         protocol: schedule, augmentation, views and split.
         cache: folder of weights and statistics.
+        upright: whether image files are turned as EXIF asks.
         crop_bottom: rows that are cut off below every image file.
     """
 
     target: TargetData
     protocol: Protocol
     cache: Path
+    upright: bool = False
     crop_bottom: int = 0
 
     @property
@@ -85,7 +87,8 @@ class Fitted:
             given: ImageList | Dataset = Dataset(pixels=images, **common)
         else:
             files = tuple(str(Path(file).expanduser()) for file in images)
-            given = ImageList(root=Path(), files=files, crop_bottom=self.data.crop_bottom, **common)
+            asked = {"upright": self.data.upright, "crop_bottom": self.data.crop_bottom}
+            given = ImageList(root=Path(), files=files, **asked, **common)
         pixels: Any = Squashed(
             given, protocol.resize, protocol.resize_filter, os.cpu_count() or 1, protocol.resize_mode
         )
@@ -146,8 +149,9 @@ def load_data(
         device=torch.device("cpu"),
         folder=cache.folder,
     )
-    crop_bottom = dataset.crop_bottom if isinstance(dataset, ImageList) else 0
-    return Data(target, protocol, Path(config.cache), crop_bottom)
+    if isinstance(dataset, ImageList):
+        return Data(target, protocol, Path(config.cache), dataset.upright, dataset.crop_bottom)
+    return Data(target, protocol, Path(config.cache))
 
 
 def fit(method: Method, data: Data, *, device: str = "auto", report: engine.Report | None = None) -> Fitted:

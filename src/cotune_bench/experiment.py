@@ -50,8 +50,7 @@ class Experiment:
     data: TargetData
     splits: SplitFiles
     method: Method
-    crop_bottom: int  # rows that the reader has cut off below every image
-    left_out: int  # files that the reader could not read
+    files: ImageList | None  # as the reader gave them; None where it gave pixels
 
     @classmethod
     def build(cls, config: DictConfig) -> "Experiment":
@@ -90,10 +89,8 @@ class Experiment:
         method.check(data)
         first = devices(config.device)[0]
         choose_execution(method, protocol, first, recompute=config.recompute, compile_mode=config.compile)
-        crop_bottom, left_out = 0, 0
-        if isinstance(dataset, ImageList):
-            crop_bottom, left_out = dataset.crop_bottom, len(dataset.unreadable)
-        return cls(run_key(config), config, protocol, cache, backbone, data, splits, method, crop_bottom, left_out)
+        files = dataset if isinstance(dataset, ImageList) else None
+        return cls(run_key(config), config, protocol, cache, backbone, data, splits, method, files)
 
     @contextmanager
     def placed(self, waiting: Callable[[], None] = lambda: None) -> Iterator["Experiment"]:
@@ -141,6 +138,7 @@ class Experiment:
         validation = self.validate()
         test = evaluate(self.method, self.data.test)
         config = run_config(self.config)
+        left_out = len(self.files.unreadable) if self.files else 0
         return Record(
             key=self.key,
             method=config["method"]["name"],
@@ -162,7 +160,7 @@ class Experiment:
             config=config,
             environment=environment(self.data.train.normalize.device)
             | {"precision": self.method.precision, "compile": self.config.compile}
-            | ({"unreadable_left_out": self.left_out} if self.left_out else {}),
+            | ({"unreadable_left_out": left_out} if left_out else {}),
         )
 
 

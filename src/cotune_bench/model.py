@@ -182,11 +182,12 @@ def _reader(config: DictConfig) -> dict[str, Any]:
 
 def _input(experiment: "Experiment") -> dict[str, Any]:
     """What an image goes through before the network sees it."""
-    protocol, info = experiment.protocol, experiment.backbone.info
+    protocol, info, files = experiment.protocol, experiment.backbone.info, experiment.files
     return {
         "channels": len(info.mean),
         **{name: getattr(protocol, name) for name in ("resize", "resize_mode", "resize_filter", "crop", "views")},
-        "crop_bottom": experiment.crop_bottom,
+        "upright": files is not None and files.upright,
+        "crop_bottom": files.crop_bottom if files else 0,
         "mean": list(info.mean),
         "std": list(info.std),
     }
@@ -211,7 +212,8 @@ def card_text(card: Mapping[str, Any]) -> str:
 rate {card["rate"]:g}, seed {card["seed"]}, split seed {card["split_seed"]} |
 | test accuracy | {card["accuracy"]:.2f} %{validation}, views {seen["views"]} |
 | network | {card["network"]["model"]} of {card["network"]["library"]}, {len(card["classes"])} outputs |
-| input | {seen["channels"]} channels; {seen["resize_mode"]} to {seen["resize"]} px ({seen["resize_filter"]}), crop \
+| input | {seen["channels"]} channels; {"turned as EXIF asks; " if seen["upright"] else ""}\
+{seen["resize_mode"]} to {seen["resize"]} px ({seen["resize_filter"]}), crop \
 {seen["crop"]} px, scaled to [0, 1], mean {seen["mean"]}, std {seen["std"]} |
 | source weights | {source["backbone"]} {source["weights"]}, SHA-256 {source["sha256"] or "none"} |
 | licence | {source["licence"]} The training images' own terms hold, too. |

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,10 @@ class Predictor:
         self.network = network.to(device)
 
     def squashed(self, images: ImageList | Dataset) -> Squashed:
-        """The images as squares, read whenever they are asked for."""
+        """The images as squares, read whenever they are asked for, and turned if those of the run's test were."""
         seen = self.input
+        if isinstance(images, ImageList):  # older cards do not say: their runs turned none
+            images = replace(images, upright=seen.get("upright", False))
         return Squashed(images, seen["resize"], seen["resize_filter"], os.cpu_count() or 1, seen["resize_mode"])
 
     def __call__(self, pixels: Any, index: np.ndarray) -> Predicted:

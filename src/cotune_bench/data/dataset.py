@@ -47,13 +47,15 @@ class ImageList(Labelled):
     Attributes:
         root: the folder that ``files`` are relative to.
         files: N paths relative to ``root``, with forward slashes.
-        crop_bottom: rows of pixels to cut off below every image, before anything else.
+        upright: turn every image as its EXIF tag asks, before anything else; never so in published data sets.
+        crop_bottom: rows of pixels to cut off below every image.
         strays: files beside them that are no images by their endings.
         unreadable: image files that cannot be read and were left out.
     """
 
     root: Path
     files: tuple[str, ...]
+    upright: bool = False
     crop_bottom: int = 0
     strays: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()

@@ -19,7 +19,9 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cotune_bench.cache import Cache
 from cotune_bench.data.dataset import Dataset, ImageList, Labelled
+from cotune_bench.data.look import look
 from cotune_bench.data.picture import as_rgb, reason
 from cotune_bench.errors import UserError
 from cotune_bench.files import digest, write_atomically
@@ -42,7 +44,7 @@ def decode(
     mode: str = "squash",
     workers: int | None = None,
 ) -> Dataset:
-    """The data set as pixels (N, resize, resize, C), uint8, equal to ``as_rgb(image).resize(...)`` of PIL.
+    """The data set as pixels (N, resize, resize, C), uint8, equal to ``as_rgb(image).resize(...)``.
 
     Files become RGB, arrays keep their channels (1 or 3) and are given back as they are if they fit already.
 
@@ -60,8 +62,8 @@ def decode(
     """
     squashed = Squashed(images, resize, resize_filter, workers or os.cpu_count() or 1, mode)
     if isinstance(images, Dataset) and images.pixels.shape[1:3] == (resize, resize):
-        return images if images.content else replace(images, content=squashed.key())
-    key = squashed.key()
+        return images if images.content else replace(images, content=squashed.key(folder))
+    key = squashed.key(folder)
     pixels = squashed if folder is None else _stored(squashed, key, Path(folder).expanduser() / "decoded")
     labelled = {entry.name: getattr(images, entry.name) for entry in fields(Labelled)}
     return Dataset(**labelled, pixels=pixels, content=key)  # type: ignore[arg-type]
@@ -103,8 +105,8 @@ class Squashed:
         left, top = round((width - self.resize) / 2), round((height - self.resize) / 2)
         return image.resize((width, height), resample).crop((left, top, left + self.resize, top + self.resize))
 
-    def key(self) -> str:
-        """Hex SHA-256 of all that defines the pixels; UserError if files are missing."""
+    def key(self, folder: Path | None) -> str:
+        """Hex SHA-256 of all that defines the pixels, ``folder`` as in ``decode``; UserError if files are missing."""
         images = self.images
         if isinstance(images, Dataset):
             content = hashlib.sha256(np.ascontiguousarray(images.pixels).data).hexdigest()
@@ -117,6 +119,7 @@ class Squashed:
                     f"data {images.name}: {_some(missing)} missing in {images.root}: get the data set again"
                 )
             source = {"files": list(images.files), "sizes": sizes, "crop_bottom": images.crop_bottom}
+            source |= _peculiar(images, folder)
         rule = {"version": VERSION, "resize": self.resize, "mode": self.mode, "filter": self.resize_filter}
         return digest({"name": images.name, **rule, **source})
 
@@ -135,6 +138,16 @@ class Originals:
             return [pixels.reshape(*pixels.shape[:2], _channels(self.images)) for pixels in read]
 
 
+def _peculiar(images: ImageList, folder: Path | None) -> dict[str, object]:
+    """Files of people's own that are read otherwise than their format alone says; nothing where there are none."""
+    if not images.upright:
+        return {}
+    looks = look(images.root, images.files, None if folder is None else Cache(folder))
+    turned = {images.files[row]: int(looks.orientations[row]) for row in np.flatnonzero(looks.orientations != 1)}
+    deep = [images.files[row] for row in np.flatnonzero(looks.deep)]
+    return {name: told for name, told in (("orientations", turned), ("upper_bits", deep)) if told}
+
+
 def _channels(images: ImageList | Dataset) -> int:
     return images.pixels.shape[3] if isinstance(images, Dataset) else 3
 
@@ -150,7 +163,7 @@ def _read(
     try:
         with Image.open(images.root / file) as image:
             # In this order, as in the published loaders: palettes are not interpolated.
-            return np.asarray(change(_without_bottom(as_rgb(image), images.crop_bottom)))
+            return np.asarray(change(_without_bottom(as_rgb(image, upright=images.upright), images.crop_bottom)))
     except Exception as error:  # PIL raises nearly anything at damaged files
         raise UserError(f"{file}: {reason(error, images.root / file)}") from error
 

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -60,7 +59,7 @@ def read(
                 f"data {name}: {home / lonely[0]} holds one image{more}: a class needs two, to train and to test"
             )
         images = split_by_class(name, home, members, test_share, split_seed)
-    return replace(images, strays=tuple(strays), unreadable=tuple(sorted(bad)))
+    return replace(images, upright=True, strays=tuple(strays), unreadable=tuple(sorted(bad)))
 
 
 def _has_parts(home: Path) -> bool:
@@ -76,8 +75,7 @@ def _unreadable(name: str, home: Path, cache: str | None) -> frozenset[str]:
         for kind, held in scan(name, home / part).items()
         for file in held
     ]
-    with tempfile.TemporaryDirectory() as nowhere:
-        looks = look(home, files, Cache(Path(cache or nowhere)))
+    looks = look(home, files, Cache(Path(cache)) if cache else None)
     return frozenset(file for file, reason in zip(files, looks.reasons, strict=True) if reason)
 
 

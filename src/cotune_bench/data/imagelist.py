@@ -43,4 +43,4 @@ def read(
         parts[part] = None if file is None else labelled(name, home / file)
     kinds = {label for members in parts.values() for _, label in members or ()}
     names = lines(name, home / classes) if classes else [str(label) for label in range(len(kinds))]
-    return image_list(name, home, names, **parts, sampled=sampled)
+    return image_list(name, home, names, **parts, sampled=sampled, upright=True)

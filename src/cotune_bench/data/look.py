@@ -1,4 +1,4 @@
-"""One look at every image file: can it be read, and a small grey picture of it to find near-identical ones by."""
+"""One look at every image file: can it be read, how, and a small grey picture to find near-identical ones by."""
 
 import os
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from cotune_bench.cache import Arrays, Cache
-from cotune_bench.data.picture import as_rgb, reason
+from cotune_bench.data.picture import as_rgb, is_deep, orientation, reason
 
-VERSION = 2
+VERSION = 3
 #: Side of the grey pictures; a difference hash has a bit for each of 8 x 8 pairs of neighbours.
 SIDE, BITS = 16, 8
 #: Two images are near-identical if so few bits and, on average, so few of 255 grey levels set them apart.
@@ -28,17 +28,21 @@ class Looks:
         reasons: (N,) why a file cannot be read, empty where it can.
         hashes: (N,) uint64 difference hash: of a grey 9 x 8 picture, whether each pixel is darker than the next.
         pictures: (N, 16, 16) uint8 grey pictures; hash and picture are 0 where a file cannot be read.
-        turned: (N,) whether a file says, by its EXIF tag, that it is to be shown turned or mirrored.
+        orientations: (N,) uint8, how EXIF asks to turn or mirror a file: 1 as it is, 2 to 8.
+        deep: (N,) whether a file is grey of 16 bits.
     """
 
     reasons: np.ndarray
     hashes: np.ndarray
     pictures: np.ndarray
-    turned: np.ndarray
+    orientations: np.ndarray
+    deep: np.ndarray
 
 
-def look(root: Path, files: Sequence[str], cache: Cache) -> Looks:
-    """Decode every file below ``root`` once; kept in the cache until a file's size or time changes."""
+def look(root: Path, files: Sequence[str], cache: Cache | None) -> Looks:
+    """Decode every file below ``root``; kept in the cache, if there is one, until a file's size or time changes."""
+    if cache is None:
+        return Looks(**_looked(root, files))
     stats = [os.stat(root / file) for file in files]
     inputs = {
         "version": VERSION,
@@ -52,24 +56,26 @@ def look(root: Path, files: Sequence[str], cache: Cache) -> Looks:
 def _looked(root: Path, files: Sequence[str]) -> Arrays:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         seen = list(pool.map(lambda file: _one(root / file), files))
+    reasons, hashes, pictures, orientations, deep = zip(*seen, strict=True) if seen else [()] * 5
     return {
-        "reasons": np.array([reason for reason, *_ in seen], dtype=np.str_),
-        "hashes": np.array([bits for _, bits, *_ in seen], dtype=np.uint64),
-        "pictures": np.array([picture for _, _, picture, _ in seen], dtype=np.uint8).reshape(-1, SIDE, SIDE),
-        "turned": np.array([turned for *_, turned in seen], dtype=np.bool_),
+        "reasons": np.array(reasons, dtype=np.str_),
+        "hashes": np.array(hashes, dtype=np.uint64),
+        "pictures": np.array(pictures, dtype=np.uint8).reshape(-1, SIDE, SIDE),
+        "orientations": np.array(orientations, dtype=np.uint8),
+        "deep": np.array(deep, dtype=np.bool_),
     }
 
 
-def _one(path: Path) -> tuple[str, int, np.ndarray, bool]:
+def _one(path: Path) -> tuple[str, int, np.ndarray, int, bool]:
     try:
         with Image.open(path) as image:
             image.draft("L", (4 * SIDE, 4 * SIDE))  # a JPEG is read whole but not computed in full size
-            grey = as_rgb(image).convert("L")  # as runs see it: palettes and transparency first
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+            grey = as_rgb(image, upright=True).convert("L")  # as runs see it: palettes and transparency first
+            way, deep = orientation(image), is_deep(image)
     except Exception as error:  # PIL raises nearly anything at damaged files
-        return reason(error, path), 0, np.zeros((SIDE, SIDE), np.uint8), False
+        return reason(error, path), 0, np.zeros((SIDE, SIDE), np.uint8), 1, False
     row = np.asarray(grey.resize((BITS + 1, BITS), Image.Resampling.BOX), dtype=np.int16)
-    return "", difference_hash(row), np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX)), turned
+    return "", difference_hash(row), np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX)), way, deep
 
 
 def difference_hash(grey: np.ndarray) -> int:

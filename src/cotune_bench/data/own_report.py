@@ -21,7 +21,7 @@ SHOWN = 5  # of what a line names before it only counts
 
 
 def report(config: DictConfig) -> list[str]:
-    """The data set in a line, then a warning for each thing that is wrong with it.
+    """The data set in a line, another if files are turned, then a warning for each thing that is wrong.
 
     Raises:
         UserError: files cannot be read, and ``data.skip_bad`` is not set.
@@ -30,8 +30,8 @@ def report(config: DictConfig) -> list[str]:
     require_files(images)
     looks = look(images.root, images.files, Cache(Path(config.cache)))
     require_readable(images, looks)
-    wrong = [*left_out(images), *balance(images), *sideways(images, looks), *alike(images, looks)]
-    return [summary(images), *(f"warning: {line}" for line in wrong)]
+    wrong = [*left_out(images), *balance(images), *alike(images, looks)]
+    return [summary(images), *turned(images, looks), *(f"warning: {line}" for line in wrong)]
 
 
 def summary(images: ImageList) -> str:
@@ -71,6 +71,12 @@ def left_out(images: ImageList) -> list[str]:
     return told
 
 
+def turned(images: ImageList, looks: Looks) -> list[str]:
+    """Files that are not seen as they are stored."""
+    files = [images.files[row] for row in np.flatnonzero(looks.orientations != 1)]
+    return [f"data {images.name}: turned upright, as EXIF asks: {_some(files, 'file')}"] if files else []
+
+
 def balance(images: ImageList) -> list[str]:
     """Classes with very few training images, and with very unequal numbers."""
     counts, told = class_counts(images), []
@@ -84,17 +90,6 @@ def balance(images: ImageList) -> list[str]:
             f"uneven classes: {large} has {ratio:.0f} times the images of {small}; accuracy follows the large"
         )
     return told
-
-
-def sideways(images: ImageList, looks: Looks) -> list[str]:
-    """Images whose EXIF tag turns them, which runs do not heed, as the published loaders."""
-    turned = [images.files[row] for row in np.flatnonzero(looks.turned)]
-    if not turned:
-        return []
-    return [
-        f"{_some(turned, 'file')} turned by EXIF alone, which is not heeded: the network sees them as they are "
-        "stored, in training and in prediction; exiftran -ai turns them for good"
-    ]
 
 
 def alike(images: ImageList, looks: Looks) -> list[str]:

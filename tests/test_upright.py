@@ -1,0 +1,228 @@
+"""People's own photos are seen the right way up, from training to prediction; published images as they are stored."""
+
+import io
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trees
+from kept_runs import FOLDER, put_pets, train
+from PIL import Image, ImageOps
+
+import cotune_bench as cb
+from cotune_bench.config import compose_config, run_key
+from cotune_bench.data import eurosat, folder, imagelist
+from cotune_bench.data.dataset import ImageList
+from cotune_bench.data.decode import Originals, Squashed, decode
+from cotune_bench.data.picture import as_rgb, orientation
+from cotune_bench.evaluation import labelled_images
+from cotune_bench.files import digest
+from cotune_bench.model import TEXT, Kept
+from cotune_bench.predict import Predictor, predict_files, predict_labelled
+
+ORIENTATION = 0x0112
+STORED = [[1, 2, 3], [4, 5, 6]]
+#: What is to be shown, worked out from the sides that EXIF names as the top row and the first column.
+SHOWN = {
+    1: [[1, 2, 3], [4, 5, 6]],
+    2: [[3, 2, 1], [6, 5, 4]],
+    3: [[6, 5, 4], [3, 2, 1]],
+    4: [[4, 5, 6], [1, 2, 3]],
+    5: [[1, 4], [2, 5], [3, 6]],
+    6: [[4, 1], [5, 2], [6, 3]],
+    7: [[6, 3], [5, 2], [4, 1]],
+    8: [[3, 6], [2, 5], [1, 4]],
+}
+STORED_SO = {5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+
+
+def tag(way: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ORIENTATION] = way
+    return exif
+
+
+def photos(root: Path, ways: tuple[int, ...], ending: str = "jpg") -> tuple[str, ...]:
+    """Pictures of noise with these orientations."""
+    for row, way in enumerate(ways):
+        pixels = np.random.default_rng(row).integers(0, 256, (30, 44 + row, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f"{row}.{ending}", exif=tag(way))
+    return tuple(f"{row}.{ending}" for row in range(len(ways)))
+
+
+def own_list(root: Path, files: tuple[str, ...], *, upright: bool = True) -> ImageList:
+    rows = np.arange(len(files))
+    split = {"train": rows[:1], "test": rows[1:]}
+    return ImageList(name="own", labels=0 * rows, classes=("a",), **split, root=root, files=files, upright=upright)
+
+
+def key(images: ImageList, cache: Path | None = None) -> str:
+    return Squashed(images, 16, "bicubic", 1).key(cache)
+
+
+# One picture --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", SHOWN)
+@pytest.mark.parametrize("ending", ["png", "webp", "tif"])
+def test_every_orientation_is_shown_as_exif_asks(tmp_path, way, ending):
+    grey = Image.fromarray(10 * np.array(STORED, dtype=np.uint8))
+    grey.convert("RGB").save(tmp_path / f"a.{ending}", exif=tag(way), lossless=True)
+    with Image.open(tmp_path / f"a.{ending}") as image:
+        shown = np.asarray(as_rgb(image, upright=True))
+    np.testing.assert_array_equal(shown, np.repeat(10 * np.array(SHOWN[way])[..., None], 3, axis=2))
+    if ending != "tif":  # which PIL turns whatever it is asked
+        with Image.open(tmp_path / f"a.{ending}") as image:
+            np.testing.assert_array_equal(np.asarray(as_rgb(image))[..., 0], 10 * np.array(STORED))
+
+
+def test_grey_of_16_bits_is_turned_too(tmp_path):
+    Image.fromarray((2560 * np.array(STORED)).astype(np.uint16)).save(tmp_path / "a.png", exif=tag(6))
+    with Image.open(tmp_path / "a.png") as image:
+        np.testing.assert_array_equal(np.asarray(as_rgb(image, upright=True))[..., 0], 10 * np.array(SHOWN[6]))
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0no tags at all", tag(9).tobytes(), tag(0).tobytes()])
+def test_tags_that_say_nothing_leave_a_picture_as_it_is(exif):
+    file = io.BytesIO()
+    Image.new("RGB", (4, 6)).save(file, "JPEG", exif=exif)
+    with Image.open(file) as image:
+        assert orientation(image) == 1
+        assert as_rgb(image, upright=True).size == (4, 6)
+
+
+# A data set ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("upright", [True, False])
+def test_pixels_are_those_of_exif_transpose(tmp_path, cached, upright):
+    images = own_list(tmp_path, photos(tmp_path, (1, 6, 3, 7, 8)), upright=upright)
+    cache = tmp_path / "cache" if cached else None
+    squares = decode(images, resize=16, resize_filter="bicubic", folder=cache).pixels[np.arange(5)]
+    sides = decode(images, resize=16, resize_filter="bilinear", mode="short_side", folder=cache).pixels[np.arange(5)]
+    for row, original in enumerate(Originals(images)[np.arange(5)]):
+        with Image.open(tmp_path / images.files[row]) as image:
+            whole = (ImageOps.exif_transpose(image) if upright else image).convert("RGB")
+        np.testing.assert_array_equal(original, np.asarray(whole))
+        np.testing.assert_array_equal(squares[row], np.asarray(whole.resize((16, 16), Image.Resampling.BICUBIC)))
+        left, top = (max((int(16 * side / 30) - 16) / 2, 0) for side in whole.size)  # noise is 30 pixels on one side
+        size = (int(16 * whole.width / 30), int(16 * whole.height / 30))
+        expected = whole.resize(size, Image.Resampling.BILINEAR).crop(
+            (round(left), round(top), round(left) + 16, round(top) + 16)
+        )
+        np.testing.assert_array_equal(sides[row], np.asarray(expected))
+
+
+def test_only_what_is_turned_or_of_16_bits_has_another_key_than_ever(tmp_path):
+    files = photos(tmp_path, (1, 1))
+    sizes = [os.path.getsize(tmp_path / file) for file in files]
+    rule = {"name": "own", "version": 1, "resize": 16, "mode": "squash", "filter": "bicubic"}
+    ever = digest({**rule, "files": list(files), "sizes": sizes, "crop_bottom": 0})
+    assert key(own_list(tmp_path, files)) == key(own_list(tmp_path, files, upright=False)) == ever
+    photos(tmp_path, (1, 6))
+    turned = own_list(tmp_path, files)
+    assert [os.path.getsize(tmp_path / file) for file in files] == sizes
+    assert key(turned) == key(turned, tmp_path / "cache") != key(own_list(tmp_path, files, upright=False)) == ever
+    Image.new("I;16", (4, 4)).save(tmp_path / "2.png")
+    Image.new("L", (4, 4)).save(tmp_path / "3.png")
+    assert key(own_list(tmp_path, ("2.png",))) != key(own_list(tmp_path, ("2.png",), upright=False))
+    assert key(own_list(tmp_path, ("3.png",))) == key(own_list(tmp_path, ("3.png",), upright=False))
+
+
+def test_people_s_own_images_are_turned_and_published_ones_never(tmp_path):
+    root = put_pets(tmp_path / "pets", count=3)
+    assert folder.read("pets", str(root)).upright
+    shutil.copytree(root, tmp_path / "parted/train")
+    shutil.copytree(root, tmp_path / "parted/test")
+    assert folder.read("parted", str(tmp_path / "parted")).upright
+    (root / "train.txt").write_text("cat/0.png 0\ndog/0.png 1\n")
+    (root / "test.txt").write_text("cat/1.png 0\ndog/1.png 1\n")
+    assert imagelist.read("pets", str(root), "train.txt", "test.txt").upright
+    assert not eurosat.read("eurosat", str(trees.eurosat(tmp_path))).upright
+
+
+# A run --------------------------------------------------------------------------------------------------------------
+
+
+def sideways(root: Path) -> Path:
+    """The pets of ``root`` beside it, every second one stored on its side with the tag that says so."""
+    for number, path in enumerate(sorted(root.rglob("*.png"))):
+        way = (1, 6, 1, 8, 1, 5)[number % 6]
+        turned = root.parent / "phone" / path.relative_to(root)
+        turned.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            stored = image.transpose(STORED_SO[way]) if way != 1 else image
+            stored.save(turned, exif=tag(way))
+    return root.parent / "phone"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> tuple[Kept, Kept]:
+    """The same run on upright pictures, and on the same as a phone would have stored them."""
+    place = tmp_path_factory.mktemp("runs")
+    pets = put_pets(place / "pets")
+    phone = sideways(pets)
+    rest = ["method=finetune", "protocol.lr=0.1"]
+    one = train(place / "one", *FOLDER, f"data.root={pets}", *rest)
+    return one, train(place / "two", *FOLDER, f"data.root={phone}", *rest)
+
+
+def test_a_run_on_turned_photos_is_that_on_upright_pictures(runs):
+    upright, phone = runs
+    for name in ("accuracy", "nll", "val_accuracy"):
+        assert phone.card[name] == upright.card[name]
+    assert all(torch.equal(value, upright.state()[name]) for name, value in phone.state().items())
+    assert phone.card["input"]["upright"]
+    assert "turned as EXIF asks" in (phone.folder / TEXT).read_text(encoding="utf-8")
+
+
+def test_new_photos_are_seen_as_the_run_s_own_were(runs, tmp_path):
+    _, phone = runs
+    images = labelled_images(phone)
+    assert isinstance(images, ImageList)
+    cpu = torch.device("cpu")
+    predicted, labels, _ = predict_labelled(Predictor(phone, cpu), images)
+    right = 100 * (predicted.logits.argmax(1).numpy() == labels).mean()
+    assert right == pytest.approx(phone.card["accuracy"])
+
+    photo = next(Path(images.root, file) for file in images.files if orientation(Image.open(images.root / file)) == 6)
+    with Image.open(photo) as image:
+        ImageOps.exif_transpose(image).save(tmp_path / "upright.png")
+        image.save(tmp_path / "stored.png", exif=b"")
+    files = [photo, tmp_path / "upright.png", tmp_path / "stored.png"]
+    _, seen, _ = predict_files(Predictor(phone, cpu), files)
+    assert torch.equal(seen.logits[0], seen.logits[1])
+    assert not torch.equal(seen.logits[0], seen.logits[2])
+
+    # a network that was kept before photos were turned goes on seeing them as they are stored
+    older = Kept(phone.folder, {**phone.card, "input": {**phone.card["input"]}})
+    del older.card["input"]["upright"]
+    _, seen, _ = predict_files(Predictor(older, cpu), files)
+    assert torch.equal(seen.logits[0], seen.logits[2])
+    before, _, _ = predict_labelled(Predictor(older, cpu), images)
+    assert not torch.equal(before.logits, predicted.logits)
+
+
+def test_keys_of_records_are_those_of_ever(tmp_path):
+    """The photos' orientation is in the fingerprint of the data, which tables compare, not in the key of the cell."""
+    pets = put_pets(tmp_path / "pets", count=3)
+    before = run_key(compose_config([*FOLDER, f"data.root={pets}"]))
+    Image.open(pets / "cat/0.png").save(pets / "cat/0.png", exif=tag(6))
+    assert run_key(compose_config([*FOLDER, f"data.root={pets}"])) == before
+
+
+def test_photos_given_to_the_api_are_turned_as_its_data_are(tmp_path, monkeypatch):
+    monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
+    pets = put_pets(tmp_path / "pets")
+    backbone = cb.load_backbone("resnet18", weights="random")
+    protocol = cb.load_protocol("paper", updates=1, drop_at=[1], batch_size=4, resize=40, crop=32)
+    data = cb.load_data("folder", backbone, root=str(pets), protocol=protocol)
+    fitted = cb.Fitted(cb.FineTune(backbone, 3), data)
+    with Image.open(pets / "eel/0.png") as image:
+        image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=tag(6))
+    seen = fitted.predict([pets / "eel/0.png", tmp_path / "turned.png"])
+    np.testing.assert_array_equal(seen[0], seen[1])
