@@ -157,7 +157,6 @@ def predict(network: nn.Module, images: Views) -> Tensor:
         for views in images:
             logits = network(views.flatten(0, 1)).float()
             summed.append(logits.view(*views.shape[:2], -1).sum(dim=1))
-            summed[-2:-1] = [
-                one.cpu() for one in summed[-2:-1]
-            ]  # a GPU is at one batch while the host makes the next
+            if len(summed) > 1:
+                summed[-2] = summed[-2].cpu()  # a GPU is at one batch while the host makes the next
     return torch.cat([one.cpu() for one in summed])
