@@ -90,12 +90,12 @@ def test_odd_names_of_methods_are_shown_as_they_are(name, tmp_path):
 def test_writing_twice_changes_no_byte_whatever_the_users_settings(tmp_path, monkeypatch):
     import matplotlib
 
-    first = write_figures(toy(), tmp_path, tmp_path / "one")[0]
+    first = write_figures(grid_figures(toy(), tmp_path)[0], tmp_path / "one")
     assert [path.name for path in first] == [
         f"toy-digits-{kind}.{suffix}" for kind in ("accuracy", "gain") for suffix in ("pdf", "png")
     ]
     with matplotlib.rc_context({"font.size": 20, "axes.grid": False, "savefig.dpi": 50}):
-        second = write_figures(toy(), tmp_path, tmp_path / "two")[0]
+        second = write_figures(grid_figures(toy(), tmp_path)[0], tmp_path / "two")
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes()
     for path in first:
@@ -109,7 +109,7 @@ def test_writing_twice_changes_no_byte_whatever_the_users_settings(tmp_path, mon
 
 def test_one_rate_and_one_run_are_drawn(tmp_path):
     grid = toy({("finetune", 0.15): [50.0]}, rates=(0.15,))
-    assert [path.name for path in write_figures(grid, tmp_path, tmp_path)[0]] == [
+    assert [path.name for path in write_figures(grid_figures(grid, tmp_path)[0], tmp_path)] == [
         "toy-digits-accuracy.pdf",
         "toy-digits-accuracy.png",
     ]

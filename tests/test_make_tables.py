@@ -13,6 +13,7 @@ from toy import toy_record
 from cotune_bench import config as settings
 from cotune_bench.cli import guarded
 from cotune_bench.records import RecordStore
+from cotune_bench.reports import page
 
 MAIN = runpy.run_path(str(settings.CONF.parent / "scripts" / "make_tables.py"))["main"]
 TWO = ["data=digits", "method=finetune,cotuning", "rate=0.15", "seed=0,1"]
@@ -48,6 +49,16 @@ def test_the_report_comes_last_and_twice_changes_no_byte(here, capsys):
     assert b"90.50 \xc2\xb1 0.71" in first
     assert ask("table=desk", *TWO) == 0
     assert (here / "results" / "report.html").read_bytes() == first
+
+
+def test_figures_are_drawn_once_for_files_and_page(here, monkeypatch):
+    drawn, draw = [], page.grid_figures
+    monkeypatch.setattr(page, "grid_figures", lambda grid, *rest: drawn.append(grid.spec.name) or draw(grid, *rest))
+    assert ask("table=desk", *TWO) == 0
+    assert drawn == ["desk"]
+    text = (here / "results" / "report.html").read_text(encoding="utf-8")
+    assert (here / "results/figures/desk-digits-accuracy.pdf").exists()
+    assert 'id="desk-digits-accuracy-' in text
 
 
 def test_a_whole_table_is_strict_and_twice_changes_no_byte(here, capsys):

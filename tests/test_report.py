@@ -70,9 +70,9 @@ def toy_status(grid: Grid) -> TableStatus:
     return TableStatus("toy", "results", cells, ["method.weight=0.5"])
 
 
-def toy_part() -> Part:
+def toy_part(results: Path) -> Part:
     grid = toy_grid()
-    return Part(grid, "table2", toy_status(grid))
+    return Part(grid, "table2", toy_status(grid), results)
 
 
 def results_of(folder: Path) -> Path:
@@ -92,7 +92,7 @@ def results(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(results) -> str:
-    return report_html([toy_part()], ["table3"], results)
+    return report_html([toy_part(results)], ["table3"])
 
 
 def test_the_table_equals_the_golden_file():
@@ -131,7 +131,7 @@ def test_names_and_failures_are_shown_as_they_are(report):
 
 
 def test_twice_gives_the_same_bytes(report, results):
-    assert report_html([toy_part()], ["table3"], results) == report
+    assert report_html([toy_part(results)], ["table3"]) == report
 
 
 def test_a_cell_tells_its_runs(report):
@@ -198,7 +198,7 @@ def test_ties_and_lonely_methods_are_named():
 
 
 def test_a_page_without_runs_says_so(tmp_path):
-    assert "No run has finished yet." in Page(report_html([], ["desk", "table2"], tmp_path)).text
+    assert "No run has finished yet." in Page(report_html([], ["desk", "table2"])).text
 
 
 def test_curves_are_thinned_and_damaged_rows_left_out(tmp_path):
@@ -244,4 +244,4 @@ def test_many_runs_stay_a_few_megabytes(tmp_path):
         rows = [f"{update},0.01,{3 / update:.8g},{1 / update:.8g},{4 / update:.8g}" for update in range(1, 301)]
         (run / "metrics.csv").write_text("\n".join(["updates,lr,ce,source,loss", *rows]), encoding="utf-8")
     grid = build_grid(spec, run_frame(store.read()[0])[0])
-    assert len(report_html([Part(grid, None, toy_status(grid))], [], tmp_path)) < 5e6
+    assert len(report_html([Part(grid, None, toy_status(grid), tmp_path)], [])) < 5e6

@@ -22,7 +22,8 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> Path:
-    return write_report([toy_part()], [], results_of(tmp_path_factory.mktemp("browser")))
+    results = results_of(tmp_path_factory.mktemp("browser"))
+    return write_report([toy_part(results)], [], results)
 
 
 def opened(path: Path, fragment: str = "") -> str:

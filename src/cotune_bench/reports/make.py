@@ -78,8 +78,7 @@ def make_tables(
         the files written, and a line for each table that lacks runs.
     """
     console, written, lacking, empty = Console(), [], [], []
-    parts: dict[Path, list[Part]] = {}
-    found: list[tuple[Path, Part]] = []
+    found: list[Part] = []
     own_results = Path(settings.compose_config([text for text in overrides if text.startswith("results=")]).results)
     own, damaged = ([], []) if names else own_tables(own_results)
     for name in names or settings.choices("table"):
@@ -91,32 +90,33 @@ def make_tables(
             empty.append(name)
             continue
         paper = paper_table(name, settings.load_table(name).get("paper"))
-        found.append((results, Part(grid, paper, table_status(name, overrides))))
-    found += [(own_results, Part(grid, None, status)) for grid, status in own]
+        found.append(Part(grid, paper, table_status(name, overrides), results))
+    found += [Part(grid, None, status, own_results) for grid, status in own]
     for line in dict.fromkeys(damaged) if warn else ():
         print(f"warning: {line}", file=sys.stderr)
-    for results, part in found:
+    for part in found:
         for folder in ("tables", "figures"):
-            check_writable(results / folder)
-        written += _part_files(part, results, console)
-        parts.setdefault(results, []).append(part)
-    written += [write_report(tables, empty, results) for results, tables in parts.items()]
+            check_writable(part.results / folder)
+        written += _part_files(part, console)
+    for results in dict.fromkeys(part.results for part in found):
+        written.append(write_report([part for part in found if part.results == results], empty, results))
     for path in written:
         print(path)
     return written, lacking
 
 
-def _part_files(part: Part, results: Path, console: Console) -> list[Path]:
+def _part_files(part: Part, console: Console) -> list[Path]:
     """Write the files of one table, and print it."""
-    grid, name = part.grid, part.grid.spec.name
+    grid, results, name = part.grid, part.results, part.grid.spec.name
     written = write_tables(grid, results / "tables")
     written += _write(results / "tables", {f"{name}.tex": to_latex(grid), f"{name}.html": table_html(grid)})
     written += _write(results / "tables", compare_texts(grid, part.paper))
-    paths, left_out = write_figures(grid, results, results / "figures")
+    figures, left_out = part.figures
+    written += write_figures(figures, results / "figures")
     print_grid(grid, console)
     for line in left_out:
         console.print(f"Figures: {line}", style="yellow", markup=False)
-    return written + paths
+    return written
 
 
 def _write(folder: Path, texts: dict[str, str]) -> list[Path]:

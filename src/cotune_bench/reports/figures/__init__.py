@@ -1,9 +1,10 @@
 """All figures of a table, in order, and their files; the same runs always give the same bytes.
 
-For a page: ``figures, left_out = grid_figures(grid, results)``, then :func:`inline_svg` of each, its ``caption`` and,
-where it has any, its ``rows``.
+``figures, left_out = grid_figures(grid, results)``, then :func:`write_figures` for files; for a page
+:func:`inline_svg` of each, its ``caption`` and, where it has any, its ``rows``.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from cotune_bench import reliability, shares
@@ -53,9 +54,8 @@ def grid_figures(grid: Grid, results: Path, *, width: float = WIDTH) -> tuple[li
     return figures, left_out
 
 
-def write_figures(grid: Grid, results: Path, folder: Path, *, width: float = WIDTH) -> tuple[list[Path], list[str]]:
-    """Write every figure as pdf and png, its rows as md, into ``folder``; their paths, and what is left out."""
-    figures, left_out = grid_figures(grid, results, width=width)
+def write_figures(figures: Sequence[NamedFigure], folder: Path) -> list[Path]:
+    """Write every figure as pdf and png, its rows as md, into ``folder``; their paths."""
     written = []
     for one in figures:
         contents = {suffix: image(one.figure, suffix) for suffix in ("pdf", "png")}
@@ -66,4 +66,4 @@ def write_figures(grid: Grid, results: Path, folder: Path, *, width: float = WID
             path = Path(folder) / f"{one.name}.{suffix}"
             write_atomically(path, content)
             written.append(path)
-    return written, left_out
+    return written

@@ -6,7 +6,7 @@ sorting keeps the groups, and scopes for screen readers are not to be had there.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -16,7 +16,7 @@ from cotune_bench.records import RecordStore
 from cotune_bench.reports.captions import caption, warnings
 from cotune_bench.reports.compare import BASELINE, CHALLENGER, compare, orders
 from cotune_bench.reports.compare_tables import CELLS, GAIN, ORDER, backbones, cell_rows, gain_rows, order_rows
-from cotune_bench.reports.figures import grid_figures, inline_svg
+from cotune_bench.reports.figures import NamedFigure, grid_figures, inline_svg
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.page.drill import anchor, cell_views
 from cotune_bench.reports.page.summary import LEADS, lead_rows, leads, sentences
@@ -28,11 +28,17 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Part:
-    """One table of the report: its grid, the published table beside it, and what became of its runs."""
+    """One table of the report: its grid, the published table beside it, what became of its runs, and their folder."""
 
     grid: Grid
     paper: str | None
     status: TableStatus
+    results: Path
+
+    @cached_property
+    def figures(self) -> tuple[list[NamedFigure], list[str]]:
+        """The grid's figures, drawn once for files and page, and a sentence for each kind that is left out."""
+        return grid_figures(self.grid, self.results)
 
 
 @dataclass(frozen=True)
@@ -48,13 +54,13 @@ class Listing:
 def write_report(parts: Sequence[Part], empty: Sequence[str], results: Path) -> Path:
     """Write ``report.html`` into the results folder; ``empty`` names the tables without a run."""
     path = Path(results) / "report.html"
-    write_atomically(path, report_html(parts, empty, results).encode())
+    write_atomically(path, report_html(parts, empty).encode())
     return path
 
 
-def report_html(parts: Sequence[Part], empty: Sequence[str], results: Path) -> str:
+def report_html(parts: Sequence[Part], empty: Sequence[str]) -> str:
     """One page that needs no other file: summary, grids, runs behind every cell, comparisons and figures."""
-    return _render("report.html", empty=empty, tables=[_shown(part, results) for part in parts])
+    return _render("report.html", empty=empty, tables=[_shown(part) for part in parts])
 
 
 def table_html(grid: Grid) -> str:
@@ -62,13 +68,13 @@ def table_html(grid: Grid) -> str:
     return _render("table.html", grid=grid)
 
 
-def _shown(part: Part, results: Path) -> dict[str, object]:
-    figures, left_out = grid_figures(part.grid, results)
+def _shown(part: Part) -> dict[str, object]:
+    figures, left_out = part.figures
     return {
         "grid": part.grid,
         "sentences": sentences(part.grid, part.paper, part.status),
         "leads": lead_rows(leads(part.grid)),
-        "cells": cell_views(part.grid, part.status, RecordStore(results)),
+        "cells": cell_views(part.grid, part.status, RecordStore(part.results)),
         "listings": _listings(part.grid, part.paper),
         "figures": [(one, inline_svg(one)) for one in figures],
         "left_out": left_out,
