@@ -33,6 +33,7 @@ def main() -> None:
     arguments.add_argument("--precision", default="auto", help="auto: fp32, and bf16 where it is fast")
     arguments.add_argument("--full", action="store_true", help="ResNet-50 at 224 pixels instead; minutes to hours")
     arguments.add_argument("--batch", type=int, default=16, help="of ResNet-50")
+    arguments.add_argument("--compile", metavar="MODE", help="also fine-tuning by torch.compile in this mode")
     options = arguments.parse_args()
     set_threads(options.threads)
     device = devices(options.device)[0]
@@ -47,7 +48,8 @@ def main() -> None:
     for setting in [resnet50(224, options.batch)] if options.full else [desk(), resnet50(64, options.batch)]:
         for precision in precisions:
             title = f"{setting.name}, batch {setting.batch}, {precision}"
-            lines += ["", title, *measured(title, setting, precision, device, options.rounds, clock, figures)]
+            lines += ["", title]
+            lines += measured(title, setting, precision, device, options.rounds, clock, figures, options.compile)
     report(figures, lines, options.json)
 
 
@@ -59,6 +61,7 @@ def measured(
     rounds: int,
     clock: Callable[[], float],
     figures: dict,
+    compile_mode: str | None,
 ) -> list[str]:
     """Lines of one network in one precision; its figures are added."""
     ours, plain, lines = {}, {}, []
@@ -76,6 +79,10 @@ def measured(
     if getattr(ours["finetune"].method.trunk, "recompute", False):
         ours["finetune, recompute=never"] = keeping = copy.deepcopy(ours["finetune"])
         keeping.method.trunk.recompute = False
+    if compile_mode:
+        side, warm_up = compiled(title, setting, precision, device, compile_mode)
+        ours[f"finetune, compile={compile_mode}"] = side
+        figures.setdefault("seconds to compile", {})[title] = warm_up
     sides = {f"plain {name}": lambda s=side: s.train(setting.updates) for name, side in plain.items()}
     sides |= {f"ours {name}": lambda s=side: s.train(setting.updates) for name, side in ours.items()}
     for side in (*plain.values(), *ours.values()):
@@ -95,11 +102,29 @@ def measured(
             alone = zip(seconds[f"extra {name}"], base, strict=True)
             over[name]["extra work alone"] = [100 * own / other for own, other in alone]
         lines.append(told(name, figures["rows"][-1], over[name]))
+    if compile_mode:
+        pairs = zip(base, seconds[f"ours finetune, compile={compile_mode}"], strict=True)
+        saved = statistics.median(eager - fast for eager, fast in pairs)
+        worth = f"paid back after {warm_up / saved:,.0f} updates" if saved > 0 else "never paid back"
+        lines.append(f"compile={compile_mode}: {warm_up:.1f} s before the first update, {worth}")
     grown = figures.setdefault("growth", {})[title] = {
         name: growth(ours[name], [*smaller, batches], setting.updates, clock) for name in METHODS
     }
     exponents = ", ".join(f"{name} {found['exponent']:.2f}" for name, found in grown.items())
     return [*lines, f"ours over a quarter, half, whole of the batch: exponents {exponents}"]
+
+
+def compiled(title: str, setting: Setting, precision: str, device: torch.device, mode: str) -> tuple[Ours, float]:
+    """Fine-tuning under torch.compile, and the seconds until its first update is done."""
+    method, protocol = built(setting, "finetune", precision)
+    batches = noise(setting, method, protocol.crop, setting.batch, device)
+    plain = Plain("finetune", method.to(device), protocol, batches)
+    ours = Ours(method, protocol, device, batches, mode)
+    seconds = timed(lambda: ours.train(1))
+    plain.train(1)
+    if precision == "fp32":
+        compared(f"{title}, compile={mode}", ours, plain, setting.compared)
+    return ours, seconds
 
 
 def repeated(work: Callable[[], object], times: int, device: torch.device) -> Callable[[], None]:

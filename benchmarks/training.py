@@ -48,8 +48,10 @@ def resnet50(pixels: int, batch: int) -> Setting:
 class Ours:
     """A method as a run trains it."""
 
-    def __init__(self, method: Method, protocol: Protocol, device: torch.device, batches: Batches) -> None:
-        choose_execution(method, protocol, device, recompute="auto", compile_mode="none")
+    def __init__(
+        self, method: Method, protocol: Protocol, device: torch.device, batches: Batches, compile_mode: str = "none"
+    ) -> None:
+        choose_execution(method, protocol, device, recompute="auto", compile_mode=compile_mode)
         method.prepare = lambda data, cache: None  # what it would find was drawn
         self.method, self.protocol, self.batches = method, protocol, batches
 
