@@ -18,6 +18,7 @@ from cotune_bench.reports.compare import (
     compare,
     holm,
     kendall_tau_b,
+    offsets,
     orders,
     paired,
     paper_table,
@@ -26,7 +27,7 @@ from cotune_bench.reports.compare import (
     tllib,
     welch,
 )
-from cotune_bench.reports.compare_tables import COLUMNS, compare_csv, compare_markdown, compare_texts
+from cotune_bench.reports.compare_tables import COLUMNS, compare_csv, compare_markdown, compare_texts, offset_rows
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 
 METHODS = ("finetune", "bss", "cotuning", "stochnorm")
@@ -180,7 +181,7 @@ def test_published_numbers_and_which_table():
 
 def test_verdicts_and_gains_by_hand():
     grid = table(TOY)
-    assert place(grid, "finetune").verdict == "agrees"  # 45.30 ± 0.30 beside 45.25 ± 0.12
+    assert place(grid, "finetune").verdict == "open"  # 45.30 ± 0.30 beside 45.25 ± 0.12
     assert place(grid, "cotuning").verdict == "differs"  # 49.60 ± 0.66 beside 52.58 ± 0.53
     assert place(grid, "finetune", 1.0).verdict == place(grid, "bss", 1.0).verdict == "not decidable"
     unpublished = place(grid, "stochnorm")
@@ -199,6 +200,16 @@ def test_the_std_shown_elsewhere_does_not_change_the_test():
     expected = stats.ttest_ind_from_stats(48.0, 1.0, 3, 47.74, 0.23, 3, equal_var=False).pvalue
     assert any(p == pytest.approx(expected) for p in tested)
     assert len(tested) == 4  # three at 15 %, and Co-Tuning with two seeds at 100 %
+
+
+def test_a_method_that_lies_on_one_side_everywhere_is_told_though_no_cell_is():
+    below = {("bss", 0.15): [47.0, 47.6, 47.9], ("bss", 1.0): [78.2, 78.5, 78.7]}  # paper: 47.74 and 78.85
+    grid = table({**TOY, **below})
+    assert {place(grid, "bss", rate).verdict for rate in (0.15, 1.0)} == {"open"}
+    row = next(row for row in offset_rows(offsets(compare(grid, "table2"))) if row[0] == "BSS")
+    # 47.5 - 47.74 = -0.24, 78.4667 - 78.85 = -0.3833: mean -0.31
+    assert row == ["BSS", "2", "0", "2", "-0.31"]
+    assert "| BSS" in compare_markdown(grid, "table2").partition("## Difference by method")[2]
 
 
 def test_order_of_methods_counts_those_that_both_have():
@@ -227,7 +238,7 @@ def test_every_rule_under_a_heading_is_one_even_without_numbers():
     grid = table({("finetune", 0.15): [45.0], ("cotuning", 0.15): [50.0]})
     lines = compare_markdown(grid, "table2").splitlines()
     rules = [line for line in lines if line.startswith("| -")]
-    assert len(rules) == 3
+    assert len(rules) == 4
     assert all(re.fullmatch(r" -+:? ", part) for rule in rules for part in rule.split("|")[1:-1])
 
 

@@ -1,4 +1,4 @@
-"""The paper beside ours: does a cell agree, are the methods in the same order, what does Co-Tuning gain?
+"""The paper beside ours: what differs, by cell and by method, the order of the methods, what Co-Tuning gains.
 
 Nothing here needs scipy.stats, whose import alone takes longer than all tables.
 """
@@ -69,7 +69,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """``differs``, ``agrees`` (no difference detected), ``not decidable``, or nothing without a paper value.
+        """``differs``, ``open`` (no difference shown), ``not decidable``, or nothing without a paper value.
 
         ``random weights`` wherever a run had no pre-trained ones, which nobody published.
         """
@@ -79,7 +79,7 @@ class Comparison:
             return ""
         if self.p_holm is None:
             return "not decidable"
-        return "differs" if self.p_holm < LEVEL else "agrees"
+        return "differs" if self.p_holm < LEVEL else "open"
 
 
 @dataclass(frozen=True)
@@ -231,6 +231,15 @@ def compare(grid: Grid, paper: str | None) -> tuple[Comparison, ...]:
             cells, samples, differences, corrected, gains, strict=True
         )
     )
+
+
+def offsets(comparisons: Sequence[Comparison]) -> dict[str, list[float]]:
+    """Ours less the paper's in points, for each method in all cells with both values; no method without any."""
+    found: dict[str, list[float]] = {}
+    for one in comparisons:
+        if one.difference:
+            found.setdefault(one.cell.method, []).append(one.difference.mean)
+    return found
 
 
 def orders(grid: Grid, paper: str) -> tuple[Order, ...]:

@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from cotune_bench.reports.captions import random_weights, setting
 from cotune_bench.reports.compare import (
@@ -10,10 +11,12 @@ from cotune_bench.reports.compare import (
     CHALLENGER,
     DRAWS,
     PAPER_SEEDS,
+    ROUNDING,
     Comparison,
     Order,
     Sample,
     compare,
+    offsets,
     orders,
     published,
     published_backbone,
@@ -31,9 +34,15 @@ CELLS = (
     f"Mean ± sample std, top-1 test accuracy in percent. Paper: its std is taken as that of {PAPER_SEEDS} seeds, an "
     "assumption. Difference: ours less the paper's ± standard error from both "
     "spreads; p: two-sided Welch test with df degrees of freedom; p (Holm): corrected over all tested cells of this "
-    "table. differs: p (Holm) < 0.05; agrees: no difference detected, which with few seeds may mean too few seeds; "
+    "table. differs: p (Holm) < 0.05; open: no difference shown, which few seeds seldom can, and no agreement; "
     "not decidable: fewer than two runs, or no spread on either side; random weights: a run was not pre-trained: no "
-    "published number is its like, and nothing is tested. TLlib: ResNet-50, one run each."
+    "published number is its like, and nothing is tested. TLlib: ResNet-50, one run each, trained on all training "
+    "images and read at the epoch that is best on the test images."
+)
+OFFSETS = (
+    "Over all cells of a method with both values: in how many ours is above and below the paper's, and the mean "
+    "difference in percentage points. Cells that are open one by one but lie on one side tell that the experiments "
+    "differ. No p value: the cells of one data set share their test images."
 )
 ORDER = (
     "Kendall's tau-b between the paper's and our means of the methods in one column: 1 is the same order, -1 the "
@@ -53,6 +62,8 @@ def compare_markdown(grid: Grid, paper: str | None) -> str:
     parts = [f"# {escaped(grid.spec.title)}: " + ("the paper beside ours" if paper else "gain")]
     if paper:
         parts += [CELLS, escaped(backbones(grid, paper)), _markdown(cell_rows(comparisons))]
+        if found := offsets(comparisons):
+            parts += ["## Difference by method", OFFSETS, aligned(offset_rows(found), names=1)]
         columns = orders(grid, paper)
         if columns:
             parts += ["## Order of the methods", ORDER, _markdown(order_rows(columns))]
@@ -144,6 +155,15 @@ def cell_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
                 ),
             ]
         )
+    return rows
+
+
+def offset_rows(found: Mapping[str, Sequence[float]]) -> list[list[str]]:
+    """A header and one row for each method, plain text."""
+    rows = [["Method", "Cells", "Above", "Below", "Mean difference"]]
+    for method, values in found.items():
+        counts = len(values), sum(value > ROUNDING for value in values), sum(value < -ROUNDING for value in values)
+        rows.append([display_name(method), *map(str, counts), f"{fmean(values):+.2f}"])
     return rows
 
 

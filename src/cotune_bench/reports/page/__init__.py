@@ -14,8 +14,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from cotune_bench.files import write_atomically
 from cotune_bench.records import RecordStore
 from cotune_bench.reports.captions import caption, warnings
-from cotune_bench.reports.compare import BASELINE, CHALLENGER, compare, orders
-from cotune_bench.reports.compare_tables import CELLS, GAIN, ORDER, backbones, cell_rows, gain_rows, order_rows
+from cotune_bench.reports.compare import BASELINE, CHALLENGER, compare, offsets, orders
+from cotune_bench.reports.compare_tables import (
+    CELLS,
+    GAIN,
+    OFFSETS,
+    ORDER,
+    backbones,
+    cell_rows,
+    gain_rows,
+    offset_rows,
+    order_rows,
+)
 from cotune_bench.reports.figures import NamedFigure, grid_figures, inline_svg
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.page.drill import anchor, cell_views
@@ -86,6 +96,8 @@ def _listings(grid: Grid, paper: str | None) -> list[Listing]:
     if paper:
         told = [CELLS, backbones(grid, paper)]
         found.append(Listing(f"{name}.paper", "Beside the published numbers", told, cell_rows(comparisons)))
+        if means := offsets(comparisons):
+            found.append(Listing(f"{name}.offset", "Difference by method", [OFFSETS], offset_rows(means)))
         if columns := orders(grid, paper):
             found.append(Listing(f"{name}.order", "Order of the methods", [ORDER], order_rows(columns)))
     if {BASELINE, CHALLENGER} <= set(grid.spec.methods):

@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
-from cotune_bench.reports.compare import LEVEL, Difference, compare, holm, paired
+from cotune_bench.reports.compare import LEVEL, Difference, compare, holm, offsets, paired
 from cotune_bench.reports.grid import Cell, Grid
 from cotune_bench.reports.status import TableStatus
 from cotune_bench.reports.tables import cell_text, display_name, display_rate
@@ -123,13 +124,17 @@ def _sure(found: Sequence[Lead]) -> str:
 
 
 def _verdicts(grid: Grid, paper: str) -> str:
-    counts = Counter(one.verdict for one in compare(grid, paper) if one.verdict and one.ours)
+    comparisons = compare(grid, paper)
+    counts = Counter(one.verdict for one in comparisons if one.verdict and one.ours)
     random = counts.pop("random weights", 0)
     aside = f" {_plural(random, 'cell')} with random weights cannot be compared." if random else ""
     if not counts:
         return "No cell has both values yet." + aside
     told = _listed([f"{verdict} in {count}" for verdict, count in sorted(counts.items())])
-    return f"Of {_plural(counts.total(), 'cell')} with both values: {told}." + aside
+    means = ", ".join(
+        f"{display_name(method)} {fmean(values):+.2f}" for method, values in offsets(comparisons).items()
+    )
+    return f"Of {_plural(counts.total(), 'cell')} with both values: {told}. Mean difference: {means} points." + aside
 
 
 def _missing(count: int, grid: Grid, status: TableStatus) -> str:
