@@ -11,11 +11,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import PROTOCOL, make_backbone, make_data
+from conftest import PROTOCOL, make_data
+from test_methods import make_method
 
 from cotune_bench import signals
 from cotune_bench.checkpoint import Checkpoints
-from cotune_bench.config import build, choices, compose_config
+from cotune_bench.config import choices
 from cotune_bench.engine import fit
 from cotune_bench.errors import UserError
 from cotune_bench.signals import InterruptedRun, StopRequest
@@ -143,9 +144,7 @@ class StopAfter:
 
 def trained(name: str, cache, checkpoints=None, stop=None) -> tuple[dict, list]:
     """Weights after fitting, and what was reported every four updates."""
-    torch.manual_seed(0)
-    section = compose_config([f"method={name}"]).method
-    method = build(section, make_backbone(), 3, drop=["name", "tune"])
+    method = make_method(name)
     reports: list[tuple] = []
     data = make_data(protocol=LONG)
     keep = {"report": lambda *told: reports.append(told), "report_every": 4}

@@ -54,7 +54,10 @@ def test_every_choice_composes_and_bears_its_file_s_name(choice, tmp_path):
 @pytest.mark.parametrize("choice", [*sections("method"), *sections("data"), *sections("backbone")])
 def test_every_target_lies_in_the_package_and_takes_exactly_the_yaml_s_values(choice):
     group, _, name = choice.partition("=")
-    values = {key: value for key, value in read_yaml(group, name).items() if key != "defaults"}
+    values = read_yaml(group, name)
+    for default in values.pop("defaults", ()) if group == "method" else ():  # further backbones
+        values |= {key.partition("@")[2].partition(".")[0]: default for key in default}
+    values.pop("defaults", None)
     module, _, attribute = values.pop("_target_").rpartition(".")
     assert module.startswith("cotune_bench.")
     taken = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 from conftest import PROTOCOL, make_backbone, make_data
+from test_methods import make_method
 from test_resident import MEAN, STD, photos
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cotune_bench.config import build, choices, compose_config
 from cotune_bench.data.resident import on_device
 from cotune_bench.engine import fit, predict
 from cotune_bench.methods.finetune import FineTune
@@ -81,10 +81,9 @@ def test_batches_travel_without_a_wait(gpu, kind):
         assert torch.equal(labels, named)
 
 
-@pytest.mark.parametrize("name", choices("method"))
+@pytest.mark.parametrize("name", ["finetune", "l2sp", "delta", "bss", "cotuning"])
 def test_training_looks_at_nothing_between_reports(gpu, name, cache):
-    section = compose_config([f"method={name}"]).method
-    method = build(section, make_backbone(), 3, drop=["name", "tune"])
+    method = make_method(name)
     method.prepare(make_data(), cache)
     method.prepare = lambda data, cache: None
     data, looks = make_data().to(GPU), Looks()

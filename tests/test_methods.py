@@ -1,9 +1,12 @@
 """The contract that every method meets; a new yaml joins by existing."""
 
+from itertools import count
+
 import pytest
 import torch
 from conftest import PROTOCOL, make_backbone, make_data
 
+from cotune_bench.backbones.further import further_backbones
 from cotune_bench.config import build, choices, compose_config
 from cotune_bench.engine import fit
 from cotune_bench.methods.base import Method
@@ -11,10 +14,12 @@ from cotune_bench.methods.base import Method
 CLASSES = 3
 
 
-def make_method(name: str, seed: int = 0, **backbone) -> Method:
+def make_method(name: str, seed: int = 0, *, classes: int = CLASSES, head_init: str = "normal", **options) -> Method:
+    section, first = compose_config([f"method={name}"]).method, make_backbone(seed, **options)
+    seeds = count(seed + 1)
+    further = further_backbones(section, first, lambda _section: make_backbone(next(seeds)))
     torch.manual_seed(seed)
-    section = compose_config([f"method={name}"]).method
-    return build(section, make_backbone(seed, **backbone), CLASSES, drop=["name", "tune"])
+    return build(section, first, classes, drop=["name", "tune"], head_init=head_init, **further)
 
 
 @pytest.fixture(params=choices("method"))
@@ -46,12 +51,13 @@ def test_parameter_groups_hold_each_trainable_parameter_once(prepared):
     assert {id(p) for p in grouped} == {id(p) for p in trainable}
 
 
-def test_head_learns_at_lr_and_the_rest_at_the_ratio(prepared):
-    head = {id(p) for p in prepared.head.parameters()}
-    for group in prepared.param_groups(0.2, 0.25):
-        expected = 0.2 if id(group["params"][0]) in head else 0.05
-        assert group["lr"] == pytest.approx(expected)
-        assert ("weight_decay" in group) == prepared.replaces_weight_decay
+def test_head_learns_at_lr_and_the_pretrained_at_the_ratio(prepared):
+    groups = {group["name"]: group for group in prepared.param_groups(0.2, 0.25)}
+    trained = [p for p in prepared.trunk.parameters() if p.requires_grad]
+    for name, parameters, lr in (("head", prepared.head.parameters(), 0.2), ("pretrained", trained, 0.05)):
+        assert {id(p) for p in parameters} <= {id(p) for p in groups[name]["params"]}
+        assert groups[name]["lr"] == pytest.approx(lr)
+        assert ("weight_decay" in groups[name]) == prepared.replaces_weight_decay
 
 
 def test_training_moves_what_is_grouped_and_batch_statistics_and_nothing_else(name, cache):
@@ -60,10 +66,11 @@ def test_training_moves_what_is_grouped_and_batch_statistics_and_nothing_else(na
     before = {key: value.clone() for key, value in method.state_dict().items()}
     fit(method, data, PROTOCOL, seed=0, cache=cache)
     grouped = {id(p) for group in method.param_groups(0.1, 0.1) for p in group["params"]}
+    norms = [module for module in method.train().modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    statistics = {id(buffer) for module in norms if module.training for buffer in module.buffers(recurse=False)}
+    assert {id(buffer) for buffer in method.trunk.buffers()} <= statistics
     for key, value in method.state_dict(keep_vars=True).items():
-        moves = id(value) in grouped or (
-            key.startswith("trunk.") and key.endswith(("running_mean", "running_var", "num_batches_tracked"))
-        )
+        moves = id(value) in grouped | statistics
         assert moves != torch.equal(value, before[key]), key
 
 
@@ -76,10 +83,21 @@ def test_predict_gives_repeatable_logits_in_eval(prepared):
     assert torch.equal(first, second)
 
 
-def test_predict_depends_on_trunk_and_head_alone(prepared):
+@pytest.mark.parametrize("name", ["finetune", "l2sp", "delta", "bss", "cotuning"])
+def test_the_paper_s_methods_predict_with_trunk_and_head_alone(name):
+    method = make_method(name).eval()
     images, _ = make_data().train(0)
-    prepared.eval()
-    assert torch.equal(prepared.predict(images), prepared.head(prepared.trunk(images)))
+    assert method.plain() == (method.trunk, method.head)
+    assert torch.equal(method.predict(images), method.head(method.trunk(images)))
+
+
+def test_what_is_kept_predicts_as_the_method_does(name, cache):
+    method, data = make_method(name), make_data()
+    fit(method, data, PROTOCOL, seed=0, cache=cache)
+    images, _ = data.train(0)
+    if (plain := method.eval().plain()) is not None:
+        trunk, head = plain
+        torch.testing.assert_close(method.predict(images), head(trunk(images)))
 
 
 def test_state_dict_restores_predictions_and_losses(name, prepared):
@@ -96,12 +114,10 @@ def test_state_dict_restores_predictions_and_losses(name, prepared):
 
 
 def test_head_starts_small_or_as_the_library_likes(name):
-    section = compose_config([f"method={name}"]).method
-    torch.manual_seed(0)
-    normal = build(section, make_backbone(), 50, drop=["name", "tune"], head_init="normal").head
+    normal = make_method(name, classes=50).head
     assert normal.weight.std().item() == pytest.approx(0.01, rel=0.2)
     assert not normal.bias.any()
-    other = build(section, make_backbone(), 50, drop=["name", "tune"], head_init="torch").head
+    other = make_method(name, classes=50, head_init="torch").head
     assert other.weight.abs().max() > 0.1
 
 

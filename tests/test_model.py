@@ -16,6 +16,7 @@ from cotune_bench.engine import evaluate
 from cotune_bench.errors import UserError
 from cotune_bench.experiment import Experiment
 from cotune_bench.methods.base import Method
+from cotune_bench.methods.finetune import FineTune
 from cotune_bench.model import CARD, SOURCE_HEAD, TEXT, WEIGHTS, Kept, keep
 from cotune_bench.runs import find_run, run_keys
 
@@ -121,8 +122,17 @@ class Routed(Method):
         return 2 * self.head(self.trunk(images))
 
 
-def test_a_network_that_is_not_plain_is_not_kept(here, monkeypatch, caplog, capsys):
-    monkeypatch.setattr("cotune_bench.methods.finetune.FineTune", Routed)
+class Shifted(FineTune):
+    """Predicts with other features than the trunk's."""
+
+    def features(self, images):
+        """One more than the trunk's."""
+        return super().features(images) + 1
+
+
+@pytest.mark.parametrize("kind", [Routed, Shifted])
+def test_a_network_that_is_not_plain_is_not_kept(here, monkeypatch, caplog, capsys, kind):
+    monkeypatch.setattr("cotune_bench.methods.finetune.FineTune", kind)
     assert cli.main(["method=finetune", *QUICK, "keep_checkpoint=true"]) == 2
     assert "does not predict with a plain glyphnet" in capsys.readouterr().err
     assert not (here / "results").exists()

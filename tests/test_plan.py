@@ -5,7 +5,7 @@ import runpy
 import pytest
 import torch
 
-from cotune_bench import planning
+from cotune_bench import pace as pacing
 from cotune_bench.cli import guarded
 from cotune_bench.config import CONF, compose_config, run_key
 from cotune_bench.errors import UserError
@@ -97,7 +97,7 @@ def test_a_real_network_is_timed(method):
 @pytest.mark.parametrize(("enough", "updates"), [(0.0, 1), (1e9, 11)])
 def test_where_updates_are_slow_one_is_enough(monkeypatch, enough, updates):
     calls, losses = [], FineTune.losses
-    monkeypatch.setattr(planning, "SECONDS", enough)
+    monkeypatch.setattr(pacing, "SECONDS", enough)
     monkeypatch.setattr(FineTune, "losses", lambda *images: calls.append(1) or losses(*images))
     config = compose_config(["method=finetune", "backbone.widths=[16]", "protocol.batch_size=4", "device=cpu"])
     assert measured(config, counts_of(config)).update > 0
@@ -112,7 +112,7 @@ def test_it_is_timed_as_it_will_run(monkeypatch):
         seen.append((method.precision, layout, method.trunk.recompute))
         return losses(method, images, labels)
 
-    monkeypatch.setattr(planning, "SECONDS", 0.0)
+    monkeypatch.setattr(pacing, "SECONDS", 0.0)
     monkeypatch.setattr(FineTune, "losses", noted)
     given = ["method=finetune", "backbone=resnet18", "protocol.batch_size=4", "device=cpu", "precision=bf16"]
     config = compose_config([*given, "protocol.resize=32", "protocol.crop=32", "recompute=always"])

@@ -156,7 +156,7 @@ def _canonical(value: Any) -> Any:
 
 
 def build(section: DictConfig, *positional: object, drop: Iterable[str] = (), **keywords: object) -> Any:
-    """Call what the section's ``_target_`` names with the section's values, less ``drop``, and these arguments.
+    """Call what the section's ``_target_`` names with these arguments and the section's other values, less ``drop``.
 
     Raises:
         UserError: the target lies outside this package, does not exist or does not take these values.
@@ -173,7 +173,7 @@ def build(section: DictConfig, *positional: object, drop: Iterable[str] = (), **
         if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("cotune_bench"):
             raise
         raise UserError(f"_target_={target} does not exist ({error}): correct its yaml") from error
-    values = {str(name): value for name, value in values.items() if str(name) not in drop}
+    values = {str(name): value for name, value in values.items() if str(name) not in {*drop, *keywords}}
     try:
         inspect.signature(function).bind(*positional, **values, **keywords)
     except TypeError as error:
@@ -272,7 +272,7 @@ def _check_choice(group: str, name: str) -> None:
 
 def _is_choice(override: str) -> bool:
     """Whether it chooses a yaml file other than the protocol's."""
-    name = override.partition("=")[0].lstrip("+~")
+    name = override.partition("=")[0].lstrip("+~").partition("@")[0]  # of backbone@method.teacher, too
     return name in GROUPS and name != "protocol"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 import cotune_bench
 from cotune_bench.backbones.base import Backbone
+from cotune_bench.backbones.further import further_backbones, weights_of
 from cotune_bench.backbones.trunk import Trunk
 from cotune_bench.cache import Cache
 from cotune_bench.checkpoint import Checkpoints
@@ -51,6 +53,7 @@ class Experiment:
     splits: SplitFiles
     method: Method
     files: ImageList | None  # as the reader gave them; None where it gave pixels
+    further: list[dict[str, str]]  # weights of backbones beside the first
 
     @classmethod
     def build(cls, config: DictConfig) -> "Experiment":
@@ -82,15 +85,17 @@ class Experiment:
             folder=Path(config.results) / "splits",
         )
         splits.check()
+        further = further_backbones(config.method, backbone, partial(build, cache=cache.folder))
         torch.manual_seed(config.seed)  # of the new head
-        method = build(
-            config.method, backbone, len(data.classes), head_init=protocol.head_init, drop=["name", "tune"]
-        )
+        own = {"head_init": protocol.head_init, **further}
+        method = build(config.method, backbone, len(data.classes), drop=["name", "tune"], **own)
         method.check(data)
         first = devices(config.device)[0]
         choose_execution(method, protocol, first, recompute=config.recompute, compile_mode=config.compile)
         files = dataset if isinstance(dataset, ImageList) else None
-        return cls(run_key(config), config, protocol, cache, backbone, data, splits, method, files)
+        return cls(
+            run_key(config), config, protocol, cache, backbone, data, splits, method, files, weights_of(further)
+        )
 
     @contextmanager
     def placed(self, waiting: Callable[[], None] = lambda: None) -> Iterator["Experiment"]:
@@ -160,7 +165,8 @@ class Experiment:
             config=config,
             environment=environment(self.data.train.normalize.device)
             | {"precision": self.method.precision, "compile": self.config.compile}
-            | ({"unreadable_left_out": left_out} if left_out else {}),
+            | ({"unreadable_left_out": left_out} if left_out else {})
+            | ({"further_weights": self.further} if self.further else {}),
         )
 
 

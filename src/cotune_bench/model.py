@@ -121,11 +121,10 @@ def keeping(experiment: "Experiment") -> bool:
 
 def _require_plain(experiment: "Experiment") -> None:
     from cotune_bench.backbones.plain import Plain
-    from cotune_bench.methods.base import Method
 
-    method, name = experiment.method, experiment.config.method.name
+    name, found = experiment.config.method.name, experiment.method.plain()
     plain = Plain.of(experiment.config.backbone, len(experiment.data.classes))
-    if type(method).predict is not Method.predict or not plain.fits(method.trunk, method.head):
+    if found is None or not plain.fits(*found):
         raise UserError(
             f"method {name} does not predict with a plain {plain.model}, which is all that can be kept: "
             "set keep_checkpoint=false"
@@ -139,8 +138,10 @@ def keep(experiment: "Experiment", record: Record, folder: Path) -> None:
     from cotune_bench.backbones.plain import Plain
 
     method = experiment.method
+    found = method.plain()
+    assert found is not None  # noqa: S101
     plain = Plain.of(experiment.config.backbone, len(experiment.data.classes))
-    contents = {WEIGHTS: save(plain.state(method.trunk, method.head), metadata={"format": "pt", "key": record.key})}
+    contents = {WEIGHTS: save(plain.state(*found), metadata={"format": "pt", "key": record.key})}
     source = getattr(method, "source_head", None)
     if source is not None:
         contents[SOURCE_HEAD] = save({name: value.cpu().contiguous() for name, value in source.state_dict().items()})

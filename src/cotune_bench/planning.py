@@ -2,30 +2,16 @@
 
 import heapq
 import importlib
-import statistics
-import tempfile
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from itertools import groupby, pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from itertools import groupby
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from cotune_bench.config import build, compose_config
 from cotune_bench.errors import UserError
 from cotune_bench.reports.status import table_status
 
-if TYPE_CHECKING:  # torch takes seconds to import
-    from cotune_bench.data.target import TargetData, Views
-    from cotune_bench.methods.base import Method
-    from cotune_bench.protocol import Protocol
-
-#: Updates that are timed after the first, which wakes the libraries: so many, or fewer once the seconds are spent.
-#: Where the first takes that long, waking is a small part of it, and it stands for all.
-TIMED, SECONDS = 10, 3.0
 #: Record, settings, log and metrics of a run on disk: those of the desk benchmark take 6 to 24 kB, longer runs more.
 RUN_BYTES = 40_000
 #: Checkpoints of a run at once: the newest two, and one that is being written.
@@ -159,100 +145,23 @@ def _held_out(train: int, val: int | None, share: float) -> tuple[int, int]:
     return (train - int(share * train), int(share * train)) if val is None else (train, val)
 
 
-def decoded_bytes(config: DictConfig, counts: Counts) -> int:
-    """Size of the decoded images in the cache, 0 where none are kept there."""
-    if counts.fitting or not config.decode_cache:
-        return 0
-    return (counts.train + counts.val + counts.test) * config.protocol.resize**2 * counts.channels
-
-
-class _EnoughError(Exception):
-    """Raised by the report of an update to end a measurement."""
-
-
 def measured(config: DictConfig, counts: Counts) -> Pace:
-    """Pace of the real loop on random pixels, with random weights: neither changes the time that is taken."""
-    import torch
+    """The pace on this machine, see :func:`cotune_bench.pace.measure`."""
+    from cotune_bench.pace import measure  # torch takes seconds to import
 
-    from cotune_bench.cache import Cache
-    from cotune_bench.data.resident import resident
-    from cotune_bench.engine import fit
-    from cotune_bench.experiment import choose_execution, devices, set_threads
-    from cotune_bench.protocol import Protocol
-
-    values = OmegaConf.to_container(config.protocol, resolve=True)
-    protocol = replace(Protocol(**values), updates=TIMED + 1, drop_at=(), lr=1e-6, val=0.0)  # type: ignore[arg-type]
-    set_threads(protocol.threads)
-    device = devices(config.device)[0]
-    ticks: list[float] = []
-
-    def note(updates: int, lr: float, terms: dict[str, float]) -> None:
-        ticks.append(time.perf_counter())
-        if ticks[-1] - ticks[0] > SECONDS:
-            raise _EnoughError
-
-    with tempfile.TemporaryDirectory() as folder:
-        backbone = build(OmegaConf.merge(config.backbone, {"weights": "random"}), cache=Path(folder))  # type: ignore[arg-type]
-        data = _random_data(protocol, counts, backbone.info.mean, backbone.info.std).to(device)
-        data = replace(data, train=resident(data.train, protocol)) if config.gpu_cache else data
-        method = build(config.method, backbone, counts.classes, head_init="normal", drop=["name", "tune"])
-        choose_execution(method, protocol, device, recompute=config.recompute, compile_mode=config.compile)
-        method.to(device)
-        method.prepare = lambda data, cache: None
-        for buffer in method.buffers():
-            if buffer.is_floating_point():
-                buffer.nan_to_num_()  # in place of what prepare would have filled
-        ticks.append(time.perf_counter())
-        with suppress(_EnoughError):
-            fit(method, data, protocol, seed=0, cache=Cache(Path(folder)), report=note, report_every=1)
-    first, *later = [after - before for before, after in pairwise(ticks)]
-    update = statistics.median(later or [first])
-    learnt = [parameter for parameter in method.parameters() if parameter.requires_grad]
-    held = sum(value.nbytes for value in [*method.state_dict().values(), *learnt])  # momentum is as large as weights
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
-    view = _view_seconds(method, data.test)
-    return Pace(update, view, held, name, method.preparation(counts.train) * view)
-
-
-def _random_data(protocol: "Protocol", counts: Counts, mean: Sequence[float], std: Sequence[float]) -> "TargetData":
-    """At least two batches, all classes in them, and as many test views as a batch has images."""
-    import numpy as np
-    import torch
-
-    from cotune_bench.data.dataset import Dataset
-    from cotune_bench.data.target import target_data
-
-    train = max(2 * protocol.batch_size, counts.classes)
-    count = train + max(protocol.batch_size // views_of(protocol.views), 1)
-    shape = (count, protocol.resize, protocol.resize, counts.channels)
-    dataset = Dataset(
-        name="random",
-        content="random",
-        pixels=np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8),
-        labels=np.arange(count) % counts.classes,
-        classes=tuple(map(str, range(counts.classes))),
-        train=np.arange(train),
-        test=np.arange(train, count),
-    )
-    cpu = torch.device("cpu")
-    return target_data(dataset, protocol, rate=1.0, seed=0, split_seed=0, mean=mean, std=std, device=cpu)
-
-
-def _view_seconds(method: "Method", images: "Views") -> float:
-    """Seconds that one view of an image takes in evaluation."""
-    from cotune_bench.engine import predict
-
-    for _ in range(2):  # the first wakes the libraries, unless that is a small part of it
-        started = time.perf_counter()
-        predict(method, images)
-        if (seconds := time.perf_counter() - started) > SECONDS:
-            break
-    return seconds / (len(images) * len(images.offsets))
+    return measure(config, counts)
 
 
 def views_of(name: str) -> int:
     """Number of views of a test image."""
     return 1 if name == "center" else 10
+
+
+def decoded_bytes(config: DictConfig, counts: Counts) -> int:
+    """Size of the decoded images in the cache, 0 where none are kept there."""
+    if counts.fitting or not config.decode_cache:
+        return 0
+    return (counts.train + counts.val + counts.test) * config.protocol.resize**2 * counts.channels
 
 
 def makespan(items: Sequence[Item], devices: int) -> float:

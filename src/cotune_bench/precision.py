@@ -1,11 +1,14 @@
-"""The number format of the trunk's arithmetic; heads, losses and penalties always have float32 or better."""
+"""The number format of the trunk's arithmetic; heads, losses and penalties have float32 or better.
 
-from collections.abc import Iterator
+But ``tf32`` is a state of the whole GPU: there, the products of the heads are TF32, too, and their sums float32.
+"""
+
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cotune_bench.errors import UserError
 
@@ -35,12 +38,12 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def in_precision(precision: str, module: nn.Module, images: Tensor) -> Tensor:
-    """``module(images)`` under autocast if the precision is bf16; the result is float32."""
+def in_precision(precision: str, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """``network(images)`` under autocast if the precision is bf16; the result is float32."""
     if precision != "bf16":
-        return module(images)
+        return network(images)
     with autocast(precision, images.device):
-        return module(images).float()
+        return network(images).float()
 
 
 @contextmanager

@@ -36,7 +36,7 @@ class Trunk(nn.Sequential):
         return last(maps)
 
     def _cut(self) -> Iterator[nn.Sequential]:
-        layers = list(_leaves(self))
+        layers = list(leaves(self))
         for name in self.parts:
             inside = [place for place, (path, _) in enumerate(layers) if f"{path}.".startswith(f"{name}.")]
             yield nn.Sequential(*(layer for _, layer in layers[: inside[-1] + 1]))
@@ -44,11 +44,11 @@ class Trunk(nn.Sequential):
         yield nn.Sequential(*(layer for _, layer in layers))
 
 
-def _leaves(module: nn.Sequential, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """What nested Sequentials run, in order, with full names."""
+def leaves(module: nn.Sequential, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """What nested Sequentials run, one after another, with full names; a residual block is one of them."""
     for name, child in module.named_children():
         if isinstance(child, nn.Sequential):
-            yield from _leaves(child, f"{prefix}{name}.")
+            yield from leaves(child, f"{prefix}{name}.")
         else:
             yield prefix + name, child
 

@@ -71,6 +71,12 @@ class Method(nn.Module):
         """Logits (B, K)."""
         return self.head(self.features(images))
 
+    def plain(self) -> tuple[nn.Module, nn.Linear] | None:
+        """Trunk and head that alone predict what the method does, which is what can be kept; None without such."""
+        own = type(self)
+        changed = any(getattr(own, name) is not getattr(Method, name) for name in ("forward", "predict", "features"))
+        return None if changed else (self.trunk, self.head)
+
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """What is trained from pre-trained values, at the smaller learning rate."""
         return list(self.trunk.parameters())

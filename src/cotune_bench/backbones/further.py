@@ -1,0 +1,54 @@
+"""Backbones beside the first, such as teachers, which the yaml of a method names."""
+
+from collections.abc import Callable, Mapping
+
+from omegaconf import DictConfig
+
+from cotune_bench.backbones.base import Backbone
+from cotune_bench.errors import UserError
+
+Further = Backbone | dict[str, "Further"]
+
+
+def further_backbones(
+    method: DictConfig, first: Backbone, load: Callable[[DictConfig], Backbone]
+) -> dict[str, Further]:
+    """Those in the section of a method: a backbone for each value with a ``_target_``, a dict for a group of such.
+
+    Args:
+        first: the backbone of the run, for which images are normalised.
+        load: gives the backbone of a section like those of ``conf/backbone``.
+
+    Raises:
+        UserError: one of them takes images of other mean and standard deviation than ``first``.
+    """
+
+    def loaded(section: DictConfig, name: str) -> Further:
+        if "_target_" not in section:
+            return {str(part): loaded(section[part], f"{name}.{part}") for part in section}
+        backbone = load(section)
+        if (backbone.info.mean, backbone.info.std) != (first.info.mean, first.info.std):
+            raise UserError(
+                f"{name} takes images of mean {backbone.info.mean} and deviation {backbone.info.std}, backbone "
+                f"{first.name} of {first.info.mean} and {first.info.std}: choose backbones that agree"
+            )
+        return backbone
+
+    return {str(name): loaded(method[name], f"method.{name}") for name in method if _names_backbones(method[name])}
+
+
+def weights_of(further: Mapping[str, Further]) -> list[dict[str, str]]:
+    """What a record tells of their weights, in their order."""
+    told = []
+    for found in further.values():
+        if isinstance(found, Backbone):
+            told.append({"backbone": found.name, "weights": found.info.weights, "sha256": found.info.sha256})
+        else:
+            told += weights_of(found)
+    return told
+
+
+def _names_backbones(value: object) -> bool:
+    if not isinstance(value, DictConfig) or not len(value):
+        return False
+    return "_target_" in value or all(_names_backbones(value[part]) for part in value)
