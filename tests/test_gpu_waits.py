@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cotune_bench.data.resident import on_device
 from cotune_bench.engine import fit, predict
+from cotune_bench.methods.attention import fit_head
 from cotune_bench.methods.finetune import FineTune
 
 GPU = torch.device("cuda")
@@ -114,3 +115,11 @@ def test_the_test_is_one_batch_ahead_of_the_gpu(gpu, monkeypatch):
     assert gpu.waits == 0
     assert logits.shape == (len(data), 3)
     assert order[:5] == ["made", "made", "read", "made", "read"]
+
+
+def test_drawing_the_head_of_delta_s_attention_looks_at_no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    features, before = torch.rand(6, 4), torch.get_rng_state()
+    fit_head(features, torch.arange(6) % 3, 3, seed=0)  # with two GPUs, fork_rng warns unless it is told which
+    assert torch.equal(torch.get_rng_state(), before)

@@ -7,7 +7,7 @@ from conftest import make_backbone, make_data
 
 from cotune_bench.methods.cotuning import CoTuning
 from cotune_bench.methods.delta import Delta
-from cotune_bench.methods.source_features import source_features
+from cotune_bench.methods.source_features import identity, source_features
 
 
 @pytest.fixture
@@ -46,3 +46,30 @@ def test_rates_seeds_and_methods_share_one_pass(cache, passes):
     assert [*(cache.folder / "source-features").glob("*.npz")] == before
     CoTuning(make_backbone(seed=1), 3).prepare(first, cache)
     assert len([*(cache.folder / "source-features").glob("*.npz")]) == 2
+
+
+class Addressed(torch.nn.Identity):
+    """Tells where something lies in memory, as a layer does that holds a function."""
+
+    def extra_repr(self) -> str:
+        return f"act={object()!r}"
+
+
+def test_a_network_is_told_by_weights_layers_and_the_normalisation_of_its_images():
+    trunk, data = make_backbone().trunk, make_data()
+    told = identity(trunk, data, weights_id="w")
+    assert told == identity(make_backbone(seed=1).trunk, make_data(rate=0.5, seed=1), weights_id="w")
+    other = make_backbone().trunk.append(torch.nn.Tanh())
+    assert told != identity(other, data, weights_id="w")
+    for change in ({"mean": (0.1,)}, {"std": (1.0,)}):
+        assert told != identity(trunk, make_data(**change), weights_id="w")
+    one, two = (identity(torch.nn.Sequential(Addressed()), data, weights_id="w") for _ in range(2))
+    assert one == two
+
+
+@pytest.mark.parametrize("kind", [CoTuning, Delta])
+def test_what_is_prepared_for_other_images_is_not_used(cache, kind, passes):
+    for change in ({}, {"mean": (0.1,)}):
+        before = sum(passes)
+        kind(make_backbone(), 3).prepare(make_data(**change), cache)
+        assert sum(passes) > before

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from cotune_bench.cache import Cache
 from cotune_bench.data.target import TargetData
 from cotune_bench.methods.ablation import filter_importance
-from cotune_bench.methods.source_features import source_features
+from cotune_bench.methods.source_features import identity, source_features
 
 HEAD_EPOCHS = 10
 HEAD_LR = 0.01
@@ -34,7 +34,7 @@ def channel_attention(importance: Sequence[Tensor]) -> list[Tensor]:
 
 def fit_head(features: Tensor, labels: Tensor, num_classes: int, *, seed: int) -> nn.Linear:
     """A linear head (width -> K) trained on fixed features (N, width): 10 epochs of SGD at a decaying rate."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # the head is drawn on the host, wherever the features are
         torch.manual_seed(seed)
         head = nn.Linear(features.shape[1], num_classes).to(features)
     optimizer = torch.optim.SGD(head.parameters(), lr=HEAD_LR, momentum=0.9, weight_decay=1e-4)
@@ -62,16 +62,15 @@ def attention_of(
 ) -> list[Tensor]:
     """Channel attention of the named layers on at most ``max_images`` plain training images, drawn once for all.
 
-    Cached by data, sample, weights, layers and number of images; the training seed plays no part.
+    Cached by data, sample, network, layers and number of images; the training seed plays no part.
     """
     inputs = {
         "data": data.fingerprint,
-        "weights": weights_id,
+        "network": identity(trunk, data, weights_id=weights_id),
         "layers": list(layers),
         "images": max_images,
         "batch": batch_size,
-        "crop": data.plain.crop,
-        "version": 3,
+        "version": 4,
     }
 
     def compute() -> dict[str, np.ndarray]:

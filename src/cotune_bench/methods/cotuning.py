@@ -17,7 +17,7 @@ from cotune_bench.cache import Arrays, Cache
 from cotune_bench.data.target import TargetData, Views
 from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method
-from cotune_bench.methods.source_features import source_features
+from cotune_bench.methods.source_features import identity, source_features
 
 log = logging.getLogger(__name__)
 
@@ -95,8 +95,7 @@ class CoTuning(Method):
         self.check(data)
         inputs = {
             "data": data.fingerprint,
-            "weights": self.weights_id,
-            "crop": data.plain.crop,
+            "network": identity(self.trunk, data, weights_id=self.weights_id),
             "temperature": self.temperature,
             "approach": self.approach,
             "calibrate_target": self.calibrate_target,

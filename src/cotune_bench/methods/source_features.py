@@ -1,5 +1,7 @@
 """What the untrained trunk sees in the training images: computed once for all methods, rates and seeds."""
 
+import re
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,21 @@ from cotune_bench.cache import Arrays, Cache
 from cotune_bench.data.target import TargetData, Views
 
 
+def identity(trunk: nn.Module, data: TargetData, *, weights_id: str) -> dict[str, object]:
+    """What defines what a trunk sees in an image, beside the image: for keys of the cache.
+
+    Weights are not enough: networks of other activations share them, and images may be normalised otherwise.
+    """
+    normalize = data.known.normalize
+    return {
+        "weights": weights_id,
+        "layers": re.sub(r"\bat 0x[0-9a-f]+", "", str(trunk)),  # a function among them tells where it lies in memory
+        "scale": normalize.scale.tolist(),
+        "shift": normalize.shift.tolist(),
+        "crop": data.known.crop,
+    }
+
+
 def source_features(trunk: nn.Module, part: Views, data: TargetData, cache: Cache, *, weights_id: str) -> Tensor:
     """Features (n, width) in float32, on the trunk's device, of the training or validation images ``part``.
 
@@ -16,13 +33,8 @@ def source_features(trunk: nn.Module, part: Views, data: TargetData, cache: Cach
     validation, always in the same batches: no bit hangs on which rate was asked for first.
     """
     known = data.known.images
-    inputs = {
-        "content": data.content,
-        "images": known.fingerprint(),
-        "weights": weights_id,
-        "crop": data.known.crop,
-        "version": 1,
-    }
+    network = identity(trunk, data, weights_id=weights_id)
+    inputs = {"content": data.content, "images": known.fingerprint(), "network": network, "version": 2}
 
     def compute() -> Arrays:
         with evaluating(trunk):
