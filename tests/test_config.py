@@ -109,7 +109,8 @@ def test_a_configuration_can_not_be_changed_by_accident():
         ("~protocol.lr", "~protocol.lr cannot be used: "),
         ("rat=0.5", "rat is not a setting: did you mean rate?"),
         ("method.trade_of=1", "method.trade_of is not a setting: did you mean method.trade_off?"),
-        ("method.k=1", "method.k is not a setting: "),
+        ("method.k=1", "method.k is not a setting of method=cotuning, but of bss: leave it out"),
+        ("data.crop_banner=true", "data.crop_banner is not a setting of data=digits, but of aircraft: leave it out"),
         ("protocol.update=5", "protocol.update is not a setting: did you mean protocol.updates?"),
         ("+foo=1", "foo is not a setting: "),
         ("+method.k=2", "method.k is not a setting: "),
@@ -146,7 +147,11 @@ def test_a_configuration_can_not_be_changed_by_accident():
         ("protocol.views=five", "protocol.views=five cannot be used: it must be one of center, official10"),
         ("protocol.augment=cutout", "protocol.augment=cutout cannot be used: it must be one of none, shift"),
         ("results=${nowhere}", "Interpolation key 'nowhere' not found"),
-        ("hydra/launcher=joblob", "Could not find 'hydra/launcher/joblob'"),
+        ("hydra/launcher=joblob", "hydra/launcher=joblob is unknown: did you mean joblib? choose basic, joblib,"),
+        ("table=desk", "table=desk has no place here: run.py, status, plan and make_tables take it"),
+        ("results=", "results= cannot be used: name a folder"),
+        ("data_root=", "data_root= cannot be used: name a folder"),
+        ("cache=", "cache= cannot be used: name a folder"),
         ("rate", "rate cannot be read: settings are given as name=value"),
         ("rate=0.1=[", "rate=0.1=[ cannot be read: settings"),
     ],
@@ -219,6 +224,7 @@ def test_axes_of_a_sweep():
     [
         (["method=finetune,bsss", "seed=0"], "method=bsss is unknown: did you mean bss?"),
         (["seed=0,1,-1"], "seed=-1 cannot be used"),
+        (["table=desk", "seed=0"], "table=desk has no place here"),
         (["rate=0.5,abc"], "rate=abc cannot be used"),
         (["method=bss,finetune", "method.k=1"], "method.k is not a setting"),
     ],
@@ -294,3 +300,10 @@ def test_an_unknown_table_or_a_table_of_unknown_things_is_named(tmp_path, monkey
     monkeypatch.setattr(settings, "CONF", Path(tmp_path))
     with pytest.raises(UserError, match=r"table odd: method=bsx is unknown: did you mean bss\? choose bss"):
         load_table("odd")
+
+
+def test_a_seed_of_a_table_is_a_whole_number():
+    with pytest.raises(UserError, match=r"seed=0\.5 cannot be used: it must be a whole number"):
+        table_cells(TABLE, ["seed=0.5"])
+    with pytest.raises(UserError, match=r"rate=15% cannot be used: it must be a number"):
+        table_cells(TABLE, ["rate=15%"])

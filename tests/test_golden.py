@@ -38,6 +38,7 @@ def test_the_committed_records_are_those_described():
         for record in toy_records():
             store.path(record.key).unlink(missing_ok=True)
             store.add(record)
+        store.table.unlink()  # only the records are kept
     assert committed() == toy_records()
 
 

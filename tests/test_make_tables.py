@@ -89,6 +89,9 @@ def test_strict_has_a_line_for_every_table_and_counts_what_is_too_much_to_name(t
     assert lines[0].endswith(", 14 more cells (python scripts/status.py table=desk)")
     assert "desk: no run yet" in told.out
     assert not (tmp_path / "results").exists()
+    assert ask("table=desk", "rate=0.15,0.3", "method=finetune,bss,delta,l2sp", "results=a b", "--strict") == 1
+    status = "python scripts/status.py table=desk rate=0.15,0.3 method=finetune,bss,delta,l2sp 'results=a b'"
+    assert capsys.readouterr().err.endswith(f", 2 more cells ({status})\n")
 
 
 @pytest.mark.parametrize(

@@ -135,9 +135,9 @@ def test_what_is_missing_or_damaged_is_told(results):
     assert left_out == [
         f"No gain on {DATA}: no method has a run with the seed and rate of one of finetune's.",
         "Ranks need runs of at least 3 methods: 2 found.",
-        f"No training curves of {DATA}: none of its runs' folders holds a metrics.csv.",
-        f"No category relationship of {DATA}: none of its runs' folders holds a relationship.csv.",
-        f"No calibration of {DATA}: none of its runs' folders holds a calibration.csv.",
+        f"No training curves of {DATA}: no folder of these runs holds a metrics.csv.",
+        f"No category relationship of {DATA}: no folder of these runs holds a relationship.csv.",
+        f"No calibration of {DATA}: no folder of these runs holds a calibration.csv.",
     ]
 
 

@@ -20,6 +20,8 @@ CHOICES = {
     "compile": ("none", "default", "reduce-overhead", "max-autotune"),
     "recompute": ("auto", "always", "never"),
 }
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list [a,b]"}
+FOLDERS = ("results", "cache", "data_root")
 #: Seeds are given to several generators; torch and numpy agree on these.
 SEEDS = range(2**32)
 
@@ -36,6 +38,9 @@ def check_values(config: DictConfig, defaults: DictConfig) -> None:
     for name, choices in CHOICES.items():
         if config[name] not in choices:
             raise UserError(f"{name}={config[name]} is unknown: {suggest(config[name], choices)}")
+    for name in FOLDERS:
+        if not str(config[name]).strip():
+            raise UserError(f"{name}= cannot be used: name a folder, {name}=. for this one")
     OmegaConf.to_container(config, resolve=True)
     Protocol(**OmegaConf.to_container(config.protocol, resolve=True))  # type: ignore[arg-type]
 
@@ -55,7 +60,7 @@ def number(name: str, text: str, kind: type[Number]) -> Number:
     try:
         value = kind(text)
     except ValueError as error:
-        raise UserError(f"{name}={text} cannot be used: it must be a number") from error
+        raise UserError(f"{name}={text} cannot be used: it must be {KINDS[kind]}") from error
     check_range(name, value)
     return value
 
@@ -86,17 +91,10 @@ def check_type(name: str, value: object, default: object) -> None:
         for item in value:
             check_type(name, item, default[0])
         return
-    kinds = {
-        bool: "true or false",
-        int: "a whole number",
-        float: "a number",
-        str: "text",
-        list: "a list [a,b]",
-    }
     allowed = (int, float) if isinstance(default, float) else type(default)
     infinite = isinstance(value, float) and not math.isfinite(value)
     if not isinstance(value, allowed) or infinite or (isinstance(value, bool) and not isinstance(default, bool)):
-        raise UserError(f"{name}={value} cannot be used: it must be {kinds[type(default)]}")
+        raise UserError(f"{name}={value} cannot be used: it must be {KINDS[type(default)]}")
 
 
 def suggest(name: str, known: Iterable[str], *, show: bool = True) -> str:

@@ -17,10 +17,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cotune_bench.arguments import readable
-from cotune_bench.checks import check_values, leaves, number, suggest
+from cotune_bench.checks import check_values, number, suggest
 from cotune_bench.errors import UserError
 from cotune_bench.files import digest
 from cotune_bench.own import OWN_IMAGES, check_name, own_images, register_resolvers
+from cotune_bench.refusals import behind, one_line
 from cotune_bench.remember import remembered
 
 PACKAGE = Path(__file__).parent
@@ -28,8 +29,6 @@ PACKAGE = Path(__file__).parent
 CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parents[1] / "conf") if path.is_dir())
 
 GROUPS = ("method", "data", "backbone", "protocol", "table")
-#: What Hydra cannot find where the extra of that name is not installed.
-LAUNCHERS = {"hydra/launcher/joblib'": "parallel", "hydra/launcher/submitit": "slurm"}
 #: Raised by one whenever the same configuration would give another result than before.
 RESULT_VERSION = 1
 #: What of a configuration defines the result; paths and devices do not.
@@ -60,6 +59,8 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
                 f"{override.input_line} cannot be used: settings are changed, as in name=value, not removed"
             )
         _check_group(override)
+        if override.key_or_group == "table":
+            raise UserError(f"{override.input_line} has no place here: run.py, status, plan and make_tables take it")
         name = override.key_or_group.rpartition(".")
         if name[0] in GROUPS and name[2] in ("name", "_target_") and not (own and "".join(name) == "data.name"):
             raise UserError(f"{override.input_line} cannot be used: choose a yaml file with {name[0]}=NAME instead")
@@ -72,7 +73,8 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
             check_name(config.data.name)
         check_values(config, defaults)
     except (HydraException, OmegaConfBaseException) as error:
-        raise _behind(error) or UserError(_one_line(error, overrides)) from error
+        usual = _compose(*filter(_is_choice, overrides), "protocol=paper")
+        raise behind(error) or UserError(one_line(error, overrides, usual, CONF)) from error
     return config
 
 
@@ -274,25 +276,3 @@ def _is_choice(override: str) -> bool:
     """Whether it chooses a yaml file other than the protocol's."""
     name = override.partition("=")[0].lstrip("+~").partition("@")[0]  # of backbone@method.teacher, too
     return name in GROUPS and name != "protocol"
-
-
-def _behind(error: BaseException | None) -> UserError | None:
-    """The error of ours that Hydra or OmegaConf wrapped, if it is one: a function that a yaml calls has raised it."""
-    while error is not None and not isinstance(error, UserError):
-        error = error.__cause__ or error.__context__
-    return error
-
-
-def _one_line(error: Exception, overrides: Sequence[str]) -> str:
-    """What Hydra and OmegaConf say in several lines, in one; with the nearest name where one is unknown."""
-    text = str(error).partition("Config search path")[0]
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    known = [name for name, _ in leaves(_compose(*filter(_is_choice, overrides), "protocol=paper"))]
-    for override in overrides:
-        name = override.partition("=")[0].lstrip("+~")
-        if "/" not in name and any(f"'{name}'" in line for line in lines):
-            return f"{name} is not a setting: {suggest(name, known, show=False)}"
-    hints = (
-        f" (install it with: pip install -e '.[{extra}]')" for name, extra in LAUNCHERS.items() if name in lines[0]
-    )
-    return "; ".join(lines) + next(hints, "")

@@ -1,5 +1,6 @@
 """From the name of a table to its files: which records belong to it, and what is written where."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,14 +47,16 @@ def table_grid(name: str, overrides: Sequence[str] = ()) -> tuple[Grid, Path, li
     return build_grid(spec, frame), results, damaged + unlike
 
 
-def missing(grid: Grid) -> str:
-    """One line that names the runs which a table still lacks, or nothing."""
+def missing(grid: Grid, overrides: Sequence[str] = ()) -> str:
+    """One line that names the runs which a table still lacks, or nothing; ``overrides`` made the table."""
     cells = [cell for cell in grid.cells if cell.n < cell.expected]
     if not cells:
         return ""
     name, count = grid.spec.name, sum(cell.expected - cell.n for cell in cells)
     told = [_lack(cell, grid.spec.seeds) for cell in cells[:NAMED]]
-    told += [f"{len(cells) - NAMED} more cells (python scripts/status.py table={name})"] * (len(cells) > NAMED)
+    if (more := len(cells) - NAMED) > 0:
+        status = shlex.join(["python", "scripts/status.py", f"table={name}", *overrides])
+        told.append(f"{more} more {'cell' if more == 1 else 'cells'} ({status})")
     return f"{name}: {count} of {sum(cell.expected for cell in grid.cells)} runs are missing: {', '.join(told)}"
 
 
@@ -84,7 +87,7 @@ def make_tables(
     for name in names or settings.choices("table"):
         grid, results, cut = table_grid(name, overrides)
         damaged += cut
-        lacking += [line] if (line := missing(grid)) else []
+        lacking += [line] if (line := missing(grid, overrides)) else []
         if not grid.runs() and not names:
             console.print(f"{name}: no run yet; python run.py table={name} runs its cells")
             empty.append(name)

@@ -47,7 +47,8 @@ def grid_figures(grid: Grid, results: Path, *, width: float = WIDTH) -> tuple[li
         ):
             drawn, lacking = draw(grid, results, width)
             figures += drawn
-            left_out += [f"No {what} of {data}: none of its runs' folders holds a {file}." for data in lacking]
+            if lacking:
+                left_out.append(f"No {what} of {', '.join(lacking)}: no folder of these runs holds a {file}.")
         for one in figures:  # laid out once for all formats
             one.figure.draw_without_rendering()
             one.figure.set_layout_engine("none")
