@@ -86,11 +86,11 @@ def test_strict_has_a_line_for_every_table_and_counts_what_is_too_much_to_name(t
     lines = told.err.splitlines()
     assert [line.partition(":")[0] for line in lines] == settings.choices("table")
     assert lines[0].startswith("desk: 60 of 60 runs are missing: digits finetune rate 0.15 seed 0+1+2, ")
-    assert lines[0].endswith(", 14 more cells (python scripts/status.py table=desk)")
+    assert lines[0].endswith(", 14 more cells (python scripts/status.py table=desk results=results)")
     assert "desk: no run yet" in told.out
     assert not (tmp_path / "results").exists()
-    assert ask("table=desk", "rate=0.15,0.3", "method=finetune,bss,delta,l2sp", "results=a b", "--strict") == 1
-    status = "python scripts/status.py table=desk rate=0.15,0.3 method=finetune,bss,delta,l2sp 'results=a b'"
+    assert ask("table=desk", "rate=0.15,0.3", "method=finetune,bss,delta,l2sp", "--strict") == 1
+    status = "python scripts/status.py table=desk rate=0.15,0.3 method=finetune,bss,delta,l2sp results=results"
     assert capsys.readouterr().err.endswith(f", 2 more cells ({status})\n")
 
 
