@@ -10,7 +10,7 @@ from cotune_bench.checks import leaves, suggest
 from cotune_bench.errors import UserError
 
 #: What Hydra cannot find where the extra of that name is not installed.
-EXTRAS = {"joblib": "parallel", "submitit": "slurm"}
+EXTRAS = {"joblib'": "parallel", "submitit": "slurm"}
 
 
 def behind(error: BaseException | None) -> UserError | None:
@@ -25,19 +25,23 @@ def one_line(error: Exception, overrides: Sequence[str], usual: DictConfig, yaml
     text = str(error).partition("Config search path")[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if found := re.search(r"Could not find '(hydra/\w+)/(\w+)'", text):
-        return _unknown(found[1], found[2], lines)
+        return _unknown(found[1], found[2], lines) + _extra(text)
     for override in overrides:
         name = override.partition("=")[0].lstrip("+~")
         if "/" not in name and any(f"'{name}'" in line for line in lines):
             known = [leaf for leaf, _ in leaves(usual)]
             return _elsewhere(name, usual, yamls) or f"{name} is not a setting: {suggest(name, known, show=False)}"
-    return "; ".join(lines)
+    return "; ".join(lines) + _extra(text)
 
 
 def _unknown(group: str, name: str, lines: list[str]) -> str:
     after = next((place for place, line in enumerate(lines) if line.startswith("Available options")), len(lines))
-    hints = (f" (install it with: pip install -e '.[{extra}]')" for start, extra in EXTRAS.items() if start in name)
-    return f"{group}={name} is unknown: {suggest(name, lines[after + 1 :])}" + next(hints, "")
+    return f"{group}={name} is unknown: {suggest(name, lines[after + 1 :])}"
+
+
+def _extra(text: str) -> str:
+    named = (extra for start, extra in EXTRAS.items() if f"'hydra/launcher/{start}" in text)
+    return next((f" (install it with: pip install -e '.[{extra}]')" for extra in named), "")
 
 
 def _elsewhere(name: str, usual: DictConfig, yamls: Path) -> str:
