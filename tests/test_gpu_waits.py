@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import PROTOCOL, make_backbone, make_data
@@ -11,7 +12,7 @@ from test_resident import MEAN, STD, photos
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cotune_bench.data.resident import on_device
+from cotune_bench.data.resident import ResidentBatches, on_device, resident
 from cotune_bench.engine import fit, predict
 from cotune_bench.methods.attention import fit_head
 from cotune_bench.methods.finetune import FineTune
@@ -115,6 +116,22 @@ def test_the_test_is_one_batch_ahead_of_the_gpu(gpu, monkeypatch):
     assert gpu.waits == 0
     assert logits.shape == (len(data), 3)
     assert order[:5] == ["made", "made", "read", "made", "read"]
+
+
+@pytest.mark.parametrize(("free", "there"), [(2, True), (1.99, False)])
+def test_images_stay_on_a_gpu_half_of_whose_free_memory_holds_them(gpu, monkeypatch, free, there):
+    protocol = dataclasses.replace(PROTOCOL, resize=32, crop=24, augment="resized_crop", val=0.0)
+    batches = make_data(photos(), protocol, mean=MEAN, std=STD).to(GPU).train
+    size, made = len(batches.images) * 32 * 32 * 3, torch.empty
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(free * size), 10 * size))
+    monkeypatch.setattr(torch, "empty", lambda *shape, device=None, **more: made(*shape, **more))
+    found = resident(batches, protocol)
+    assert isinstance(found, ResidentBatches) is there
+    if there:
+        assert torch.equal(found.pixels, torch.from_numpy(batches.images.take(np.arange(36))))
+    assert resident(batches, dataclasses.replace(protocol, augment="none")) is batches
+    on_host = dataclasses.replace(batches, normalize=batches.normalize.to(torch.device("cpu")))
+    assert resident(on_host, protocol) is on_host
 
 
 def test_drawing_the_head_of_delta_s_attention_looks_at_no_gpu(monkeypatch):

@@ -17,6 +17,7 @@ from cotune_bench.cache import Cache
 from cotune_bench.config import build, compose_config
 from cotune_bench.data.dataset import Dataset, ImageList, Images
 from cotune_bench.data.decode import Squashed
+from cotune_bench.data.resident import resident
 from cotune_bench.data.target import TargetData, target_data
 from cotune_bench.errors import UserError
 from cotune_bench.experiment import choose_execution, devices, set_threads
@@ -175,7 +176,9 @@ def fit(method: Method, data: Data, *, device: str = "auto", report: engine.Repo
     set_threads(data.protocol.threads)
     place = devices(device)[0]
     choose_execution(method, data.protocol, place, recompute="auto", compile_mode="none")
-    method, data = method.to(place), replace(data, target=data.target.to(place))
+    target = data.target.to(place)
+    target = replace(target, train=resident(target.train, data.protocol))
+    method, data = method.to(place), replace(data, target=target)
     setattr(method.trunk, "trained", True)  # noqa: B010
     engine.fit(
         method,

@@ -65,7 +65,9 @@ class Method(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Features (B, width) of the trunk in float32."""
-        return in_precision(self.precision, self.trunk, images)
+        # Not compiled in evaluation: other shapes, each of which would take a minute to gain seconds.
+        trunk = self.trunk if self.training else self.trunk.forward
+        return in_precision(self.precision, trunk, images)
 
     def predict(self, images: Tensor) -> Tensor:
         """Logits (B, K)."""

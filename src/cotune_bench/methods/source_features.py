@@ -37,8 +37,8 @@ def source_features(trunk: nn.Module, part: Views, data: TargetData, cache: Cach
     inputs = {"content": data.content, "images": known.fingerprint(), "network": network, "version": 2}
 
     def compute() -> Arrays:
-        with evaluating(trunk):
-            return {"features": torch.cat([trunk(views[:, 0]).cpu() for views in data.known]).numpy()}
+        with evaluating(trunk):  # forward: one pass is not worth a compilation
+            return {"features": torch.cat([trunk.forward(views[:, 0]).cpu() for views in data.known]).numpy()}
 
     features = cache.get("source-features", inputs, compute)["features"]
     order = np.argsort(known.index)
