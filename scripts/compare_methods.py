@@ -27,10 +27,10 @@ from cotune_bench.comparing import (
 from cotune_bench.config import build, choices, compose_config, run_config
 from cotune_bench.data.own_report import report
 from cotune_bench.errors import UserError
-from cotune_bench.files import digest, write_atomically
+from cotune_bench.files import check_writable, digest, write_atomically
 from cotune_bench.own import auto_line
 from cotune_bench.planning import counts_of, measured, views_of
-from cotune_bench.records import Record, RecordStore, check_writable
+from cotune_bench.records import Record, RecordStore
 
 METHODS = "finetune,l2sp,delta,bss,cotuning"
 #: Settings that the flags give.

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from cotune_bench.arguments import Arguments, take_settings
 from cotune_bench.cli import guarded
+from cotune_bench.files import check_writable
 from cotune_bench.model import Kept
 from cotune_bench.protocol import VIEWS
-from cotune_bench.records import check_writable
 from cotune_bench.runs import find_run
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from cotune_bench.cli import guarded
 from cotune_bench.errors import UserError
-from cotune_bench.records import Record, RecordStore, check_writable, row_of
+from cotune_bench.files import check_writable
+from cotune_bench.records import Record, RecordStore, row_of
 from cotune_bench.reports.exchange import export, merge, select
 
 SHOWN = ("data", "method", "backbone", "rate", "seed", "accuracy", "val_accuracy", "nll", "seconds", "finished")

@@ -12,7 +12,9 @@ import pytest
 from cotune_bench import records as module
 from cotune_bench.config import compose_config, run_config, run_key
 from cotune_bench.errors import UserError
-from cotune_bench.records import COLUMNS, Record, RecordStore, check_writable, to_frame
+from cotune_bench.files import check_writable
+from cotune_bench.records import COLUMNS, Record, RecordStore
+from cotune_bench.reports.frame import to_frame
 
 
 def make_record(key: str = "toy-bss-rate0.15-seed0-0123456789", **changes) -> Record:

@@ -17,10 +17,11 @@ from cotune_bench import config as settings
 from cotune_bench import runner, sweeps
 from cotune_bench.arguments import readable
 from cotune_bench.errors import UserError
+from cotune_bench.files import check_writable
 from cotune_bench.loggers import require_logger
 from cotune_bench.model import CARD
 from cotune_bench.own import auto_line, own_images
-from cotune_bench.records import RecordStore, check_writable
+from cotune_bench.records import RecordStore
 from cotune_bench.signals import InterruptedRun
 
 #: Flags that Hydra answers itself, without running anything.

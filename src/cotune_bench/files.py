@@ -1,10 +1,13 @@
 """Plain data to a hash, content to a file: whole or not at all."""
 
+import errno
 import hashlib
 import json
 import os
 import tempfile
 from pathlib import Path
+
+from cotune_bench.errors import UserError
 
 
 def digest(value: object) -> str:
@@ -39,6 +42,20 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_writable(folder: Path, given: str = "results=") -> None:
+    """Raise UserError if nothing could be written to this folder, ``given`` so; leaves nothing behind."""
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    try:
+        if not existing.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{existing} is not a folder")
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UserError(f"{given}{folder} cannot be written ({error.strerror}): choose another folder") from error
 
 
 def _umask() -> int:

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import errno
 import io
 import json
 import os
@@ -13,13 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING
 
 from cotune_bench.errors import UserError
 from cotune_bench.files import write_atomically
-
-if TYPE_CHECKING:  # half a second that help need not wait for
-    import pandas as pd
 
 SCHEMA = 1
 TEXTS = ("key", "method", "data", "backbone", "protocol", "weights", "weights_sha256", "data_sha256", "finished")
@@ -267,25 +262,3 @@ def csv_text(records: Iterable[Record]) -> str:
     writer.writeheader()
     writer.writerows(map(row_of, records))
     return text.getvalue()
-
-
-def to_frame(records: Iterable[Record]) -> "pd.DataFrame":
-    """One row for each record: what results.csv holds and tables are made of."""
-    import pandas as pd
-
-    rows = [{**record.environment, **vars(record)} for record in records]
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def check_writable(folder: Path, given: str = "results=") -> None:
-    """Raise UserError if nothing could be written to this folder, ``given`` so; leaves nothing behind."""
-    existing = folder
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    try:
-        if not existing.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, f"{existing} is not a folder")
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise UserError(f"{given}{folder} cannot be written ({error.strerror}): choose another folder") from error

@@ -8,7 +8,8 @@ from pathlib import Path
 from cotune_bench.checks import suggest
 from cotune_bench.errors import UserError
 from cotune_bench.files import write_atomically
-from cotune_bench.records import COLUMNS, Record, RecordStore, csv_text, row_of, to_frame
+from cotune_bench.records import COLUMNS, Record, RecordStore, csv_text, row_of
+from cotune_bench.reports.frame import to_frame
 
 
 def select(records: Sequence[Record], filters: Sequence[str]) -> list[Record]:

@@ -1,13 +1,21 @@
 """Records as the rows that tables are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from cotune_bench.records import Record, to_frame
+from cotune_bench.records import COLUMNS, Record
 from cotune_bench.reports.captions import split_text
 
 if TYPE_CHECKING:  # half a second that help need not wait for
     import pandas as pd
+
+
+def to_frame(records: Iterable[Record]) -> "pd.DataFrame":
+    """One row for each record: what results.csv holds and tables are made of."""
+    import pandas as pd
+
+    rows = [{**record.environment, **vars(record)} for record in records]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def run_frame(records: Sequence[Record]) -> tuple["pd.DataFrame", list[str]]:

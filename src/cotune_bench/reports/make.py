@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from cotune_bench import config as settings
-from cotune_bench.files import write_atomically
-from cotune_bench.records import RecordStore, check_writable
+from cotune_bench.files import check_writable, write_atomically
+from cotune_bench.records import RecordStore
 from cotune_bench.reports.compare import paper_table
 from cotune_bench.reports.compare_tables import compare_texts
 from cotune_bench.reports.figures import write_figures
