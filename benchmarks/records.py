@@ -16,6 +16,7 @@ from pathlib import Path
 from harness import alternate, environment, exponent, parser, report, row, span, spread
 
 from cotune_bench import config as settings
+from cotune_bench.cells import load_table, table_cells
 from cotune_bench.records import Record, RecordStore
 from cotune_bench.reports.make import table_grid
 from cotune_bench.reports.status import table_status
@@ -50,7 +51,7 @@ def main() -> None:
 
 def measure(folder: Path, count: int, rounds: int) -> dict[str, list[float]]:
     """Seconds of every operation in every round, with this many records, Table 2's cells among them."""
-    keys = settings.table_cells(settings.load_table("table2")).keys
+    keys = table_cells(load_table("table2")).keys
     fill(folder / "ours", count, keys)
     shutil.copytree(folder / "ours", folder / "rewriting")
     ours, rewriting = RecordStore(folder / "ours"), RecordStore(folder / "rewriting")

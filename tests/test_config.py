@@ -9,7 +9,7 @@ import yaml
 from omegaconf import OmegaConf
 from trees import folders
 
-from cotune_bench import config as settings
+from cotune_bench.cells import AXES, load_table, table_cells, table_overrides
 from cotune_bench.config import (
     CONF,
     axes,
@@ -17,10 +17,7 @@ from cotune_bench.config import (
     check_sweep,
     choices,
     compose_config,
-    load_table,
     run_key,
-    table_cells,
-    table_overrides,
 )
 from cotune_bench.errors import UserError
 from cotune_bench.protocol import Protocol
@@ -80,7 +77,7 @@ def test_a_protocol_s_yaml_holds_every_value(name):
 @pytest.mark.parametrize("name", choices("table"))
 def test_every_table_loads_with_its_four_axes(name):
     table = load_table(name)
-    for axis in settings.AXES:
+    for axis in AXES:
         assert len(table[axis]) == len(set(table[axis])) > 0
     assert table["title"]
 
@@ -297,7 +294,8 @@ def test_an_unknown_table_or_a_table_of_unknown_things_is_named(tmp_path, monkey
         (tmp_path / "data" / path.name).write_text("")
     (tmp_path / "method" / "bss.yaml").write_text("")
     (tmp_path / "table" / "odd.yaml").write_text("data: [digits]\nmethod: [bss, bsx]\n")
-    monkeypatch.setattr(settings, "CONF", Path(tmp_path))
+    for module in ("cells", "config"):
+        monkeypatch.setattr(f"cotune_bench.{module}.CONF", Path(tmp_path))
     with pytest.raises(UserError, match=r"table odd: method=bsx is unknown: did you mean bss\? choose bss"):
         load_table("odd")
 

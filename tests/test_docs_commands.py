@@ -15,7 +15,8 @@ from PIL import Image
 from test_docs import DOCS, PAGES, ROOT, TINY, code_blocks
 
 from cotune_bench import cli
-from cotune_bench.config import check_sweep, choices, load_table, table_overrides
+from cotune_bench.cells import load_table, table_overrides
+from cotune_bench.config import check_sweep, choices
 
 MAKE = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 #: Settings that a script has beside those of run.py, where it takes these.

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from toy import toy_grid, toy_record
 
-from cotune_bench import config as settings
+from cotune_bench.cells import load_table
 from cotune_bench.reports.captions import warnings
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.latex import escape, to_latex
@@ -111,7 +111,7 @@ def compiled(folder: Path, *grids: Grid) -> str:
 
 def full(name: str) -> Grid:
     """A table of the package with made-up runs in every cell."""
-    table = settings.load_table(name)
+    table = load_table(name)
     axes = ("data", "method", "rate", "seed")
     spec = TableSpec(name, table["title"], *(tuple(table[axis]) for axis in axes))
     rows = [dict(zip(axes, place, strict=True)) for place in product(*(table[axis] for axis in axes))]

@@ -11,6 +11,7 @@ import pytest
 from toy import toy_record
 
 from cotune_bench import config as settings
+from cotune_bench.cells import load_table, table_cells
 from cotune_bench.cli import guarded
 from cotune_bench.records import RecordStore
 from cotune_bench.reports import page
@@ -27,7 +28,7 @@ def ask(*arguments: str) -> int:
 def here(tmp_path, monkeypatch) -> Path:
     """A working folder with the four records of TWO."""
     monkeypatch.chdir(tmp_path)
-    keys = settings.table_cells(settings.load_table("desk"), TWO).keys
+    keys = table_cells(load_table("desk"), TWO).keys
     for number, key in enumerate(keys):
         values = {"method": ("finetune", "cotuning")[number // 2], "data": "digits", "seed": number % 2}
         RecordStore(Path("results")).add(toy_record(key=key, accuracy=90.0 + number, **values))

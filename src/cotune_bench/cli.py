@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from cotune_bench import config as settings
 from cotune_bench import runner, sweeps
 from cotune_bench.arguments import readable
+from cotune_bench.cells import load_table, table_overrides
 from cotune_bench.errors import UserError
 from cotune_bench.files import check_writable
 from cotune_bench.loggers import require_logger
@@ -80,7 +81,7 @@ def _run(arguments: list[str]) -> int:
         raise UserError("table= is given twice: run one table at a time")
     swept = overrides
     if tables:
-        swept = settings.table_overrides(settings.load_table(tables[0]), overrides)
+        swept = table_overrides(load_table(tables[0]), overrides)
     if not flags and not tables:
         return _single(overrides)
     code = _sweep(swept)

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cotune_bench import config as settings
+from cotune_bench.cells import load_table, table_cells
 from cotune_bench.files import check_writable, write_atomically
 from cotune_bench.records import RecordStore
 from cotune_bench.reports.compare import paper_table
@@ -30,8 +31,8 @@ def table_grid(name: str, overrides: Sequence[str] = ()) -> tuple[Grid, Path, li
     A record belongs to a cell only if all of its configuration is the cell's; a run with another trade-off or
     protocol is another experiment. Overrides apply as they do to ``run.py table=NAME``.
     """
-    table = settings.load_table(name)
-    cells = settings.table_cells(table, overrides)
+    table = load_table(name)
+    cells = table_cells(table, overrides)
     results = Path(cells.results)
     records, damaged = RecordStore(results).read(cells.keys)
     spec = TableSpec(
@@ -92,7 +93,7 @@ def make_tables(
             console.print(f"{name}: no run yet; python run.py table={name} runs its cells")
             empty.append(name)
             continue
-        paper = paper_table(name, settings.load_table(name).get("paper"))
+        paper = paper_table(name, load_table(name).get("paper"))
         found.append(Part(grid, paper, table_status(name, overrides), results))
     found += [Part(grid, None, status, own_results) for grid, status in own]
     for line in dict.fromkeys(damaged) if warn else ():

@@ -12,6 +12,7 @@ from itertools import groupby, product
 from pathlib import Path
 
 from cotune_bench import config as settings
+from cotune_bench.cells import AXES, load_table, table_cells
 from cotune_bench.records import RecordStore
 
 STATES = ("done", "running", "waiting", "stale", "interrupted", "failed", "missing")
@@ -47,12 +48,12 @@ class TableStatus:
 
 def table_status(name: str, overrides: Sequence[str] = ()) -> TableStatus:
     """Look up every cell of a table under these overrides; a results folder need not exist."""
-    cells = settings.table_cells(settings.load_table(name), overrides)
+    cells = table_cells(load_table(name), overrides)
     store = RecordStore(Path(cells.results))
     axes = product(cells.data, cells.method, cells.rate, cells.seed)
     found = [CellStatus(*axis, *cell_state(store, key)) for axis, key in zip(axes, cells.keys, strict=True)]
     shared = zip(settings.parse(overrides), overrides, strict=True)
-    rest = [text for override, text in shared if override.key_or_group not in settings.AXES]
+    rest = [text for override, text in shared if override.key_or_group not in AXES]
     return TableStatus(name, cells.results, found, rest)
 
 
