@@ -3,23 +3,16 @@
 You, Kou, Long, Wang: Co-Tuning for Transfer Learning, NeurIPS 2020.
 """
 
-import logging
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax
 
-from cotune_bench import relationship as formulas
-from cotune_bench import reliability, shares
-from cotune_bench.backbones.base import Backbone, evaluating
-from cotune_bench.cache import Arrays, Cache
-from cotune_bench.data.target import TargetData, Views
+from cotune_bench.backbones.base import Backbone
+from cotune_bench.cache import Cache
+from cotune_bench.data.target import TargetData
 from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method
-from cotune_bench.methods.source_features import identity, source_features
-
-log = logging.getLogger(__name__)
+from cotune_bench.methods.category_relationship import files_of, relationship_of
 
 APPROACHES = ("reverse", "direct")
 CALIBRATIONS = ("none", "source", "target", "both")
@@ -91,45 +84,25 @@ class CoTuning(Method):
         return float(images)
 
     def prepare(self, data: TargetData, cache: Cache) -> None:
-        """Category relationship of the untrained network on plain training (and validation) images."""
+        """The category relationship, which the untrained network tells."""
         self.check(data)
-        inputs = {
-            "data": data.fingerprint,
-            "network": identity(self.trunk, data, weights_id=self.weights_id),
-            "temperature": self.temperature,
-            "approach": self.approach,
-            "calibrate_target": self.calibrate_target,
-            "split": self.relationship_split,
-            "version": 4,
-        }
-        arrays = cache.get("relationship", inputs, lambda: self._learn(data, cache))
-        self.relationship.copy_(torch.from_numpy(arrays["relationship"]))
-        self.kept = {shares.FILE: shares.to_csv(arrays["relationship"], data.classes, self.source_classes)}
-        if self.calibrate_target and self.approach == "reverse":
-            self.kept[reliability.FILE] = reliability.to_csv(_states(data.val.labels, **arrays))
+        learnt = relationship_of(
+            self.trunk,
+            self.source_head,
+            data,
+            cache,
+            weights_id=self.weights_id,
+            temperature=self.temperature,
+            approach=self.approach,
+            calibrate_target=self.calibrate_target,
+            split=self.relationship_split,
+        )
+        self.relationship.copy_(torch.from_numpy(learnt["relationship"]))
+        self.kept = files_of(learnt, data, self.source_classes, calibrated=self.calibrate_target)
 
     def artifacts(self) -> dict[str, str]:
         """The relationship, and how well p(target | source) was calibrated before and after."""
         return self.kept
-
-    def _learn(self, data: TargetData, cache: Cache) -> Arrays:
-        train, val = (self._probabilities(part, data, cache) for part in (data.plain, data.val))
-        train_labels, val_labels, classes = data.plain.labels, data.val.labels, len(data.classes)
-        if self.approach == "direct":
-            if self.relationship_split == "train+val":
-                train, train_labels = np.concatenate([train, val]), np.concatenate([train_labels, val_labels])
-            return {"relationship": formulas.direct_relationship(train, train_labels, classes)}
-        relationship, fit = formulas.reverse_relationship(
-            train, train_labels, val, val_labels, classes, calibrate=self.calibrate_target, return_fit=True
-        )
-        return {"relationship": relationship, "val_logits": fit.val_logits, "scale": np.array(fit.scale)}
-
-    def _probabilities(self, part: Views, data: TargetData, cache: Cache) -> np.ndarray:
-        """Source probabilities (N, S) in float64 of images seen in one centre view."""
-        features = source_features(self.trunk, part, data, cache, weights_id=self.weights_id)
-        with evaluating(self.source_head):
-            logits = self.source_head(features).double().cpu()
-        return torch.softmax(logits / self.temperature, dim=1).numpy()
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """``ce`` on the target labels and ``source``, the soft cross-entropy of the source head."""
@@ -140,16 +113,6 @@ class CoTuning(Method):
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """The trunk's and the source head's."""
         return [*self.trunk.parameters(), *self.source_head.parameters()]
-
-
-def _states(
-    labels: np.ndarray, *, val_logits: np.ndarray, scale: np.ndarray, **_others: np.ndarray
-) -> dict[str, reliability.Reliability]:
-    temperatures = {"before": 1.0, "after": 1 / float(scale)}
-    return {
-        state: reliability.reliability(formulas.softmax(val_logits, t), labels, t)
-        for state, t in temperatures.items()
-    }
 
 
 def _require(name: str, value: str, choices: tuple[str, ...]) -> None:
