@@ -6,6 +6,7 @@ table, and exits with 1 after writing what there is; without ``table=`` every ta
 
 import sys
 
+from cotune_bench.arguments import take_tables
 from cotune_bench.cli import guarded
 from cotune_bench.errors import UserError
 from cotune_bench.reports.make import make_tables
@@ -19,8 +20,7 @@ def main(arguments: list[str]) -> int:
     flags = [argument for argument in arguments if argument.startswith("-")]
     if unknown := [flag for flag in flags if flag != "--strict"]:
         raise UserError(f"{unknown[0]} is no flag of make_tables: there is --strict")
-    names = [argument.partition("=")[2] for argument in arguments if argument.startswith("table=")]
-    _, lacking = make_tables(names, [text for text in arguments if not text.startswith(("-", "table="))])
+    _, lacking = make_tables(*take_tables(argument for argument in arguments if argument not in flags))
     for line in lacking if flags else ():
         print(line, file=sys.stderr)
     return 1 if flags and lacking else 0

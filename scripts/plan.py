@@ -6,6 +6,7 @@ Takes the overrides that the runs are started with. What is done costs nothing; 
 
 import sys
 
+from cotune_bench.arguments import take_tables
 from cotune_bench.cli import guarded
 from cotune_bench.errors import UserError
 from cotune_bench.planning import plan, plan_lines
@@ -26,10 +27,9 @@ def main(arguments: list[str]) -> int:
         del rest[place : place + 2]
     if flags := [argument for argument in rest if argument.startswith("-")]:
         raise UserError(f"{flags[0]} is no flag of plan: there is --devices N")
-    names = [argument.partition("=")[2] for argument in rest if argument.startswith("table=")]
+    names, overrides = take_tables(rest)
     if len(names) != 1:
         raise UserError("plan needs one table: table=NAME")
-    overrides = [argument for argument in rest if not argument.startswith("table=")]
     found = plan(names[0], overrides, progress=lambda line: print(line, file=sys.stderr, flush=True))
     print("\n".join(plan_lines(found, devices)))
     return 0

@@ -6,6 +6,7 @@ that run the failed cells again instead.
 
 import sys
 
+from cotune_bench.arguments import take_tables
 from cotune_bench.cli import guarded
 from cotune_bench.config import choices
 from cotune_bench.errors import UserError
@@ -20,8 +21,7 @@ def main(arguments: list[str]) -> int:
     flags = [argument for argument in arguments if argument.startswith("-")]
     if unknown := [flag for flag in flags if flag != "--failed"]:
         raise UserError(f"{unknown[0]} is no flag of status: there is --failed")
-    tables = [argument.partition("=")[2] for argument in arguments if argument.startswith("table=")]
-    overrides = [argument for argument in arguments if not argument.startswith(("-", "table="))]
+    tables, overrides = take_tables(argument for argument in arguments if argument not in flags)
     for place, name in enumerate(tables or choices("table")):
         table = table_status(name, overrides)
         lines = rerun_commands(table) if flags else ([""] if place else []) + status_lines(table)

@@ -1,8 +1,12 @@
 """A small residual backbone with random weights and small random data, in place of downloads."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from kept_runs import DESK, FOLDER, put_pets, train
 from torch import nn
 
 from cotune_bench.backbones.base import Backbone, SourceInfo
@@ -114,3 +118,22 @@ def one_thread() -> None:
 def cache(tmp_path) -> Cache:
     """An empty cache."""
     return Cache(tmp_path / "cache")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty working directory with a cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "argv", ["run.py"])
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def kept_results(tmp_path_factory) -> Path:
+    """Results of Co-Tuning that kept its networks: ResNet-18 on the pictures in ``pets`` beside them, and digits."""
+    place = tmp_path_factory.mktemp("kept")
+    pets = put_pets(place / "pets")
+    train(place, *FOLDER, f"data.root={pets}", "method=cotuning")
+    train(place, *DESK)
+    return place / "results"

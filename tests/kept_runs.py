@@ -37,6 +37,12 @@ def train(place: Path, *overrides: str) -> Kept:
     return Kept.of(find_run(results, outcome.key))
 
 
+def kept(results: Path, data: str) -> Kept:
+    """What the only run on a data set kept."""
+    (folder,) = (results / "runs").glob(f"{data}-*")
+    return Kept.of(find_run(results, folder.name))
+
+
 def put_digits(root: Path, rows: np.ndarray | None = None) -> Path:
     """The digits' test images, or these, as PNG files in class folders."""
     digits = read("digits")

@@ -20,15 +20,6 @@ ROOT = Path(cli.__file__).parents[2]
 TINY = ("backbone.weights=random", "backbone.widths=[16,16]", "protocol.updates=2", "device=cpu")
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch) -> Path:
-    """An empty working directory with a cache of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys, "argv", ["run.py"])
-    return tmp_path
-
-
 def key_of(*overrides: str) -> str:
     return run_key(compose_config([*overrides, *TINY]))
 

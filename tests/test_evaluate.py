@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kept_runs import DESK, FOLDER, SCRIPTS, put_digits, put_pets, train
+from kept_runs import SCRIPTS, kept, put_digits, put_pets
 from PIL import Image
 from trees import refused
 
@@ -23,21 +23,11 @@ PROBABILITIES = [[0.9, 0.1, 0.0], [0.3, 0.5, 0.2], [0.4, 0.5, 0.1], [0.0, 1.0, 0
 LABELS = [0, 0, 0, 1, 1, 2]
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory) -> Path:
-    """A folder run of ResNet-18 and a desk run, with the folder's pictures beside them."""
-    place = tmp_path_factory.mktemp("runs")
-    put_pets(place / "pets")
-    train(place, *FOLDER, f"data.root={place / 'pets'}", "method=finetune")
-    train(place, *DESK)
-    return place / "results"
-
-
 @pytest.fixture
-def here(tmp_path, monkeypatch, results) -> Path:
-    """An empty folder with these runs under results/."""
+def here(tmp_path, monkeypatch, kept_results) -> Path:
+    """An empty folder with two kept runs under results/."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "results").symlink_to(results)
+    (tmp_path / "results").symlink_to(kept_results)
     return tmp_path
 
 
@@ -48,11 +38,6 @@ def ask(*arguments: str) -> int:
 def rows_of(path: str) -> list[dict[str, str]]:
     with Path(path).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def kept(results: Path, data: str) -> Kept:
-    (folder,) = (results / "runs").glob(f"{data}-*")
-    return Kept(folder, json.loads((folder / "model.json").read_text(encoding="utf-8")))
 
 
 def test_scores_are_what_a_hand_counts():

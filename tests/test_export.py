@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kept_runs import DESK, FOLDER, SCRIPTS, put_pets, train
+from kept_runs import SCRIPTS, kept
 from torch import nn
 
 from cotune_bench import export as exporting
 from cotune_bench.cli import guarded
 from cotune_bench.export import FORMATS, Cost, compare, cost, example
-from cotune_bench.model import Kept
 
 SCRIPT = runpy.run_path(str(SCRIPTS / "export.py"))
 
@@ -36,31 +35,16 @@ except ImportError:
 """
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory) -> Path:
-    """A folder run of ResNet-18 and a desk run."""
-    place = tmp_path_factory.mktemp("runs")
-    put_pets(place / "pets")
-    train(place, *FOLDER, f"data.root={place / 'pets'}", "method=cotuning")
-    train(place, *DESK)
-    return place / "results"
-
-
 @pytest.fixture
-def here(tmp_path, monkeypatch, results) -> Path:
-    """An empty folder with these runs under results/."""
+def here(tmp_path, monkeypatch, kept_results) -> Path:
+    """An empty folder with two kept runs under results/."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "results").symlink_to(results)
+    (tmp_path / "results").symlink_to(kept_results)
     return tmp_path
 
 
 def ask(*arguments: str) -> int:
     return guarded(SCRIPT["main"], list(arguments))
-
-
-def kept(results: Path, data: str) -> Kept:
-    (folder,) = (results / "runs").glob(f"{data}-*")
-    return Kept(folder, json.loads((folder / "model.json").read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """The paper's protocol from end to end on image files: published layouts, large networks with random weights."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,15 +43,6 @@ def put_birds(root: Path) -> Path:
         trees.put_lines(root / f"{name}.txt", [f"{number} {value}" for number, value in enumerate(values, 1)])
     trees.put_lines(root / "classes.txt", [f"{kind} {kind:03d}.Bird" for kind in range(1, KINDS + 1)])
     return root
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch) -> Path:
-    """An empty working directory with a cache of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys, "argv", ["run.py"])
-    return tmp_path
 
 
 def only_record(here: Path) -> dict:

@@ -7,12 +7,14 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from toy import toy_grid, toy_record
+from toy import GOLDEN, ODD, toy_grid, toy_record
+from toy import SPEC as TOY
 
 from cotune_bench.cells import load_table
 from cotune_bench.reports.captions import warnings
@@ -20,16 +22,7 @@ from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.latex import escape, to_latex
 from cotune_bench.reports.make import run_frame
 
-GOLDEN = Path(__file__).parent / "golden"
-ODD = "a_b & <c>"
-SPEC = TableSpec(
-    name="latex_toy",
-    title="Toy: 50 % of two {data} sets\\~^ #1 | $x$",
-    data=("digits", ODD),
-    methods=("finetune", "bss", "cotuning", "my|own*"),
-    rates=(0.15, 1.0),
-    seeds=(0, 1, 2),
-)
+SPEC = replace(TOY, name="latex_toy", title="Toy: 50 % of two {data} sets\\~^ #1 | $x$", data=("digits", ODD))
 
 
 def toy() -> Grid:

@@ -1,6 +1,5 @@
 """Loggers mirror a run and never harm it."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,15 +10,6 @@ from cotune_bench import cli, loggers
 from cotune_bench.loggers import Logger, TensorBoard, make_logger, picture
 
 TINY = ("method=cotuning", "backbone.weights=random", "backbone.widths=[16,16]", "protocol.updates=4", "device=cpu")
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch) -> Path:
-    """An empty working directory with a cache of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys, "argv", ["run.py"])
-    return tmp_path
 
 
 def events(folder: Path):

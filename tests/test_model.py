@@ -1,7 +1,6 @@
 """The trained network that a run keeps: when, what is in the files, and what is refused."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,15 +22,6 @@ from cotune_bench.runs import find_run, run_keys
 QUICK = ("data=digits", "backbone.weights=random", "protocol.updates=2", "protocol.threads=1", "device=cpu")
 SMALL = ("backbone=resnet18", "backbone.weights=random", "protocol.updates=2", "protocol.batch_size=4",
          "protocol.resize=40", "protocol.crop=32", "protocol.threads=1", "device=cpu")  # fmt: skip
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch) -> Path:
-    """An empty working directory with a cache of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys, "argv", ["run.py"])
-    return tmp_path
 
 
 def put_pictures(root: Path, kinds: tuple[str, ...] = ("cat", "dog"), count: int = 5) -> Path:

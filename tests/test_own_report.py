@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +22,6 @@ SMALL = (
     *("method=finetune", "data=folder", "backbone=resnet18", "backbone.weights=random", "protocol.updates=2"),
     *("protocol.batch_size=8", "protocol.resize=40", "protocol.crop=32", "protocol.threads=1", "device=cpu"),
 )
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch) -> Path:
-    """An empty working directory with a cache of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys, "argv", ["run.py"])
-    return tmp_path
 
 
 # Names and paths ----------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,6 +34,18 @@ def take_settings(arguments: Sequence[str], *names: str) -> tuple[dict[str, str]
         else:
             rest.append(argument)
     return given, rest
+
+
+def take_tables(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The names that ``table=NAME`` gives, and all other arguments."""
+    names, rest = [], []
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name == "table":
+            names.append(value)
+        else:
+            rest.append(argument)
+    return names, rest
 
 
 def readable(override: str) -> str:

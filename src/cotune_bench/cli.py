@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from cotune_bench import config as settings
 from cotune_bench import runner, sweeps
-from cotune_bench.arguments import readable
+from cotune_bench.arguments import readable, take_tables
 from cotune_bench.cells import load_table, table_overrides
 from cotune_bench.errors import UserError
 from cotune_bench.files import check_writable
@@ -72,11 +72,9 @@ def _run(arguments: list[str]) -> int:
     if any(argument.split("=")[0] in HYDRA_ANSWERS for argument in arguments):
         return _hydra([argument for argument in arguments if not argument.startswith("table=")])
     flags = [argument for argument in arguments if argument.startswith("-")]
-    overrides = [readable(argument) for argument in arguments if not argument.startswith("-")]
+    tables, overrides = take_tables(readable(argument) for argument in arguments if not argument.startswith("-"))
     if unknown := [flag for flag in flags if flag not in ("-m", "--multirun")]:
         raise UserError(f"{unknown[0]} is no flag of a run: see --help")
-    tables = [override.partition("=")[2] for override in overrides if override.startswith("table=")]
-    overrides = [override for override in overrides if not override.startswith("table=")]
     if len(tables) > 1:
         raise UserError("table= is given twice: run one table at a time")
     swept = overrides
