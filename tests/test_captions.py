@@ -4,8 +4,11 @@ import dataclasses
 
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
+from cotune_bench.config import CONF
 from cotune_bench.reports.captions import caption, split_text, warnings
+from cotune_bench.reports.frame import protocol_text
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 
 SPEC = TableSpec("small", "Small", ("digits", "cub"), ("finetune", "bss"), (0.15,), (0, 1))
@@ -104,3 +107,51 @@ def test_split_by_hand():
     assert split_text(config) == "split 7 (25 % of the training images held out after sampling)"
     config["protocol"]["val"] = 0.0
     assert split_text(config) == "split 7 (nothing held out)"
+
+
+def test_a_data_set_that_may_bring_validation_images_is_not_said_to_hold_some_out():
+    config: dict = {"split_seed": 0, "protocol": {"val": 0.2, "split_order": "split_then_sample"}}
+    own = "split 0 (validation images of its own, else 20 % of the training images held out before sampling)"
+    for data, told in (
+        ({"_target_": "cotune_bench.data.coco70.read"}, own),
+        ({"_target_": "cotune_bench.data.imagelist.read", "val": "val.txt"}, own),
+        (
+            {"_target_": "cotune_bench.data.imagelist.read", "val": None},
+            own.replace("validation images of its own, else ", ""),
+        ),
+        ({"_target_": "cotune_bench.data.cub.read"}, own.replace("validation images of its own, else ", "")),
+    ):
+        assert split_text({**config, "data": data}) == told
+
+
+def test_a_protocol_that_was_changed_says_so():
+    paper = OmegaConf.to_container(OmegaConf.load(CONF / "protocol" / "paper.yaml"))
+    assert isinstance(paper, dict)
+    assert protocol_text("paper", {**paper, "precision": "bf16", "val": 0.1}) == "paper"
+    longer = {**paper, "updates": 27000, "drop_at": [18000, 24000]}
+    assert protocol_text("paper", longer) == "paper (updates=27000, drop_at=[18000,24000])"
+    auto = {**paper, "name": "auto", "updates": 700, "drop_at": [467]}  # both computed from the number of images
+    assert protocol_text("auto", auto) == "auto"
+    assert protocol_text("removed", longer) == "removed"
+
+
+def test_images_that_are_not_the_same_at_a_rate_are_warned_of():
+    places = [(method, seed, rate) for method in SPEC.methods for seed in SPEC.seeds for rate in (0.15, 1.0)]
+    rows = [
+        {
+            **LIKE,
+            "data": "cub",
+            "method": m,
+            "seed": s,
+            "rate": r,
+            "accuracy": 1.0,
+            "key": f"{m}{s}{r}",
+            "images": f"{r}",
+        }
+        for m, s, r in places
+    ]
+    spec = TableSpec("two", "Two", ("cub",), SPEC.methods, (0.15, 1.0), (0, 1))
+    assert warnings(build_grid(spec, pd.DataFrame(rows))) == []  # a rate has images of its own
+    rows[1]["images"] = "others"
+    told = "The images of cub changed between its runs at 100 %: do not compare them."
+    assert warnings(build_grid(spec, pd.DataFrame(rows))) == [told]

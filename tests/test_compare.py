@@ -34,7 +34,11 @@ METHODS = ("finetune", "bss", "cotuning", "stochnorm")
 
 
 def table(
-    accuracies: dict[tuple[str, float], list[float]], data: str = "cub", backbone: str = "resnet50", weights=None
+    accuracies: dict[tuple[str, float], list[float]],
+    data: str = "cub",
+    backbone: str = "resnet50",
+    weights=None,
+    protocol="paper",
 ) -> Grid:
     """A table of one data set from accuracies by (method, rate), seeds in order; NaN is a run that is missing."""
     rows = [
@@ -50,7 +54,7 @@ def table(
         for seed, value in enumerate(values)
         if not math.isnan(value)
     ]
-    usual = {"data": data, "backbone": backbone, "protocol": "official10", "torch": "2.15.0"}
+    usual = {"data": data, "backbone": backbone, "protocol": protocol, "torch": "2.15.0"}
     runs = pd.DataFrame(rows).assign(**usual, version="0.1.0", finished="2024-05-01T10:00:00+00:00")
     return build_grid(TableSpec("table2", "Table | 2", (data,), METHODS, (0.15, 1.0), (0, 1, 2)), runs)
 
@@ -231,6 +235,8 @@ def test_markdown_tells_all_and_warns_of_another_backbone():
     assert "that of 3 seeds, an assumption" in text.replace("\n", " ")
     assert "not the same experiment" not in text
     assert "Another backbone than the paper's in cub" in compare_markdown(table(TOY, backbone="resnet18"), "table2")
+    changed = compare_markdown(table(TOY, protocol="paper (updates=27000)"), "table2")
+    assert "Another protocol than paper in cub: not the same experiment." in changed
     assert "+7.33" in text.partition("## Gain")[2]  # 52.58 - 45.25
 
 

@@ -41,7 +41,7 @@ def warnings(grid: Grid) -> list[str]:
     for data in grid.spec.data:
         cells = [cell for cell in grid.cells if cell.data == data]
         told += [_mixture(f"{what} in {data}", field, cells) for field, what in PER_DATA.items()]
-        told.append(random_weights(grid, data))
+        told += [random_weights(grid, data), _changed(grid, data)]
     return [line for line in told if line]
 
 
@@ -51,12 +51,32 @@ def random_weights(grid: Grid, data: str) -> str:
     return f"Random weights, not pre-trained, in {random} of {_plural(runs, 'run')} of {data}." if random else ""
 
 
+def _changed(grid: Grid, data: str) -> str:
+    rates = []
+    for rate in grid.spec.rates:
+        runs = [run for method in grid.spec.methods for run in grid.cell(data, method, rate).runs]
+        if len({run.images for run in runs} - {""}) > 1:
+            rates.append(f"{100 * rate:g} %")
+    return (
+        f"The images of {data} changed between its runs at {', '.join(rates)}: do not compare them." if rates else ""
+    )
+
+
 def split_text(config: Mapping[str, Any]) -> str:
     """The split that a run's configuration asks for."""
     protocol = config["protocol"]
     order = "before" if protocol["split_order"] == "split_then_sample" else "after"
     held = f"{100 * protocol['val']:g} % of the training images held out {order} sampling"
-    return f"split {config['split_seed']} ({held if protocol['val'] else 'nothing held out'})"
+    held = held if protocol["val"] else "nothing held out"
+    if _may_bring_validation(config.get("data", {})):
+        held = f"validation images of its own, else {held}"
+    return f"split {config['split_seed']} ({held})"
+
+
+def _may_bring_validation(data: Mapping[str, Any]) -> bool:
+    """Whether a data set of this kind has validation images of its own as a rule, COCO-70, or by its folders."""
+    module = str(data.get("_target_", "")).split(".")[-2:-1]
+    return module in (["coco70"], ["folder"]) or (module == ["imagelist"] and data.get("val") is not None)
 
 
 def _statistic(grid: Grid, best: str) -> str:

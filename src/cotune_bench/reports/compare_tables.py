@@ -117,6 +117,8 @@ def backbones(grid: Grid, paper: str) -> str:
     theirs = published_backbone(paper)
     other = [data for data in grid.spec.data if grid.names("backbone", data) not in ((), (theirs,))]
     warning = f" Another backbone than the paper's in {', '.join(other)}: not the same experiment." if other else ""
+    other = [data for data in grid.spec.data if grid.names("protocol", data) not in ((), ("paper",))]
+    warning += f" Another protocol than paper in {', '.join(other)}: not the same experiment." if other else ""
     random = [random_weights(grid, data) for data in grid.spec.data]
     told = f"{setting(grid)} Backbone of the paper: {theirs}, pre-trained.{warning}"
     return " ".join([told, *(line for line in random if line)])

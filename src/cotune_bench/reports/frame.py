@@ -1,8 +1,12 @@
 """Records as the rows that tables are made of."""
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
+from omegaconf import OmegaConf
+
+from cotune_bench.config import CONF
 from cotune_bench.records import COLUMNS, Record
 from cotune_bench.reports.captions import split_text
 
@@ -19,16 +23,39 @@ def to_frame(records: Iterable[Record]) -> "pd.DataFrame":
 
 
 def run_frame(records: Sequence[Record]) -> tuple["pd.DataFrame", list[str]]:
-    """The rows of results.csv with the split and, where recorded, the precision of every run.
+    """The rows of results.csv with all that a caption tells of every run: protocol, split, precision, images.
 
     Also gives a line for each record whose configuration was cut, which is left out.
     """
-    whole, splits, damaged = [], [], []
+    whole, told, damaged = [], [], []
     for record in records:
         try:
-            splits.append(split_text(record.config))
+            told.append((protocol_text(record.protocol, record.config["protocol"]), split_text(record.config)))
             whole.append(record)
         except KeyError as error:
             damaged.append(f"{record.key} is left out: its config lacks {error}; move it away and run its cell again")
     precisions = [record.config["protocol"].get("precision", record.environment.get("precision")) for record in whole]
-    return to_frame(whole).assign(split=splits, precision=precisions), damaged
+    protocols, splits = [protocol for protocol, _ in told], [split for _, split in told]
+    images = [record.data_sha256 for record in whole]
+    return to_frame(whole).assign(protocol=protocols, split=splits, precision=precisions, images=images), damaged
+
+
+def protocol_text(name: str, values: Mapping[str, Any]) -> str:
+    """A protocol's name, and those of a run's values that are not its yaml's; split and precision are told apart."""
+    usual = _usual(name)
+    changed = [
+        f"{one}={value}".replace(" ", "")
+        for one, value in values.items()
+        if one not in ("val", "split_order", "precision")
+        and not str(usual.get(one, value)).startswith("${")  # computed from the images
+        and usual.get(one, value) != value
+    ]
+    return f"{name} ({', '.join(changed)})" if changed else name
+
+
+@cache
+def _usual(name: str) -> dict:
+    path = CONF / "protocol" / f"{name}.yaml"
+    values = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
+    assert isinstance(values, dict)  # noqa: S101
+    return values

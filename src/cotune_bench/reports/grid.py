@@ -22,7 +22,7 @@ NEEDED = (
     *("key", "method", "data", "backbone", "protocol", "rate", "seed"),
     *("accuracy", "weights", "version", "torch", "finished"),
 )
-TOLD = ("device", "precision", "split")  # where recorded
+TOLD = ("device", "precision", "split", "images")  # where recorded
 REMEDY = "delete its record and run it again"
 
 Place = tuple[str, str, float]  # data, method, rate
@@ -57,7 +57,10 @@ class TableSpec:
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run: its accuracy in percent and what may set it apart from the others; empty if not recorded."""
+    """One finished run: its accuracy in percent and what may set it apart from the others; empty if not recorded.
+
+    ``images`` is the fingerprint of images, labels, split and sample.
+    """
 
     key: str
     data: str
@@ -74,6 +77,7 @@ class Run:
     device: str
     precision: str
     split: str
+    images: str
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def own_tables(results: Path) -> tuple[list[tuple[Grid, TableStatus]], list[str]
         grid, cut = _grid(name, title, members, blocks, rows)
         tables.append((grid, _status(grid, members, blocks, rows, results)))
         damaged += cut
-    return tables, [*dict.fromkeys(damaged), *_changed(mine, blocks)]
+    return tables, list(dict.fromkeys(damaged))
 
 
 def _setting(record: Record) -> dict:
@@ -142,12 +142,3 @@ def _changed_values(group: str, name: str, values: Mapping) -> list[str]:
         del changed["precision"]
     texts = {one: "null" if value is None else str(value).replace(" ", "") for one, value in changed.items()}
     return [("" if one == "precision" else f"{group}.") + f"{one}={text}" for one, text in texts.items()]
-
-
-def _changed(members: Sequence[Record], blocks: Mapping[str, str]) -> list[str]:
-    """A line for each data set whose images changed between runs that stand side by side."""
-    marks: dict[tuple[str, float], set[str]] = {}
-    for one in members:
-        marks.setdefault((blocks[one.key], one.rate), set()).add(one.data_sha256)
-    changed = sorted({name for (name, _), found in marks.items() if len(found) > 1})
-    return [f"the images of {name} changed between its runs: do not compare them" for name in changed]
