@@ -42,10 +42,12 @@ class Checkpoints:
     def save(self, updates: int, state: dict) -> Path:
         """Write the state after this many updates; the last but one is deleted afterwards."""
         buffer = io.BytesIO()
+        buffer.write(bytes(_DIGEST))  # its place, so that hundreds of megabytes need not be copied behind it
         torch.save({**state, "updates": updates, "seconds": time.monotonic() - self.started}, buffer)
-        content = buffer.getvalue()
+        content = buffer.getbuffer()
+        content[:_DIGEST] = hashlib.sha256(content[_DIGEST:]).digest()
         path = self.folder / f"checkpoint-{updates:09d}.pt"
-        write_atomically(path, hashlib.sha256(content).digest() + content)
+        write_atomically(path, content)
         for older in [other for other in self.files() if other < path][1:]:
             older.unlink()
         return path
