@@ -215,6 +215,18 @@ def test_an_archive_in_parts_is_read_as_one(tmp_path):
     assert (tmp_path / "out" / "b.txt").read_bytes() == b"b"
 
 
+def test_parts_that_do_not_make_an_archive_are_all_named_and_none_is_blamed(tmp_path):
+    content = tar(tmp_path / "whole.tgz", GOOD).read_bytes()
+    first, second = tmp_path / "split_aa", tmp_path / "split_ab"
+    first.write_bytes(content[:80])
+    told = "split_a* cannot be joined", "a part is missing, cut or damaged; there is split_aa with 80 bytes"
+    text = refused(lambda: unpack([first], tmp_path / "out", parts="split_a*"), *told)
+    assert "delete" not in text
+    second.write_bytes(content[80:-40])
+    refused(lambda: unpack([first, second], tmp_path / "out", parts="split_a*"), *told, ", split_ab with ")
+    assert names(tmp_path) == ["split_aa", "split_ab", "whole.tgz"]
+
+
 OUTSIDE = "leaves its folder"
 
 

@@ -37,6 +37,13 @@ def test_check_tells_counts_missing_and_broken_images(tmp_path):
     assert check(data, {}, images=False).unreadable == ()
 
 
+def test_what_is_there_instead_is_told_without_hidden_files_and_the_top_of_the_disk(tmp_path):
+    trees.put_lines(tmp_path / ".cub.lock", [])
+    trees.put_lines(tmp_path / "birds.tgz", [])
+    refused(lambda: cub.read("cub", str(tmp_path / "CUB_200_2011")), f"({tmp_path} holds birds.tgz)")
+    refused(lambda: cub.read("cub", "/nowhere/CUB"), "/nowhere/CUB/images.txt is missing (there is no /nowhere):")
+
+
 def test_a_run_stops_where_images_are_missing(tmp_path):
     data = cub.read("cub", str(trees.cub(tmp_path)))
     require_files(data)

@@ -17,11 +17,11 @@ from cotune_bench.errors import UserError
 DAMAGED = (tarfile.ReadError, tarfile.HeaderError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError)
 
 
-def unpack(files: Sequence[Path], target: Path, holds: str = "") -> None:
+def unpack(files: Sequence[Path], target: Path, holds: str = "", *, parts: str = "") -> None:
     """Unpack a zip or tar, which may come in several ``files``, to ``target``, which is not there or empty.
 
     ``holds`` names the folder within the archive that becomes ``target``; "" stands for all of it. Everything goes
-    to a hidden folder beside ``target`` first.
+    to a hidden folder beside ``target`` first. ``parts`` is the pattern of the files' names where there are several.
 
     Raises:
         UserError: the archive is damaged, holds no such folder, or names anything outside of itself.
@@ -35,12 +35,20 @@ def unpack(files: Sequence[Path], target: Path, holds: str = "") -> None:
             try:
                 _unpack(files, temporary, advance)
             except DAMAGED as error:
-                raise UserError(
-                    f"{files[0]} is damaged or no archive ({error}): delete it and get it anew"
-                ) from error
+                raise UserError(_damage(files, parts, error)) from error
         replace(_within(files[0], temporary, holds), target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _damage(files: Sequence[Path], parts: str, error: Exception) -> str:
+    if not parts:
+        return f"{files[0]} is damaged or no archive ({error}): delete it and get it anew"
+    sizes = ", ".join(f"{file.name} with {file.stat().st_size:,} bytes" for file in files)
+    return (
+        f"{files[0].parent / parts} cannot be joined ({error}): a part is missing, cut or damaged; there is {sizes}: "
+        "compare with where they come from"
+    )
 
 
 def replace(folder: Path, target: Path) -> None:

@@ -40,31 +40,33 @@ def main(arguments: list[str]) -> int:
     if given.from_coco is not None and not given.check:
         with _alone(name, config):
             coco_rebuild.rebuild(Path(given.from_coco), Path(config.data.root), min_side=given.min_side)
-    elif not given.check:
-        prepare(name, config)
+    elif not given.check and not prepare(name, config):
+        return 1
     return check_data(name, config)
 
 
-def prepare(name: str, config: DictConfig, *, base: str = "") -> None:
+def prepare(name: str, config: DictConfig, *, base: str = "") -> bool:
     """Get every part of a data set that is not there; ``base`` replaces the addresses' folders.
 
-    What cannot be downloaded is told, with the place to put it.
+    What cannot be downloaded is told, with the place to put it, and False is given.
     """
     if name not in SOURCES:
         made = name == "coco70-rebuilt"
         print(f"{name}: " + ("made by coco70 --from-coco PATH" if made else "there is nothing to download"))
-        return
+        return True
     if _complete(config.data):
         print(f"{name}: it is there already")
-        return
+        return True
     root, store = Path(config.data.root), Path(config.data_root)
     with _alone(name, config):
         by_hand = [source for source in SOURCES[name] if not _got(source, root, store, base)]
-    if by_hand:
-        print(f"{name} cannot be downloaded. Get these by hand, then run this command again:")
-        for source in by_hand:
-            print(f"  {source.file} from {source.by_hand}: put it in {store}, or its content at {root / source.to}")
-        print(f"  Other layouts that are accepted: docs/data/{name}.md")
+    if not by_hand or _complete(config.data):
+        return True
+    print(f"{name} cannot be downloaded. Get these by hand, then run this command again:")
+    for source in by_hand:
+        print(f"  {source.file} from {source.by_hand}: put it in {store}, or its content at {root / source.to}")
+    print(f"  Other layouts that are accepted: docs/data/{name}.md")
+    return False
 
 
 def _got(source: Source, root: Path, store: Path, base: str) -> bool:
@@ -145,7 +147,7 @@ def _place(source: Source, files: Sequence[Path], root: Path) -> None:
             target = target / target.name  # the readers look there, too
         if target.is_dir() and any(target.iterdir()):
             raise UserError(f"{target} is there, but not complete: move it away and run this command again")
-        unpack(files, target, source.holds)
+        unpack(files, target, source.holds, parts=source.file if "*" in source.file else "")
         print(f"unpacked {files[0].name} to {target}; the archive is kept")
         return
     if files[0] != target:

@@ -29,13 +29,14 @@ def find(root: str | Path, folders: Iterable[str], *needs: str) -> Path | None:
 
 def missing(name: str, path: Path, remedy: str = "") -> UserError:
     """The error that a file or folder is not there: what was expected, what is there instead, what to do."""
-    there = path.parent
+    gone = there = path.parent
     while not there.is_dir():
-        there = there.parent
-    held = sorted(entry.name for entry in there.iterdir())
+        gone, there = there, there.parent
+    held = sorted(entry.name for entry in there.iterdir() if not entry.name.startswith("."))
     some = ", ".join(held[:6]) + (", …" if len(held) > 6 else "") if held else "nothing"
+    found = f"{there} holds {some}" if there != there.parent else f"there is no {gone}"
     remedy = remedy or f"run python scripts/prepare_data.py {name}, or set data.root"
-    return UserError(f"data {name}: {path} is missing ({there} holds {some}): {remedy}")
+    return UserError(f"data {name}: {path} is missing ({found}): {remedy}")
 
 
 def lines(name: str, path: Path) -> list[str]:

@@ -139,17 +139,21 @@ def _grid(cells: list[CellStatus]) -> list[str]:
 
 
 def _others(cells: list[CellStatus]) -> list[str]:
-    """The cells that are not done; seeds in the same state with nothing more to tell share a line."""
+    """The cells that are not done; seeds and rates in the same state with nothing more to tell share a line."""
     lines = []
     for state in STATES[1:]:
         chosen = [cell for cell in cells if cell.state == state]
-        for (data, method, rate, told), group in groupby(
-            chosen, key=lambda cell: (cell.data, cell.method, cell.rate, cell.told)
-        ):
-            seeds = [str(cell.seed) for cell in group]
-            named = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(seeds)}"
-            lines.append(f"{state:11}  {data} {method} rate {rate:g} {named}" + (f": {told}" if told else ""))
+        alike = groupby(chosen, key=lambda cell: (cell.data, cell.method, cell.told, cell.rate))
+        seeds = [(*place, tuple(str(cell.seed) for cell in group)) for place, group in alike]
+        for (data, method, told, which), rows in groupby(seeds, key=lambda row: (*row[:3], row[4])):
+            rates = [f"{row[3]:g}" for row in rows]
+            named = f"{_named('rate', rates)} {_named('seed', which)}"
+            lines.append(f"{state:11}  {data} {method} {named}" + (f": {told}" if told else ""))
     return [*lines, ""] if lines else []
+
+
+def _named(what: str, values: Sequence[str]) -> str:
+    return f"{what}{'s' if len(values) > 1 else ''} {', '.join(values)}"
 
 
 def totals(table: TableStatus) -> str:
