@@ -34,15 +34,15 @@ class Data:
         target: batches and views; ``data.target.train(0)`` is the first batch.
         protocol: schedule, augmentation, views and split.
         cache: folder of weights and statistics.
-        upright: whether image files are turned as EXIF asks.
         crop_bottom: rows that are cut off below every image file.
+        upright: whether image files are turned as EXIF asks.
     """
 
     target: TargetData
     protocol: Protocol
     cache: Path
-    upright: bool = False
     crop_bottom: int = 0
+    upright: bool = False
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -151,7 +151,7 @@ def load_data(
         folder=cache.folder,
     )
     if isinstance(dataset, ImageList):
-        return Data(target, protocol, Path(config.cache), dataset.upright, dataset.crop_bottom)
+        return Data(target, protocol, Path(config.cache), dataset.crop_bottom, dataset.upright)
     return Data(target, protocol, Path(config.cache))
 
 
