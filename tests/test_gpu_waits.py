@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cotune_bench.data.resident import ResidentBatches, on_device, resident
+from cotune_bench.data.target import sent, staged
 from cotune_bench.engine import fit, predict
 from cotune_bench.methods.attention import fit_head
 from cotune_bench.methods.finetune import FineTune
@@ -132,6 +133,14 @@ def test_images_stay_on_a_gpu_half_of_whose_free_memory_holds_them(gpu, monkeypa
     assert resident(batches, dataclasses.replace(protocol, augment="none")) is batches
     on_host = dataclasses.replace(batches, normalize=batches.normalize.to(torch.device("cpu")))
     assert resident(on_host, protocol) is on_host
+
+
+def test_only_a_gpu_reads_memory_of_the_host_by_itself(monkeypatch):
+    asked, to = [], Tensor.to
+    monkeypatch.setattr(Tensor, "to", lambda values, device, **how: asked.append(how) or to(values, device))
+    for name in ("cpu", "meta"):  # others may copy what has been freed by then
+        sent(staged(np.zeros(2), torch.device(name)), torch.device(name))
+    assert asked == [{"non_blocking": False}] * 2
 
 
 def test_drawing_the_head_of_delta_s_attention_looks_at_no_gpu(monkeypatch):

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import tempfile
 from pathlib import Path
 
@@ -19,17 +20,17 @@ def digest(value: object) -> str:
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write a whole file or nothing: to a temporary file beside it, flushed to the disk, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # Not mkstemp: its files are private, and os.umask tells what others are only by changing it for all threads.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files private; results are ordinary files
         os.replace(temporary, path)
         sync_folder(path.parent)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -56,9 +57,3 @@ def check_writable(folder: Path, given: str = "results=") -> None:
             pass
     except OSError as error:
         raise UserError(f"{given}{folder} cannot be written ({error.strerror}): choose another folder") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

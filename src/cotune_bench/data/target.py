@@ -31,8 +31,8 @@ def staged(values: np.ndarray, device: torch.device) -> Tensor:
 
 
 def sent(values: Tensor, device: torch.device) -> Tensor:
-    """Staged values on their way to the device; neither waits for the other."""
-    return values.to(device, non_blocking=True)
+    """Staged values on their way to the device; a GPU and the host do not wait for each other."""
+    return values.to(device, non_blocking=device.type == "cuda")  # from other memory it is not safe everywhere
 
 
 class Normalize:

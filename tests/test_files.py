@@ -1,0 +1,39 @@
+"""Files whole or not at all, as readable as any other, whatever other threads do meanwhile."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from cotune_bench.files import write_atomically
+
+
+def test_a_file_has_the_mode_of_an_ordinary_one_and_the_process_keeps_its_own(tmp_path, monkeypatch):
+    before, changes = os.umask(0o027), []
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "umask", lambda mask: changes.append(mask) or 0o027)  # holds for all threads
+            write_atomically(tmp_path / "folder" / "file", b"content")
+    finally:
+        os.umask(before)
+    assert changes == []
+    assert stat.S_IMODE((tmp_path / "folder" / "file").stat().st_mode) == 0o640
+
+
+def test_what_cannot_be_written_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    write_atomically(path, memoryview(b"new"))
+    assert path.read_bytes() == b"new"
+
+    def fail(*_arguments) -> None:
+        raise OSError("no space")
+
+    for step in ("fsync", "replace"):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, step, fail)
+            with pytest.raises(OSError, match="no space"):
+                write_atomically(path, b"newer")
+        assert path.read_bytes() == b"new"
+        assert [found.name for found in Path(tmp_path).iterdir()] == ["file"]
