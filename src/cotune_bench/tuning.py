@@ -68,10 +68,6 @@ def tune(overrides: Sequence[str], seeds: Sequence[int], jobs: int) -> list[Poin
     return found
 
 
-def _overrides(point: dict[str, object]) -> list[str]:
-    return [f"method.{name}={value}" for name, value in point.items()]
-
-
 def _validated(overrides: Sequence[str]) -> dict[str, float]:
     from cotune_bench.experiment import Experiment
 

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from cotune_bench.errors import UserError
 
-LIBRARIES = ("torchvision", "timm", "glyphnet")
-
 
 @dataclass(frozen=True)
 class Plain:
