@@ -137,3 +137,19 @@ def test_a_launcher_that_cannot_start_is_told_in_one_line(tmp_path, monkeypatch,
     (told,) = err.splitlines()
     assert told.startswith('the launcher gave up: RuntimeError: Could not detect "srun"')
     assert out.startswith("0 done, 0 failed, 0 skipped, 2 did not end: start the same command again")
+    table = ["table=desk", "method=finetune", "rate=0.15", "seed=0", f"results={tmp_path / 'r'}"]
+    assert cli.main([*table, "hydra/launcher=slurm"]) == 1
+    assert not (tmp_path / "r" / "tables").exists()  # nothing ran that they could show
+
+
+def test_a_data_set_that_is_not_there_is_told_once_before_anything_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["run.py"])
+    sweep = ["-m", "data=cub,aircraft", "method=finetune,bss", "rate=0.15", "data_root=here", "results=r"]
+    assert cli.main(sweep) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("error: data cub: here/CUB_200_2011/images.txt is missing")
+    assert not (tmp_path / "r").exists()
+    monkeypatch.setattr("cotune_bench.records.RecordStore.finished", lambda *_: True)  # then nobody needs the images
+    assert cli.main(sweep) == 0
+    assert capsys.readouterr().out.startswith("0 done, 0 failed, 4 skipped; 4 cells in ")

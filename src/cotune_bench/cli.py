@@ -82,8 +82,8 @@ def _run(arguments: list[str]) -> int:
         swept = table_overrides(load_table(tables[0]), overrides)
     if not flags and not tables:
         return _single(overrides)
-    code = _sweep(swept)
-    if tables:
+    code, any_ended = _sweep(swept)
+    if tables and any_ended:
         from cotune_bench.reports.make import make_tables
 
         make_tables(tables, overrides, warn=False)  # the sweep has told
@@ -115,12 +115,14 @@ def _single(overrides: list[str]) -> int:
     return 0
 
 
-def _sweep(overrides: list[str]) -> int:
+def _sweep(overrides: list[str]) -> tuple[int, bool]:
+    """Exit code, and whether any cell ended."""
     cells = settings.check_sweep(overrides)
     first = settings.compose_config([values[0] for values in settings.axes(overrides)])
     require_logger(first.logger)
     for one in _data_configs(overrides):
         _tell(one)
+        _require_data(one, overrides)
     results = Path(first.results).absolute()
     check_writable(results)
     folder = results / ".sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
@@ -146,7 +148,7 @@ def _sweep(overrides: list[str]) -> int:
     for outcome in ended:
         if outcome.state == runner.FAILED:
             print(f"  {outcome.line}", file=sys.stderr)
-    return 1 if counts[runner.FAILED] or lost else code
+    return 1 if counts[runner.FAILED] or lost else code, bool(ended)
 
 
 def _data_configs(overrides: list[str]) -> list[DictConfig]:
@@ -155,6 +157,24 @@ def _data_configs(overrides: list[str]) -> list[DictConfig]:
         values if values[0].startswith(("data=", "data.root=")) else values[:1] for values in settings.axes(overrides)
     ]
     return [settings.compose_config(cell) for cell in product(*choices)]
+
+
+def _require_data(config: DictConfig, overrides: list[str]) -> None:
+    """UserError if a data set is not there or has lost images, unless all its cells are finished."""
+    if own_images(config.data):
+        return  # their report has looked
+    from cotune_bench.data.dataset import ImageList
+    from cotune_bench.data.reading import require_files
+
+    try:
+        data = settings.build(config.data)
+        if isinstance(data, ImageList):
+            require_files(data)
+    except UserError:
+        cells = map(settings.compose_config, product(*settings.axes(overrides)))
+        store = RecordStore(Path(config.results))
+        if not all(store.finished(settings.run_key(cell)) for cell in cells if cell.data == config.data):
+            raise
 
 
 def _tell(config: DictConfig) -> None:
