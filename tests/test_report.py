@@ -171,8 +171,8 @@ def test_summary_in_words():
     # of 8 cells with runs, 2 are of a data set that was not published and 1 of a method that was not;
     # of the others 1 has random weights; Co-Tuning: (49.25 - 52.58 + 80.8333 - 81.24) / 2 = -1.87
     published = (
-        "Of 5 cells with both values: differs in 1 and open in 4. Mean difference: Fine-tune +0.07, BSS -0.04, "
-        "Co-Tuning -1.87 points. 1 cell with random weights cannot be compared."
+        "Of 5 cells with both values: differs in 1 and no difference shown in 4. Mean difference: "
+        "Fine-tune +0.07, BSS -0.04, Co-Tuning -1.87 points. 1 cell with random weights cannot be compared."
     )
     assert told["Published numbers"] == published
     assert told["What is missing"] == "27 runs, in 10 cells; 1 of them failed."

@@ -81,10 +81,20 @@ def test_training_curves(results):
     assert [line.get_xydata().tolist() for line in below.lines] == [[[10, 7], [20, 3]]]
     assert [text.get_text() for text in upper.legends[0].get_texts()] == ["Co-Tuning", "_mine"]
     assert [text.get_text() for text in lower.legends[0].get_texts()] == ["Co-Tuning: source"]
-    assert above.get_yscale() == "log"
-    named.figure.draw_without_rendering()
-    assert all("$" not in label.get_text() for label in above.get_yticklabels())
     assert "over the 1 to 2 runs" in named.caption
+
+
+@pytest.mark.parametrize(("last", "scale"), [("7", "linear"), ("70", "log")])  # the others are 2 to 5
+def test_the_loss_is_logarithmic_where_it_spans_a_power_of_ten_and_has_numbers(results, last, scale):
+    leave(results, "_mine-0.5-0", "metrics.csv", f"updates,lr,ce,loss\n10,0.1,5,5\n20,0.1,{last},{last}\n")
+    named = drawn(toy(), results)["training"]
+    above = named.figure.subfigs[0].axes[0]
+    assert above.get_yscale() == scale
+    named.figure.draw_without_rendering()
+    low, high = above.get_ylim()
+    shown = [text.get_text() for text in above.get_yticklabels() if low <= text.get_position()[1] <= high]
+    assert any(shown)
+    assert all("$" not in text for text in shown)
 
 
 def test_relationship_as_colours_and_in_words(results):

@@ -69,12 +69,13 @@ def draw(terms: Terms, methods: tuple[str, ...], width: float) -> "Figure":
 
 
 def _scale(axes: "Axes", positive: bool) -> None:
-    """Few ticks, without powers as formulas, and logarithmic if all values are above 0."""
+    """Few ticks, without powers as formulas, and logarithmic if all values are above 0 and span a power of ten."""
     from matplotlib.ticker import LogLocator, MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(2, integer=True))
     axes.margins(x=0.04)
-    if positive:
+    spans = [one.dataLim.intervaly for one in axes.get_shared_y_axes().get_siblings(axes)]
+    if positive and max(high for _, high in spans) >= 10 * min(low for low, _ in spans):  # or no tick has a number
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(numticks=6))
         axes.yaxis.set_major_formatter("{x:g}")

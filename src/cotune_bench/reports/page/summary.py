@@ -130,7 +130,8 @@ def _verdicts(grid: Grid, paper: str) -> str:
     aside = f" {_plural(random, 'cell')} with random weights cannot be compared." if random else ""
     if not counts:
         return "No cell has both values yet." + aside
-    told = _listed([f"{verdict} in {count}" for verdict, count in sorted(counts.items())])
+    words = {"open": "no difference shown"}
+    told = _listed([f"{words.get(verdict, verdict)} in {count}" for verdict, count in sorted(counts.items())])
     means = ", ".join(
         f"{display_name(method)} {fmean(values):+.2f}" for method, values in offsets(comparisons).items()
     )
