@@ -18,6 +18,7 @@ from cotune_bench.records import Record, RecordStore, row_of
 from cotune_bench.reports.exchange import export, merge, select
 
 SHOWN = ("data", "method", "backbone", "rate", "seed", "accuracy", "val_accuracy", "nll", "seconds", "finished")
+MANY = 12  # values of a column, of which a line names them all
 
 
 def main(arguments: list[str]) -> int:
@@ -55,10 +56,17 @@ def main(arguments: list[str]) -> int:
 
 
 def chosen(store: RecordStore, filters: list[str]) -> list[Record]:
-    """Records that meet the filters."""
+    """Records that meet the filters; where none does, a line for each filter that alone leaves none."""
     records, damaged = store.read()
     warn(damaged)
-    return select(records, filters)
+    found = select(records, filters)
+    if records and not found:
+        for one in filters:
+            name = one.partition("=")[0]
+            held = sorted({str(row_of(record)[name]) for record in records})
+            if not select(records, [one]) and len(held) <= MANY:
+                warn([f"no record has {one}: there is {', '.join(held)}"])
+    return found
 
 
 def show(records: list[Record]) -> None:

@@ -160,7 +160,7 @@ def test_a_run_that_fails_before_it_trains_is_kept_too(here, capsys, monkeypatch
         (["table=desc"], "table=desc is unknown: did you mean desk?"),
         (["table=desk", "table=desk"], "table= is given twice"),
         (["table=desk", "seed=x"], "seed=x cannot be used"),
-        (["device=quantum"], "device=quantum cannot be used ("),
+        (["device=quantum"], "device=quantum cannot be used (it names none): choose auto, cpu or cuda:0"),
         (["backbone.weights=imagenet"], "backbone glyphnet has no weights imagenet: choose glyphs or random"),
         (["method.k=0", "method=bss"], "method.k=0 cannot be used: it must be 1 or more"),
         (["protocol.val=0", "method=cotuning"], "method.relationship=reverse needs validation images"),

@@ -62,6 +62,13 @@ def test_list_shows_the_records_that_meet_the_filters(here, capsys, filters, met
     assert count == f"{len(methods)} records"
 
 
+def test_a_filter_that_no_record_meets_is_told_with_what_there_is(here, capsys):
+    assert ask("list", "method=bsss", "rate=1") == 0
+    out, err = capsys.readouterr()
+    assert out.endswith("\n0 records\n")
+    assert err == "warning: no record has method=bsss: there is bss, l2sp\n"
+
+
 def test_list_prints_rounded_scores_and_dashes(here, capsys):
     ask("list", "method=bss")
     row = capsys.readouterr().out.splitlines()[1]
@@ -130,6 +137,9 @@ def test_merge_keeps_ours_and_tells_what_differs(here, capsys, change):
         f"theirs {theirs['accuracy']:.2f} % and nll {theirs['nll']}; ours stays\n"
     )
     assert files(Path("results")) == before
+    RecordStore(Path("apart")).add(dataclasses.replace(record(), data_sha256="other", **change))
+    assert ask("merge", "apart") == 0
+    assert capsys.readouterr().err.endswith(", from other images; ours stays\n")
 
 
 def test_merge_names_damaged_records_on_either_side(here, capsys):

@@ -81,7 +81,8 @@ def merge(ours: RecordStore, theirs: RecordStore) -> tuple[int, int, list[str]]:
             told.append(f"{record.key}: ours cannot be read and stays; move it away to take theirs in")
         elif not any((mine.accuracy, mine.nll) == (record.accuracy, record.nll) for mine in here[record.key]):
             mine = here[record.key][-1]
-            told.append(f"{record.key}: ours has {_scores(mine)}, theirs {_scores(record)}; ours stays")
+            why = ", from other images" if mine.data_sha256 != record.data_sha256 else ""
+            told.append(f"{record.key}: ours has {_scores(mine)}, theirs {_scores(record)}{why}; ours stays")
     taken = sum(record.key in new for record in found)
     return taken, len(found) - taken, told
 
