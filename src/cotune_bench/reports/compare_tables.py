@@ -52,7 +52,8 @@ ORDER = (
 )
 GAIN = (
     "Mean difference in percentage points over the seeds that both have, with its 95 % paired t interval and the "
-    "two-sided p of the paired t test, not corrected for the number of columns. None published beside random weights."
+    "two-sided p of the paired t test, not corrected for the number of columns. No published gain stands beside "
+    "random weights."
 )
 
 
