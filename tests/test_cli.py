@@ -17,7 +17,7 @@ from cotune_bench.methods.bss import BSS
 from cotune_bench.methods.finetune import FineTune
 
 ROOT = Path(cli.__file__).parents[2]
-TINY = ("backbone.weights=random", "backbone.widths=[16,16]", "protocol.updates=2", "device=cpu")
+TINY = ("backbone.weights=random", "protocol.updates=2", "device=cpu")
 
 
 def key_of(*overrides: str) -> str:

@@ -18,7 +18,7 @@ from cotune_bench.records import COLUMNS, KINDS
 ROOT = Path(api.__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
-TINY = ("backbone.weights=random", "backbone.widths=[16,16]")
+TINY = ("backbone.weights=random",)
 
 
 def name_of(path: Path) -> str:

@@ -9,7 +9,7 @@ from toy import toy_record
 from cotune_bench import cli, loggers
 from cotune_bench.loggers import Logger, TensorBoard, make_logger, picture
 
-TINY = ("method=cotuning", "backbone.weights=random", "backbone.widths=[16,16]", "protocol.updates=4", "device=cpu")
+TINY = ("method=cotuning", "backbone.weights=random", "protocol.updates=4", "device=cpu")
 
 
 def events(folder: Path):

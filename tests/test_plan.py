@@ -86,7 +86,7 @@ def test_counts_are_those_on_disk_or_the_published_ones_or_an_error(tmp_path):
 
 @pytest.mark.parametrize("method", ["cotuning", "delta"])
 def test_a_real_network_is_timed(method):
-    config = compose_config([f"method={method}", "backbone.widths=[16,16]", "protocol.batch_size=4", "device=cpu"])
+    config = compose_config([f"method={method}", "protocol.batch_size=4", "device=cpu"])
     pace = measured(config, counts_of(config))
     assert pace.update > 0
     assert pace.view > 0
@@ -99,7 +99,7 @@ def test_where_updates_are_slow_one_is_enough(monkeypatch, enough, updates):
     calls, losses = [], FineTune.losses
     monkeypatch.setattr(pacing, "SECONDS", enough)
     monkeypatch.setattr(FineTune, "losses", lambda *images: calls.append(1) or losses(*images))
-    config = compose_config(["method=finetune", "backbone.widths=[16]", "protocol.batch_size=4", "device=cpu"])
+    config = compose_config(["method=finetune", "protocol.batch_size=4", "device=cpu"])
     assert measured(config, counts_of(config)).update > 0
     assert len(calls) == updates
 

@@ -115,7 +115,7 @@ def test_the_folder_of_locks_is_this_user_s_alone(tmp_path, monkeypatch):
 
 # Runs, on CPUs that pass for GPUs -----------------------------------------------------------------------------------
 
-TINY = ("method=finetune", "backbone.weights=random", "backbone.widths=[16,16]", "protocol.updates=2")
+TINY = ("method=finetune", "backbone.weights=random", "protocol.updates=2")
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ def test_a_run_lists_its_images_and_bad_input_lists_nothing(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "argv", ["run.py"])
-    tiny = ["backbone.weights=random", "backbone.widths=[16,16]", "protocol.updates=1", "device=cpu"]
+    tiny = ["backbone.weights=random", "protocol.updates=1", "device=cpu"]
     assert cli.main(["method=cotuning", "protocol.val=0", *tiny]) == 2
     assert not Path("results").exists()
     for method in ("finetune", "bss"):

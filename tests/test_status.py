@@ -142,7 +142,7 @@ def test_the_lines_hold_a_grid_the_open_cells_and_totals(results):
 
 
 def test_the_command_of_a_failed_cell_runs_that_cell(results):
-    rest = [f"results={results}", "protocol.updates=7", "backbone.widths=[16,16]"]
+    rest = [f"results={results}", "protocol.updates=7"]
     key = key_of("bss", 0.123456789, 1, *rest)
     put(results, key, "failed", reason="x")
     (command,) = rerun_commands(table_status("desk", ["rate=0.123456789,0.5", *rest]))

@@ -24,7 +24,7 @@ from cotune_bench.records import Record
 FAULTS = [pytest.mark.faults, pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")]
 
 UPDATES = 120
-SMALL = ("method=finetune", "backbone.weights=random", "backbone.widths=[16,16]", "device=cpu", "checkpoint_every=5")
+SMALL = ("method=finetune", "backbone.weights=random", "device=cpu", "checkpoint_every=5")
 
 #: What was injected and what was lost, printed at the end of the session.
 figures: Counter[str] = Counter()

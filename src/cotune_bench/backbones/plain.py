@@ -46,8 +46,7 @@ class Plain:
             head = timm().get_pretrained_cfg_value(section["model"], "classifier")
             return cls(library, section["model"], num_classes, head, prefix="model.")
         if library == "glyphnet":
-            options = {"widths": [int(width) for width in section["widths"]]}
-            return cls(library, section["name"], num_classes, "head", options=options)
+            return cls(library, section["name"], num_classes, "head")
         raise UserError(
             f"backbone {section['name']} is no network that another library builds: set keep_checkpoint=false"
         )
@@ -64,11 +63,10 @@ class Plain:
             return models.get_model(self.model, weights=None, num_classes=self.num_classes, **self.options)
         if self.library == "timm":
             return timm().create_model(self.model, num_classes=self.num_classes, **self.options)
-        from cotune_bench.backbones.glyphnet import trunk
+        from cotune_bench.backbones.glyphnet import WIDTHS, trunk
 
-        widths = self.options["widths"]
-        head = nn.Linear(widths[-1], self.num_classes)
-        return nn.Sequential(OrderedDict([*trunk(widths).named_children(), (self.head, head)]))
+        head = nn.Linear(WIDTHS[-1], self.num_classes)
+        return nn.Sequential(OrderedDict([*trunk().named_children(), (self.head, head)]))
 
     def state(self, trunk: nn.Module, head: nn.Linear) -> dict[str, Tensor]:
         """State dict of the network from a trained trunk and head, on the host."""
@@ -86,7 +84,7 @@ class Plain:
         if weights == "random":
             return "No pre-trained weights were used."
         if self.library == "glyphnet":
-            return "The source weights were trained on drawn glyphs by this project and are under its MIT licence."
+            return "The source weights were trained on drawn letters by this project and are under its MIT licence."
         if self.library == "torchvision" and weights.startswith("IMAGENET"):
             return (
                 "The source weights were published with torchvision (code: BSD-3-Clause) and trained on ImageNet, "

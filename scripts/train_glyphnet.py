@@ -1,0 +1,37 @@
+"""Train the source networks that come with the package: python scripts/train_glyphnet.py FOLDER [SEED ...]
+
+Writes FOLDER/SEED.safetensors for each seed, 0 to 19 by default, about a minute each. The shipped files are those of
+src/cotune_bench/backbones/glyphnet_weights; trained again on another processor, the last bits differ, and with them
+all that follows from a thousand updates. Files that exist are left alone.
+"""
+
+import sys
+from pathlib import Path
+
+from cotune_bench.backbones.glyphnet import to_bytes
+from cotune_bench.backbones.glyphnet_training import pretrain
+from cotune_bench.cli import guarded
+from cotune_bench.errors import UserError
+from cotune_bench.files import write_atomically
+
+COUNT = 20
+
+
+def main(arguments: list[str]) -> int:
+    """Train every seed whose file is missing."""
+    if not arguments or arguments[0].startswith("-"):
+        print(__doc__)
+        return 0
+    folder, *seeds = arguments
+    if not all(seed.isdigit() for seed in seeds):
+        raise UserError(f"seeds {' '.join(seeds)} cannot be used: give whole numbers")
+    for seed in map(int, seeds or range(COUNT)):
+        path = Path(folder) / f"{seed:02d}.safetensors"
+        if not path.exists():
+            write_atomically(path, to_bytes(pretrain(seed)))
+            print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main, sys.argv[1:]))
