@@ -59,7 +59,7 @@ def table_overrides(table: dict, overrides: Sequence[str]) -> list[str]:
 class Cells:
     """A table's axes after overrides, the keys of its cells in order, and where their records lie.
 
-    ``method`` are the contenders, ``baseline`` the other rows; ``unit`` is "replicate" or "seed", ``units`` its values.
+    ``method`` are the contenders, ``baseline`` the other rows; ``unit`` is an axis of UNITS, ``units`` its values.
     """
 
     data: tuple[str, ...]
