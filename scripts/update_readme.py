@@ -15,6 +15,7 @@ from cotune_bench.reports.figures import grid_figures, image
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.make import table_grid
 from cotune_bench.reports.tables import escaped, to_markdown
+from cotune_bench.reports.verdict import table_sentence
 
 README = Path(__file__).parents[1] / "README.md"
 IMAGES = Path("docs/images")  # beside the README
@@ -35,7 +36,8 @@ def main(overrides: list[str], readme: Path = README) -> int:
     def piece(mark: re.Match[str]) -> str:
         grid, results = found(mark["table"])
         if mark["kind"] == "grid":
-            body = to_markdown(grid).partition("\n")[2].strip()  # its heading would be a second title of the page
+            text = to_markdown(grid, [table_sentence(grid)])
+            body = text.partition("\n")[2].strip()  # its heading would be a second title of the page
         else:
             known = {one.name: one for one in grid_figures(grid, results)[0]}
             if mark["name"] not in known:

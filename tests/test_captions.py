@@ -7,11 +7,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from cotune_bench.config import CONF
-from cotune_bench.reports.captions import caption, split_text, warnings
+from cotune_bench.reports.captions import caption, split_rule, warnings
 from cotune_bench.reports.frame import protocol_text
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 
-SPEC = TableSpec("small", "Small", ("digits", "cub"), ("finetune", "bss"), (0.15,), (0, 1))
+SPEC = TableSpec("small", "Small", ("digits", "cub"), ("finetune", "bss"), (0.15,), (0, 1), "seed")
+OF_REPLICATES = dataclasses.replace(SPEC, unit="replicate")
 LIKE = {
     "backbone": "resnet50",
     "protocol": "paper",
@@ -20,15 +21,16 @@ LIKE = {
     "torch": "2.15.0",
     "device": "cpu",
     "precision": "float32",
-    "split": "split 0 (nothing held out)",
+    "split": "nothing held out",
+    "split_seed": 0,
     "finished": "2024-05-01T10:00:00+00:00",
     "rate": 0.15,
 }
 
 
 def grid(spec: TableSpec = SPEC, **first: object) -> Grid:
-    """A full table of like runs, but for what the first run (digits, fine-tune, seed 0) has of its own."""
-    places = [(data, method, seed) for data in spec.data for method in spec.methods for seed in spec.seeds]
+    """A full table of like runs, but for what the first run (digits, fine-tune, unit 0) has of its own."""
+    places = [(data, method, seed) for data in spec.data for method in spec.methods for seed in spec.units]
     rows = [
         {**LIKE, "data": data, "method": method, "seed": seed, "accuracy": 50.0 + seed, "key": f"run{number}"}
         for number, (data, method, seed) in enumerate(places)
@@ -39,16 +41,68 @@ def grid(spec: TableSpec = SPEC, **first: object) -> Grid:
 
 def test_a_caption_word_for_word():
     assert caption(grid()) == (
-        "Mean ± sample std over n = 2 seeds, top-1 test accuracy in percent; best of each column within a data set "
-        "bold. Columns: sampling rate of the training images. Backbone resnet50, weights IMAGENET1K_V1, protocol "
-        "paper, split 0 (nothing held out), precision float32. cotune_bench 0.1.0, torch 2.15.0."
+        "Mean ± sample std over n = 2 training seeds on one split and sample, top-1 test accuracy in percent. The ± "
+        "does not contain how much another split, sample or source network would change. Best of each column within "
+        "a data set: bold. Columns: sampling rate of the training images. Backbone resnet50, weights IMAGENET1K_V1, "
+        "protocol paper, split 0 (nothing held out), precision float32. cotune_bench 0.1.0, torch 2.15.0."
     )
     assert warnings(grid()) == []
 
 
+def test_a_caption_of_replicates_says_what_differs_between_them():
+    told, start = caption(grid(OF_REPLICATES)), "Mean ± sample std over n = 2 replicates (each with its own "
+    assert told.startswith(start + "split, sample and training seed), top-1 test accuracy in percent. Best of each ")
+    assert "one split for each replicate (nothing held out)" in told
+    assert "does not contain" not in told
+    one = start + "split, sample and training seed; the source network is the same), top-1"
+    assert caption(sourced({"digits": ("a", "a"), "cub": ("c", "c")})).startswith(one)
+    several = start + "source network, split, sample and training seed), top-1"
+    assert caption(sourced({"digits": ("a", "b"), "cub": ("c", "d")})).startswith(several)
+    mixed = caption(sourced({"digits": ("a", "b"), "cub": ("c", "c")}))
+    assert "(each with its own split, sample and training seed, and its own source network on digits), top-1" in mixed
+
+
+def sourced(marks: dict[str, tuple[str, str]], spec: TableSpec = OF_REPLICATES, **more: list) -> Grid:
+    """A full table in which the source weights of a data set follow from the unit."""
+    places = [(data, method, unit) for data in spec.data for method in spec.methods for unit in spec.units]
+    rows = [{**LIKE, "data": d, "method": m, "seed": u, "weights_sha256": marks[d][u]} for d, m, u in places]
+    frame = pd.DataFrame(rows).assign(accuracy=50.0, key=[f"run{number}" for number in range(len(rows))])
+    return build_grid(spec, frame.assign(**more))
+
+
+def test_source_weights_that_should_be_shared_and_are_not_are_warned_of():
+    different = "Different source weights under one name in digits"
+    assert warnings(sourced({"digits": ("a", "b"), "cub": ("c", "c")})) == []
+    assert warnings(sourced({"digits": ("a", "b"), "cub": ("c", "c")}, SPEC)) == [
+        f"{different} (SHA-256 a in 2 runs, b in 2 runs): do not compare these runs."
+    ]
+    marks = ["a", "b", "x", "b", "c", "c", "c", "c"]  # fine-tune 0, 1, then BSS 0, 1 on digits
+    assert warnings(sourced({"digits": ("a", "b"), "cub": ("c", "c")}, weights_sha256=marks)) == [
+        f"{different} in replicate 0 (SHA-256 a in 1 run, x in 1 run): do not compare these runs."
+    ]
+
+
+def test_instruction_sets_that_mix_in_a_cell_or_a_pair_are_warned_of():
+    same = {"digits": ("a", "b"), "cub": ("c", "c")}
+    sets = ["AVX512", "AVX2", "AVX512", "AVX2", "AVX2", "AVX2", "AVX2", "AVX2"]
+    told = (
+        "Mixed instruction sets: AVX2 in 6 runs, AVX512 in 2 runs; within 2 cells: digits finetune 0.15, digits bss"
+    )
+    assert warnings(sourced(same, instructions=sets)) == [f"{told} 0.15."]
+    pair = ["AVX512", "AVX512", "AVX2", "AVX2", "AVX2", "AVX2", "AVX2", "AVX2"]
+    assert warnings(sourced(same, instructions=pair)) == [
+        "Mixed instruction sets: AVX2 in 6 runs, AVX512 in 2 runs; between methods that are paired in 2 places."
+    ]
+    assert warnings(sourced(same, instructions=["AVX2"] * 4 + ["AVX512"] * 4)) == []  # data sets are not compared
+    assert warnings(sourced(same, instructions=["AVX2", None] * 4)) == []  # not recorded
+    assert warnings(sourced(same, instructions=sets, device="H100")) == []  # not computed with them
+
+
 @pytest.mark.parametrize(("std", "words"), [("population", "population std"), ("standard_error", "standard error")])
 def test_the_spread_is_named(std, words):
-    assert caption(grid(dataclasses.replace(SPEC, std=std))).startswith(f"Mean ± {words} over n = 2 seeds")
+    assert caption(grid(dataclasses.replace(SPEC, std=std))).startswith(
+        f"Mean ± {words} over n = 2 training seeds on"
+    )
 
 
 def test_data_sets_of_different_settings_are_told_apart():
@@ -61,7 +115,7 @@ def test_what_no_run_recorded_is_not_shown():
     runs = pd.DataFrame([{**LIKE, "data": "cub", "method": "bss", "seed": 0, "accuracy": 1.0, "key": "run"}])
     told = caption(build_grid(SPEC, runs.drop(columns=["precision", "split", "device"])))
     assert "Columns: sampling rate of the training images. cub: backbone resnet50, weights IMAGENET1K_V1, " in told
-    assert "split" not in told
+    assert "held out" not in told
     assert "precision" not in told
 
 
@@ -73,7 +127,11 @@ def test_what_no_run_recorded_is_not_shown():
         ("device", "H100", "Mixed devices: H100 in 1 run, cpu in 7 runs"),
         ("protocol", "tllib", "Mixed protocols in digits: paper in 3 runs, tllib in 1 run"),
         ("backbone", "resnet18", "Mixed backbones in digits: resnet18 in 1 run, resnet50 in 3 runs"),
-        ("split", "split 1", "Mixed splits in digits: split 0 (nothing held out) in 3 runs, split 1 in 1 run"),
+        (
+            "split_seed",
+            1,
+            "Mixed splits in digits: split 0 (nothing held out) in 3 runs, split 1 (nothing held out) in 1 run",
+        ),
         ("precision", None, "Mixed precisions in digits: float32 in 3 runs, not recorded in 1 run"),
     ],
 )
@@ -102,16 +160,16 @@ def test_missing_runs_and_unequal_numbers_are_told():
 
 def test_split_by_hand():
     config = {"split_seed": 7, "protocol": {"val": 0.25, "split_order": "split_then_sample"}}
-    assert split_text(config) == "split 7 (25 % of the training images held out before sampling)"
+    assert split_rule(config) == "25 % of the training images held out before sampling"
     config["protocol"]["split_order"] = "sample_then_split"
-    assert split_text(config) == "split 7 (25 % of the training images held out after sampling)"
+    assert split_rule(config) == "25 % of the training images held out after sampling"
     config["protocol"]["val"] = 0.0
-    assert split_text(config) == "split 7 (nothing held out)"
+    assert split_rule(config) == "nothing held out"
 
 
 def test_a_data_set_that_may_bring_validation_images_is_not_said_to_hold_some_out():
     config: dict = {"split_seed": 0, "protocol": {"val": 0.2, "split_order": "split_then_sample"}}
-    own = "split 0 (validation images of its own, else 20 % of the training images held out before sampling)"
+    own = "validation images of its own, else 20 % of the training images held out before sampling"
     for data, told in (
         ({"_target_": "cotune_bench.data.coco70.read"}, own),
         ({"_target_": "cotune_bench.data.imagelist.read", "val": "val.txt"}, own),
@@ -121,7 +179,7 @@ def test_a_data_set_that_may_bring_validation_images_is_not_said_to_hold_some_ou
         ),
         ({"_target_": "cotune_bench.data.cub.read"}, own.replace("validation images of its own, else ", "")),
     ):
-        assert split_text({**config, "data": data}) == told
+        assert split_rule({**config, "data": data}) == told
 
 
 def test_a_protocol_that_was_changed_says_so():
@@ -136,7 +194,7 @@ def test_a_protocol_that_was_changed_says_so():
 
 
 def test_images_that_are_not_the_same_at_a_rate_are_warned_of():
-    places = [(method, seed, rate) for method in SPEC.methods for seed in SPEC.seeds for rate in (0.15, 1.0)]
+    places = [(method, seed, rate) for method in SPEC.methods for seed in SPEC.units for rate in (0.15, 1.0)]
     rows = [
         {
             **LIKE,
@@ -150,8 +208,16 @@ def test_images_that_are_not_the_same_at_a_rate_are_warned_of():
         }
         for m, s, r in places
     ]
-    spec = TableSpec("two", "Two", ("cub",), SPEC.methods, (0.15, 1.0), (0, 1))
+    spec = TableSpec("two", "Two", ("cub",), SPEC.methods, (0.15, 1.0), (0, 1), "seed")
     assert warnings(build_grid(spec, pd.DataFrame(rows))) == []  # a rate has images of its own
+    for row in rows:
+        row["images"] += str(row["seed"])
+    replicates = dataclasses.replace(spec, unit="replicate")
+    assert warnings(build_grid(replicates, pd.DataFrame(rows))) == []  # so has a replicate
+    assert len(warnings(build_grid(spec, pd.DataFrame(rows)))) == 1
+    for row in rows:
+        row["images"] = row["images"][:-1]
     rows[1]["images"] = "others"
     told = "The images of cub changed between its runs at 100 %: do not compare them."
     assert warnings(build_grid(spec, pd.DataFrame(rows))) == [told]
+    assert warnings(build_grid(replicates, pd.DataFrame(rows))) == [told]

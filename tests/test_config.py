@@ -9,7 +9,7 @@ import yaml
 from omegaconf import OmegaConf
 from trees import folders
 
-from cotune_bench.cells import AXES, load_table, table_cells, table_overrides
+from cotune_bench.cells import load_table, table_cells, table_overrides
 from cotune_bench.config import (
     CONF,
     axes,
@@ -77,7 +77,7 @@ def test_a_protocol_s_yaml_holds_every_value(name):
 @pytest.mark.parametrize("name", choices("table"))
 def test_every_table_loads_with_its_four_axes(name):
     table = load_table(name)
-    for axis in AXES:
+    for axis in ("data", "method", "rate", "replicate" if "replicate" in table else "seed"):
         assert len(table[axis]) == len(set(table[axis])) > 0
     assert table["title"]
 
@@ -232,6 +232,7 @@ def test_every_value_of_a_sweep_is_checked_before_it_starts(overrides, message):
 
 
 TABLE = {"data": ["digits"], "method": ["bss", "cotuning"], "rate": [0.15, 1], "seed": [0, 2]}
+LOWER = {**TABLE, "baseline": ["finetune"]}
 
 
 def composed(overrides: list[str], **axes_: list) -> list[str]:
@@ -249,12 +250,8 @@ def composed(overrides: list[str], **axes_: list) -> list[str]:
 def test_cells_of_a_table_are_the_keys_of_its_runs():
     cells = table_cells(TABLE)
     assert list(cells.keys) == composed([])
-    assert (cells.data, cells.method, cells.rate, cells.seed) == (
-        ("digits",),
-        ("bss", "cotuning"),
-        (0.15, 1.0),
-        (0, 2),
-    )
+    assert (cells.data, cells.method, cells.rate) == (("digits",), ("bss", "cotuning"), (0.15, 1.0))
+    assert (cells.unit, cells.units, cells.baseline) == ("seed", (0, 2), ())
     assert cells.results == "results"
 
 
@@ -262,6 +259,66 @@ def test_overrides_replace_an_axis_and_reach_every_cell():
     cells = table_cells(TABLE, ["seed=5", "rate=0.3,0.5", "protocol.updates=2", "results=here"])
     assert list(cells.keys) == composed(["protocol.updates=2"], rate=[0.3, 0.5], seed=[5])
     assert cells.results == "here"
+
+
+def test_cells_of_replicates_are_those_of_their_three_seeds():
+    table = {name: value for name, value in TABLE.items() if name != "seed"} | {"replicate": [0, 3]}
+    for cells in (table_cells(table), table_cells(TABLE, ["replicate=0,3"])):
+        assert (cells.unit, cells.units) == ("replicate", (0, 3))
+        three = [[f"seed={one}", f"split_seed={one}", f"backbone.seed={one}"] for one in (0, 3)]
+        places = [(method, rate) for method in TABLE["method"] for rate in TABLE["rate"]]
+        assert list(cells.keys) == [
+            run_key(compose_config([f"method={method}", f"rate={rate}", *seeds]))
+            for method, rate in places
+            for seeds in three
+        ]
+    assert table_cells(table, ["seed=0,2"]) == table_cells(TABLE)
+    assert "replicate=0,3" in table_overrides(table, [])
+    with pytest.raises(UserError, match="give replicate= or seed=, not both"):
+        table_overrides(TABLE, ["replicate=0", "seed=1"])
+
+
+def test_baselines_of_a_table_are_run_with_it_and_kept_apart():
+    cells = table_cells(LOWER)
+    assert (cells.method, cells.baseline) == (("bss", "cotuning"), ("finetune",))
+    assert list(cells.keys) == composed([], method=["bss", "cotuning", "finetune"])
+    assert "method=bss,cotuning,finetune" in table_overrides(LOWER, [])
+    chosen = table_cells(LOWER, ["method=finetune,bss"])
+    assert (chosen.method, chosen.baseline) == (("bss",), ("finetune",))
+    alone = table_cells(LOWER, ["method=finetune"])
+    assert (alone.method, alone.baseline) == (("finetune",), ())
+
+
+@pytest.mark.parametrize("data", ["digits", "cub"])
+def test_a_replicate_sets_three_seeds_and_is_not_part_of_the_key(data):
+    source = ["backbone.seed=3"] if data == "digits" else []
+    config = compose_config([f"data={data}", "replicate=3"])
+    assert (config.seed, config.split_seed) == (3, 3)
+    assert run_key(config) == run_key(compose_config([f"data={data}", "seed=3", "split_seed=3", *source]))
+    usual = compose_config([f"data={data}", "replicate=null", "seed=3"])
+    assert (usual.seed, usual.split_seed) == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["replicate=1", "seed=2"], "seed=2 cannot be used beside replicate=1, which sets it: leave one of them out"),
+        (["split_seed=1", "replicate=1"], "split_seed=1 cannot be used beside replicate=1"),
+        (["replicate=1", "backbone.seed=1"], "backbone.seed=1 cannot be used beside replicate=1"),
+        (["replicate=-1"], "replicate=-1 cannot be used: it must be 0 or more"),
+        (["replicate=0.5"], "replicate=0.5 cannot be used: it must be a whole number or null"),
+        (["replicate=first"], "replicate=first cannot be used: it must be a whole number or null"),
+    ],
+)
+def test_a_replicate_that_cannot_be_used_is_one_line(overrides, message):
+    with pytest.raises(UserError, match=message) as refused:
+        compose_config(overrides)
+    assert "\n" not in str(refused.value)
+
+
+def test_replicates_are_swept_by_a_list_or_a_range():
+    assert check_sweep(["replicate=range(0,10)"]) == 10
+    assert check_sweep(["method=finetune,bss", "replicate=0,1,2"]) == 6
 
 
 def test_the_sweep_of_a_table_runs_exactly_its_cells():
@@ -293,11 +350,14 @@ def test_an_unknown_table_or_a_table_of_unknown_things_is_named(tmp_path, monkey
     for path in (CONF / "data").glob("*.yaml"):
         (tmp_path / "data" / path.name).write_text("")
     (tmp_path / "method" / "bss.yaml").write_text("")
-    (tmp_path / "table" / "odd.yaml").write_text("data: [digits]\nmethod: [bss, bsx]\n")
+    (tmp_path / "table" / "odd.yaml").write_text("data: [digits]\nmethod: [bss, bsx]\nseed: [0]\n")
+    (tmp_path / "table" / "both.yaml").write_text("data: [digits]\nmethod: [bss]\nseed: [0]\nreplicate: [0]\n")
     for module in ("cells", "config"):
         monkeypatch.setattr(f"cotune_bench.{module}.CONF", Path(tmp_path))
     with pytest.raises(UserError, match=r"table odd: method=bsx is unknown: did you mean bss\? choose bss"):
         load_table("odd")
+    with pytest.raises(UserError, match=r"table both: give either replicate: \[...\] or seed: \[...\]"):
+        load_table("both")
 
 
 def test_a_seed_of_a_table_is_a_whole_number():

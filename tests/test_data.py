@@ -205,6 +205,16 @@ def test_the_fingerprint_tells_rate_split_seed_labels_and_name():
     assert make_data(make_dataset()).fingerprint == found[1].fingerprint
 
 
+def test_the_fingerprint_of_the_test_images_is_that_of_all_splits_and_rates_but_of_no_other_labels():
+    usual = make_data().test_fingerprint
+    assert make_data(split_seed=1, rate=0.5, seed=3).test_fingerprint == usual
+    dataset = make_dataset()
+    moved = dataclasses.replace(dataset, labels=np.roll(dataset.labels, 1))
+    fewer = dataclasses.replace(dataset, test=dataset.test[1:])
+    named = dataclasses.replace(dataset, name="other")
+    assert len({usual, *(make_data(one).test_fingerprint for one in (moved, fewer, named))}) == 4
+
+
 def test_train_and_validation_come_from_the_official_training_images():
     dataset, data = make_dataset(), make_data(rate=0.5)
     assert len(data.plain) == 3 * 4  # ceil(0.5 * 8) of the 10 less 2 of every class

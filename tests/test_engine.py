@@ -232,7 +232,8 @@ CLEAR = [(1.0, 0.0), (1.0, 0.0), (1.0, 0.0)]
 
 def test_the_sum_of_logits_over_views_decides():
     images = Images(SPLIT_OPINION, CLEAR, CLEAR, labels=[1, 0, 1])
-    found = evaluate(Told(), images)
+    found, correct = evaluate(Told(), images)
+    assert correct.tolist() == [True, True, False]
     assert found["accuracy"] == pytest.approx(100 * 2 / 3)
     losses = [math.log(1 + math.exp(-0.5)), math.log(1 + math.exp(-3)), math.log(1 + math.exp(3))]
     assert found["nll"] == pytest.approx(np.mean(losses), rel=1e-6)
@@ -255,12 +256,14 @@ def test_evaluation_of_ten_crops_equals_one_view_at_a_time():
         summed = [sum(method.predict(view[None]) for view in image)[0] for chunk in data.test for image in chunk]
     logits = torch.stack(summed)
     torch.testing.assert_close(predict(method, data.test), logits, rtol=1e-4, atol=1e-5)
-    correct = (logits.argmax(1).numpy() == data.test.labels).mean()
-    assert evaluate(method, data.test)["accuracy"] == pytest.approx(100 * correct)
+    correct = logits.argmax(1).numpy() == data.test.labels
+    scores, found = evaluate(method, data.test)
+    assert found.tolist() == correct.tolist()
+    assert scores["accuracy"] == pytest.approx(100 * correct.mean())
 
 
 def test_training_learns_the_toy(cache):
     protocol = dataclasses.replace(PROTOCOL, updates=40, drop_at=(30,))
     method = FineTune(make_backbone(), 3)
     fit(method, make_data(), protocol, seed=0, cache=cache)
-    assert evaluate(method, make_data().test)["accuracy"] > 80
+    assert evaluate(method, make_data().test)[0]["accuracy"] > 80

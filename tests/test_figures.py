@@ -1,5 +1,6 @@
 """Curves of a table: their values by hand, the same bytes twice, styles that differ, no pyplot and no torch."""
 
+import dataclasses
 import math
 import re
 import struct
@@ -60,13 +61,12 @@ def test_accuracy_curves_by_hand():
 
 def test_gain_curves_by_hand():
     (curve,) = gain_curves(toy(), "digits")
-    half = 4.302652729911275 / math.sqrt(3)  # gains 5, 6, 7: std 1; the t quantile of two degrees of freedom
-    assert same(curve, "cotuning", [6.0, 10.0], [half, math.nan])
+    assert same(curve, "cotuning", [6.0, 10.0], [1.0, math.nan])  # gains 5, 6, 7, and one alone
 
 
 def test_curves_are_drawn_over_rising_rates_with_their_bars():
     grid = toy()
-    axes = draw(grid, accuracy_curves(grid, "digits"), "Accuracy", "mean ± std", 5.5).axes[0]
+    axes = draw(grid, accuracy_curves(grid, "digits"), "Accuracy", 5.5).axes[0]
     finetune = axes.containers[0]
     assert list(finetune.lines[0].get_ydata()) == [51.0, 81.0]
     assert finetune.lines[0].get_xdata() == pytest.approx([15, 100], abs=1.0)
@@ -75,7 +75,19 @@ def test_curves_are_drawn_over_rising_rates_with_their_bars():
     assert bars == [[50.0, 52.0], [80.0, 82.0]]
     legend = axes.get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["Fine-tune", "Co-Tuning"]
-    assert (axes.get_title(), legend.get_title().get_text()) == ("", "mean ± std")
+    assert (axes.get_title(), legend.get_title().get_text()) == ("", "mean ± sample std\nover replicates")
+
+
+@pytest.mark.parametrize(("unit", "contains"), [("replicate", True), ("seed", False)])
+def test_captions_name_what_the_bars_are_of(unit, contains, tmp_path):
+    grid = toy()
+    grid = dataclasses.replace(grid, spec=dataclasses.replace(grid.spec, unit=unit))
+    (accuracy, gain), _ = grid_figures(grid, tmp_path)
+    for one in (accuracy, gain):
+        assert "Mean ± sample std over n = 1 to 3" in one.caption
+        assert ("each with its own split" in one.caption) == contains
+        assert ("The ± does not contain how much another split" in one.caption) != contains
+    assert f"difference in points between a run and that of Fine-tune with the same {unit}" in gain.caption
 
 
 @pytest.mark.parametrize("name", ["my_$own$", "a_$b", "_private", "a & <b>"])

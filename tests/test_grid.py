@@ -27,9 +27,10 @@ TOY = TableSpec(
     name="grid_toy",
     title="Toy | *two* data sets",
     data=("digits", "cub"),
-    methods=("finetune", "bss", "cotuning", "my|own*"),
+    methods=("finetune", "bss", "cotuning"),
     rates=(0.15, 1.0),
-    seeds=(0, 1, 2),
+    units=(0, 1, 2),
+    baselines=("my|own*",),
 )
 SMALL = TableSpec("small", "Small", ("digits",), ("finetune", "bss"), (0.15,), (0, 1, 2))
 
@@ -110,7 +111,7 @@ def test_std_modes_reach_cell_caption_and_csv(std, text, words):
     runs = runs_of(("finetune", 0, 60.0), ("finetune", 1, 61.0), ("finetune", 2, 62.0))
     grid = build_grid(dataclasses.replace(SMALL, std=std), runs)
     assert cell_text(grid.cell("digits", "finetune", 0.15), best="{}") == text
-    assert caption(grid).startswith(f"{words} over n = 3 seeds, top-1 test accuracy in percent; best of")
+    assert caption(grid).startswith(f"{words} over n = 3 replicates (each with ")
     table = pd.read_csv(io.StringIO(to_csv(grid)))
     assert table["standard_error" if std == "standard_error" else "std"][0] == grid.cells[0].spread
 
@@ -118,7 +119,7 @@ def test_std_modes_reach_cell_caption_and_csv(std, text, words):
 def test_cells_by_hand_in_order_addressable_and_immutable():
     grid = build_grid(TOY, toy_runs())
     places = [(cell.data, cell.method, cell.rate) for cell in grid.cells]
-    assert places == [(d, m, r) for d in TOY.data for m in TOY.methods for r in TOY.rates]
+    assert places == [(d, m, r) for d in TOY.data for m in TOY.rows for r in TOY.rates]
     cell = grid.cell("digits", "cotuning", 1.0)
     assert cell.values == ((0, 96.0), (1, 96.2), (2, 96.16))
     assert cell.mean == pytest.approx(96.12, abs=1e-12)
@@ -159,6 +160,32 @@ def test_nothing_is_best_in_an_empty_column_and_zero_can_be():
     assert [cell.best for cell in cells] == [False, True]
 
 
+def test_a_baseline_is_shown_below_the_others_and_never_the_best():
+    spec = dataclasses.replace(SMALL, methods=("finetune",), baselines=("bss",))
+    grid = build_grid(spec, runs_of(("finetune", 0, 60.0), ("bss", 0, 70.0)))
+    assert spec.rows == ("finetune", "bss")
+    assert [(cell.method, cell.mean, cell.best) for cell in grid.cells] == [
+        ("finetune", 60.0, True),
+        ("bss", 70.0, False),
+    ]
+    markdown, piped = to_markdown(grid, ["One.", "Two."]), plain(grid)
+    assert "*BSS*" in markdown
+    assert "Rows in italics are baselines" in markdown
+    assert markdown.index("| *BSS*") < markdown.index("One.\n\nTwo.") < markdown.index("Warnings:")
+    rows = piped[piped.index("digits\n") :].splitlines()
+    assert ["Fine-tune" in rows[1], set(rows[2]), "BSS" in rows[3]] == [True, {"─"}, True]
+    assert "Rows below the line are baselines" in " ".join(piped.split())
+
+
+def test_a_run_of_a_table_knows_its_unit_and_what_it_recorded():
+    more = {"weights_sha256": "ab", "test_sha256": "cd", "correct": "m4A=", "train_images": 7, "test_images": 9}
+    (run,) = build_grid(SMALL, runs_of(("bss", 2, 70.0)).assign(**more, instructions="AVX2")).runs()
+    assert (run.unit, run.seed, run.instructions) == (2, 2, "AVX2")
+    assert {name: getattr(run, name) for name in more} == more
+    (bare,) = build_grid(SMALL, runs_of(("bss", 2, 70.0))).runs()
+    assert (bare.correct, bare.weights_sha256, bare.instructions, bare.test_images) == ("", "", "", 0)
+
+
 def test_newest_counts_by_moment_not_by_text_or_place():
     runs = runs_of(("finetune", 0, 60.0), ("finetune", 0, 70.0), ("finetune", 0, 80.0))
     runs["finished"] = ["2024-05-01T10:00:00+00:00", "2024-05-01T09:30:00-04:00", "2024-05-01T11:00:00"]
@@ -176,7 +203,7 @@ def test_a_replaced_run_leaves_no_trace():
 
 
 def test_a_complete_table_of_like_runs_has_no_warnings():
-    rows = [(method, seed, 50.0 + seed) for method in SMALL.methods for seed in SMALL.seeds]
+    rows = [(method, seed, 50.0 + seed) for method in SMALL.methods for seed in SMALL.units]
     grid = build_grid(SMALL, runs_of(*rows))
     assert warnings(grid) == []
     assert "Warnings" not in to_markdown(grid)
@@ -203,10 +230,10 @@ def test_cell_text_tells_missing_runs(accuracies, text):
 
 
 def test_one_seed_shows_no_spread():
-    one = dataclasses.replace(SMALL, seeds=(0,))
+    one = dataclasses.replace(SMALL, units=(0,))
     grid = build_grid(one, runs_of(("finetune", 0, 60.0), ("bss", 0, 61.0)))
     assert "±" not in to_markdown(grid)
-    assert caption(grid).startswith("One run, n = 1 seed, top-1 test accuracy in percent;")
+    assert caption(grid).startswith("One run, n = 1 replicate, top-1 test accuracy in percent. Best")
     assert ",60.0,,false\n" in to_csv(grid)
 
 
@@ -215,7 +242,7 @@ def test_markdown_lines_up_and_keeps_its_columns():
     assert len(lines) == 2 + 2 * 4
     assert len({len(line) for line in lines}) == 1
     assert all(line.replace(r"\|", "").count("|") == 5 for line in lines)
-    assert r"my\|own\*" in lines[5]
+    assert r"| *my\|own\** |" in lines[5]
 
 
 def test_csv_keeps_every_bit():
@@ -256,9 +283,9 @@ def test_terminal_table_of_four_rates_fits_100_columns_unbroken():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"method": "delta"}, r"run run0 \(digits, delta, rate 0.15, seed 0\) is not part of table small"),
-        ({"rate": 0.3}, "rate 0.3, seed 0"),
-        ({"seed": 7}, "seed 7"),
+        ({"method": "delta"}, r"run run0 \(digits, delta, rate 0.15, replicate 0\) is not part of table small"),
+        ({"rate": 0.3}, "rate 0.3, replicate 0"),
+        ({"seed": 7}, "replicate 7"),
         ({"accuracy": math.nan}, "run run0 has no accuracy: delete its record"),
         ({"accuracy": 101.0}, "run0: accuracy 101.0 is no percentage"),
         ({"accuracy": "high"}, "run0: could not convert string to float"),
@@ -280,7 +307,9 @@ def test_a_missing_column_is_named():
     ("change", "message"),
     [
         ({"std": "ddof1"}, "std='ddof1' is unknown: choose sample, population, standard_error"),
-        ({"seeds": ()}, r"seeds \(\) must be at least one"),
+        ({"units": ()}, r"units \(\) must be at least one"),
+        ({"unit": "run"}, "unit='run' is unknown: choose replicate, seed"),
+        ({"baselines": ("bss",)}, "none twice"),
         ({"methods": ("bss", "bss")}, "none twice"),
         ({"name": "a/b"}, "'a/b' names files"),
     ],

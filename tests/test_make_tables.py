@@ -6,6 +6,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from toy import toy_record
@@ -14,7 +15,7 @@ from cotune_bench import config as settings
 from cotune_bench.cells import load_table, table_cells
 from cotune_bench.cli import guarded
 from cotune_bench.records import RecordStore
-from cotune_bench.reports import page
+from cotune_bench.reports import make, page
 
 MAIN = runpy.run_path(str(settings.CONF.parent / "scripts" / "make_tables.py"))["main"]
 TWO = ["data=digits", "method=finetune,cotuning", "rate=0.15", "seed=0,1"]
@@ -62,6 +63,23 @@ def test_figures_are_drawn_once_for_files_and_page(here, monkeypatch):
     assert 'id="desk-digits-accuracy-' in text
 
 
+@pytest.mark.parametrize(("many", "shown"), [(1, True), (0, False)])
+def test_the_verdict_stands_below_the_grid_and_in_the_files(here, monkeypatch, capsys, many, shown):
+    said = [SimpleNamespace(sentence="The only column.")]
+    monkeypatch.setattr(page, "verdicts", lambda grid: said)
+    monkeypatch.setattr(page, "table_sentence", lambda grid: "The whole table.")
+    monkeypatch.setattr(make, "MANY", many)
+    assert ask("table=desk", *TWO) == 0
+    out = capsys.readouterr().out
+    assert ("\nThe only column.\n" in out) == shown
+    assert ("\nA verdict for each of the 1 columns: results/tables/desk.md\n" in out) != shown
+    assert "\nThe whole table.\n" in out
+    for name in ("desk.md", "desk.html"):
+        text = texts(here)[name].decode()
+        assert text.index("90.50 ± 0.71") < text.index("The only column.") < text.index("The whole table.")
+    assert "The only column." in (here / "results" / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_whole_table_is_strict_and_twice_changes_no_byte(here, capsys):
     assert ask("table=desk", *TWO, "--strict") == 0
     assert "90.50 ± 0.71" in capsys.readouterr().out
@@ -86,8 +104,9 @@ def test_strict_has_a_line_for_every_table_and_counts_what_is_too_much_to_name(t
     told = capsys.readouterr()
     lines = told.err.splitlines()
     assert [line.partition(":")[0] for line in lines] == settings.choices("table")
-    assert lines[0].startswith("desk: 60 of 60 runs are missing: digits finetune rate 0.15 seed 0+1+2, ")
-    assert lines[0].endswith(", 14 more cells (python scripts/status.py table=desk results=results)")
+    assert lines[1].startswith("table2: 180 of 180 runs are missing: cub finetune rate 0.15 seed 0+1+2, ")
+    assert lines[1].endswith(", 54 more cells (python scripts/status.py table=table2 results=results)")
+    assert "replicate 0+1" in lines[0]
     assert "desk: no run yet" in told.out
     assert not (tmp_path / "results").exists()
     assert ask("table=desk", "rate=0.15,0.3", "method=finetune,bss,delta,l2sp", "--strict") == 1

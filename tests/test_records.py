@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -13,7 +14,7 @@ from cotune_bench import records as module
 from cotune_bench.config import compose_config, run_config, run_key
 from cotune_bench.errors import UserError
 from cotune_bench.files import check_writable
-from cotune_bench.records import COLUMNS, Record, RecordStore
+from cotune_bench.records import COLUMNS, Record, RecordStore, packed, unpacked
 from cotune_bench.reports.frame import to_frame
 
 
@@ -60,9 +61,25 @@ def test_a_record_comes_back_as_it_was(store):
     assert path == store.path(record.key) == store.folder / f"{record.key}.json"
     assert store.read() == ([record], [])
     assert Record.from_json(record.to_json()) == record
-    assert json.loads(path.read_text())["schema"] == 1
+    assert json.loads(path.read_text())["schema"] == 2
     assert [file.name for file in store.folder.iterdir()] == [path.name]
     assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_record_of_schema_1_is_read_without_what_it_lacks(store):
+    values = json.loads(make_record().to_json())
+    del values["correct"], values["test_sha256"]
+    store.folder.mkdir(parents=True)
+    store.path(values["key"]).write_text(json.dumps({**values, "schema": 1}))
+    assert store.read() == ([make_record(correct="", test_sha256="")], [])
+
+
+def test_which_images_are_right_comes_back_as_it_was():
+    correct = np.array([True, False, False, True, True, False, True, True, True])  # 10011011 1.......: 9b 80
+    assert packed(correct) == "m4A="
+    assert unpacked("m4A=", 9).tolist() == correct.tolist()
+    with pytest.raises(ValueError, match="2 bytes, which are not those of 17 images"):
+        unpacked("m4A=", 17)
 
 
 def test_a_number_that_json_does_not_have_is_never_written(store):
@@ -126,7 +143,10 @@ def test_an_absent_folder_holds_no_records(store):
         ("", "Expecting value"),
         (make_record().to_json()[:-30], "Expecting|Unterminated"),
         ("[1]", "it is not a JSON object"),
-        (text_with(schema=2), "its schema is 2, this version reads 1"),
+        (text_with(schema=3), "its schema is 3, this version reads 1 to 2"),
+        (text_with(correct="AAA="), "its correct holds 2 bytes, which are not those of 20 images"),
+        (text_with(correct="?"), "base64"),
+        (text_with(test_sha256=None), "its test_sha256 is None"),
         (text_with(schema=None), "its schema is None"),
         (text_with(surprise=1), "it holds the unknown surprise"),
         (text_with(accuracy="71"), "its accuracy is '71'"),

@@ -61,12 +61,12 @@ def toy_status(grid: Grid) -> TableStatus:
     """The toy grid's cells; the first missing one failed, with markup in its reason."""
     cells = []
     for cell in grid.cells:
-        for seed in grid.spec.seeds:
+        for seed in grid.spec.units:
             found = seed in dict(cell.values)
             failed = (cell.data, cell.method, seed) == ("cub", "cotuning", 2) and not found
             state = "done" if found else "failed" if failed else "missing"
             told = "ValueError: <script>alert(1)</script>" if failed else ""
-            cells.append(CellStatus(cell.data, cell.method, cell.rate, seed, state, told))
+            cells.append(CellStatus(cell.data, cell.method, cell.rate, seed, state, told, grid.spec.unit))
     return TableStatus("toy", "results", cells, ["method.weight=0.5"])
 
 
@@ -211,7 +211,7 @@ def test_curves_are_thinned_and_damaged_rows_left_out(tmp_path):
     curve = read_curve(path)
     assert curve.updates == (1, 3)
     assert curve.terms == {"ce": (2, 1)}  # the loss would be the same line
-    svg = curve_svg(curve, 7)
+    svg = curve_svg(curve, "seed 7")
     assert 'points="0.0,0.0 240.0,36.0"' in svg
     assert 'aria-label="Loss of seed 7 from update 1 to 3: ce 2 to 1"' in svg
     rows = thinned([[float(n)] for n in range(1000)])
@@ -221,7 +221,9 @@ def test_curves_are_thinned_and_damaged_rows_left_out(tmp_path):
 
 def test_settings_as_lines_that_the_command_line_takes():
     config = {"method": {"_target_": "x.Y", "k": 1}, "rate": 0.15, "seed": 3, "protocol": {"drop_at": [200]}}
-    assert setting_lines(config) == ["method.k=1", "rate=0.15", "protocol.drop_at=[200]"]
+    assert setting_lines(config, "seed") == ["method.k=1", "rate=0.15", "protocol.drop_at=[200]"]
+    config |= {"split_seed": 3, "backbone": {"seed": 3, "lr": 0.2}}
+    assert setting_lines(config, "replicate")[2:] == ["protocol.drop_at=[200]", "backbone.lr=0.2"]
 
 
 def test_columns_of_words():
@@ -236,7 +238,7 @@ def test_many_runs_stay_a_few_megabytes(tmp_path):
     config = {"protocol": {f"setting{n}": n for n in range(40)} | record["config"]["protocol"], "split_seed": 0}
     store = RecordStore(tmp_path)
     store.folder.mkdir()
-    places = [(d, m, r, s) for d in spec.data for m in methods for r in spec.rates for s in spec.seeds]
+    places = [(d, m, r, s) for d in spec.data for m in methods for r in spec.rates for s in spec.units]
     for number, (data, method, rate, seed) in enumerate(places):
         own = {"key": f"r{number}", "data": data, "method": method, "rate": rate, "seed": seed, "config": config}
         store.path(f"r{number}").write_text(Record(**(record | own)).to_json(), encoding="utf-8")

@@ -143,7 +143,7 @@ def test_what_is_missing_or_damaged_is_told(results):
     figures, left_out = grid_figures(toy(), results)
     assert [one.name for one in figures] == [f"toy-{STEM}-accuracy"]
     assert left_out == [
-        f"No gain on {DATA}: no method has a run with the seed and rate of one of finetune's.",
+        f"No gain on {DATA}: no method has a run with the replicate and rate of one of finetune's.",
         "Ranks need runs of at least 3 methods: 2 found.",
         f"No training curves of {DATA}: no folder of these runs holds a metrics.csv.",
         f"No category relationship of {DATA}: no folder of these runs holds a relationship.csv.",

@@ -59,7 +59,7 @@ class Fitted:
 
     def evaluate(self) -> dict[str, float]:
         """``accuracy`` (top-1 in percent) and ``nll`` on the test images, as in a record; read them once."""
-        return engine.evaluate(self.method, self.data.target.test)
+        return engine.evaluate(self.method, self.data.target.test)[0]
 
     def predict(self, images: np.ndarray | Sequence[str | Path] | None = None) -> np.ndarray:
         """Probabilities (N, K) of pixels (N, H, W, C) in uint8, of image files, or of the test images.

@@ -13,7 +13,7 @@ from cotune_bench.protocol import Protocol
 Number = TypeVar("Number", int, float)
 
 #: Settings that may be null, each with a value of its other type.
-NULLABLE = {"protocol.threads": 1, "backbone.temperature": 1.0, "backbone.temperature_logits": ""}
+NULLABLE = {"replicate": 0, "protocol.threads": 1, "backbone.temperature": 1.0, "backbone.temperature_logits": ""}
 #: Settings of which the type does not tell all that they may be.
 CHOICES = {
     "keep_checkpoint": (True, False, "auto"),
@@ -28,6 +28,9 @@ SEEDS = range(2**32)
 
 def check_values(config: DictConfig, defaults: DictConfig) -> None:
     """Names and types as in the yaml files, then the ranges that hold for every run."""
+    check_type("replicate", config.replicate, None)  # first: three other settings follow from it
+    if config.replicate is not None:
+        check_range("replicate", config.replicate)
     known = dict(leaves(defaults))
     for name, value in leaves(config):
         if name not in known:
@@ -49,7 +52,7 @@ def check_range(name: str, value: float) -> None:
     """Ranges of the top-level settings."""
     if name == "rate" and not 0 < value <= 1:
         raise UserError(f"rate={value} cannot be used: it is a share of the training images, in (0, 1]")
-    if name in ("seed", "split_seed") and value not in SEEDS:
+    if name in ("replicate", "seed", "split_seed") and value not in SEEDS:
         raise UserError(f"{name}={value} cannot be used: it must be 0 or more, and below {SEEDS.stop}")
     if name in ("checkpoint_every", "gpu_slots") and value < 1:
         raise UserError(f"{name}={value} cannot be used: it must be 1 or more")
@@ -94,7 +97,8 @@ def check_type(name: str, value: object, default: object) -> None:
     allowed = (int, float) if isinstance(default, float) else type(default)
     infinite = isinstance(value, float) and not math.isfinite(value)
     if not isinstance(value, allowed) or infinite or (isinstance(value, bool) and not isinstance(default, bool)):
-        raise UserError(f"{name}={value} cannot be used: it must be {KINDS[type(default)]}")
+        kind = KINDS[type(default)] + (" or null" if name in NULLABLE else "")
+        raise UserError(f"{name}={value} cannot be used: it must be {kind}")
 
 
 def suggest(name: str, known: Iterable[str], *, show: bool = True) -> str:

@@ -28,10 +28,12 @@ CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parents[1] / "conf") if 
 GROUPS = ("method", "data", "backbone", "protocol", "table")
 #: Raised by one whenever the same configuration would give another result than before.
 RESULT_VERSION = 1
-#: What of a configuration defines the result; paths and devices do not.
+#: What of a configuration defines the result; paths and devices do not. ``replicate`` is in its three seeds.
 DEFINING = ("method", "data", "backbone", "protocol", "rate", "seed", "split_seed")
 #: ``data.rate`` and ``data.split_seed``, where a reader takes them, repeat the settings of that name.
 NOT_DEFINING = {"method": ("tune",), "data": ("root", "rate", "split_seed", "cache"), "protocol": ("threads",)}
+#: Settings that ``replicate`` sets.
+OF_REPLICATE = ("seed", "split_seed", "backbone.seed")
 
 register_resolvers()
 
@@ -61,6 +63,7 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         name = override.key_or_group.rpartition(".")
         if name[0] in GROUPS and name[2] in ("name", "_target_") and not (own and "".join(name) == "data.name"):
             raise UserError(f"{override.input_line} cannot be used: choose a yaml file with {name[0]}=NAME instead")
+    _check_replicate(parsed)
     try:
         config = _compose(*overrides)
         # All protocols have the same settings; those of auto hang on the images.
@@ -124,13 +127,16 @@ def check_sweep(overrides: Sequence[str]) -> int:
 
 def run_config(config: DictConfig) -> dict:
     """The part of a configuration that defines the result, as plain data."""
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)  # noqa: S101
-    defining = {name: plain[name] for name in DEFINING}
+    values = {name: config[name] for name in DEFINING}  # resolving the others would take as long again
+    defining: dict[str, Any] = {
+        name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for name, value in values.items()
+    }
+    own = own_images(defining["data"])
     for group, names in NOT_DEFINING.items():
         defining[group] = {name: value for name, value in defining[group].items() if name not in names}
-    if own_images(plain["data"]):
-        defining["data"]["root"] = str(Path(plain["data"]["root"]).expanduser().resolve())
+    if own:
+        defining["data"]["root"] = str(Path(config.data.root).expanduser().resolve())
     return defining
 
 
@@ -187,6 +193,19 @@ def build(section: DictConfig, *positional: object, drop: Iterable[str] = (), **
 def _check_group(override: Override) -> None:
     if override.key_or_group in GROUPS:
         check_choice(override.key_or_group, str(override.value()))
+
+
+def _check_replicate(parsed: Sequence[Override]) -> None:
+    """UserError if a replicate is given beside one of the seeds that it sets."""
+    given = {one.key_or_group: one for one in parsed}
+    replicate = given.get("replicate")
+    if replicate is not None and replicate.value() is not None:
+        for name in OF_REPLICATE:
+            if name in given:
+                raise UserError(
+                    f"{given[name].input_line} cannot be used beside {replicate.input_line}, which sets it: "
+                    "leave one of them out"
+                )
 
 
 def check_choice(group: str, name: str) -> None:

@@ -139,15 +139,20 @@ def _means(pending: list[dict[str, Tensor]], *, first: int, lr: float) -> dict[s
     return dict(zip(names, values.mean(dim=0).tolist(), strict=True))
 
 
-def evaluate(network: nn.Module, images: Views) -> dict[str, float]:
-    """Top-1 accuracy in percent and mean negative log-likelihood of logits summed over the views of each image."""
+def evaluate(network: nn.Module, images: Views) -> tuple[dict[str, float], np.ndarray]:
+    """Scores of logits summed over the views of each image, and which images are classified correctly.
+
+    Returns:
+        top-1 ``accuracy`` in percent and ``nll``, the mean negative log-likelihood; (N,) bool in the images' order.
+    """
     logits = predict(network, images)
     labels = torch.from_numpy(images.labels)
-    correct = (logits.argmax(dim=1) == labels).sum().item()
-    return {
-        "accuracy": 100 * correct / len(labels),
+    correct = logits.argmax(dim=1) == labels
+    scores = {
+        "accuracy": 100 * correct.sum().item() / len(labels),
         "nll": torch.nn.functional.cross_entropy(logits, labels).item(),
     }
+    return scores, correct.numpy()
 
 
 def predict(network: nn.Module, images: Views) -> Tensor:

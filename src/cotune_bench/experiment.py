@@ -33,7 +33,7 @@ from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method
 from cotune_bench.precision import resolve
 from cotune_bench.protocol import Protocol
-from cotune_bench.records import Record
+from cotune_bench.records import Record, packed
 from cotune_bench.signals import StopRequest
 from cotune_bench.slots import slot
 
@@ -136,12 +136,12 @@ class Experiment:
 
     def validate(self) -> dict[str, float] | None:
         """Scores on the validation images, None if there are none; the test images are not touched."""
-        return evaluate(self.method, self.data.val) if len(self.data.val) else None
+        return evaluate(self.method, self.data.val)[0] if len(self.data.val) else None
 
     def record(self, started: float) -> Record:
         """Validate, read the test set once, and tell it all."""
         validation = self.validate()
-        test = evaluate(self.method, self.data.test)
+        test, correct = evaluate(self.method, self.data.test)
         config = run_config(self.config)
         left_out = len(self.files.unreadable) if self.files else 0
         return Record(
@@ -160,6 +160,8 @@ class Experiment:
             weights=self.backbone.info.weights,
             weights_sha256=self.backbone.info.sha256,
             data_sha256=self.data.fingerprint,
+            correct=packed(correct),
+            test_sha256=self.data.test_fingerprint,
             seconds=round(time.monotonic() - started, 2),
             finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
             config=config,

@@ -82,6 +82,8 @@ def training_images(section: DictConfig) -> int:
     assert isinstance(values, dict)  # noqa: S101
     if "skip_bad" in values:
         values["skip_bad"] = False  # whether a file can be read is seen later, and changes the number little
+    if "split_seed" in values:
+        values["split_seed"] = 0  # every split holds out the same number of images
     return _counted(json.dumps(values, sort_keys=True))
 
 
@@ -114,4 +116,7 @@ def register_resolvers() -> None:
         "auto_updates", lambda *, _root_: updates_for(training_images(_root_.data)), replace=True
     )
     OmegaConf.register_new_resolver("usual_rate", usual_rate, replace=True)
+    OmegaConf.register_new_resolver(
+        "of_replicate", lambda usual, *, _root_: usual if _root_.replicate is None else _root_.replicate, replace=True
+    )
     OmegaConf.register_new_resolver("auto_drop", drop_after, replace=True)

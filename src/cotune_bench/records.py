@@ -1,5 +1,6 @@
 """Records: one immutable JSON file for each finished run. They are the truth; results.csv is made from them."""
 
+import base64
 import csv
 import dataclasses
 import io
@@ -13,13 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 
+import numpy as np
+
 from cotune_bench.errors import UserError
 from cotune_bench.files import write_atomically
 
-SCHEMA = 1
+SCHEMA = 2
+#: What records of schema 1 lack, and what they are read as.
+SINCE_2 = {"correct": "", "test_sha256": ""}
 TEXTS = ("key", "method", "data", "backbone", "protocol", "weights", "weights_sha256", "data_sha256", "finished")
 KINDS = {
-    **dict.fromkeys(TEXTS, str),
+    **dict.fromkeys((*TEXTS, *SINCE_2), str),
     **dict.fromkeys(("rate", "accuracy", "nll", "seconds"), (int, float)),
     **dict.fromkeys(("seed", "train_images", "test_images"), int),
     **dict.fromkeys(("config", "environment"), dict),
@@ -37,6 +42,8 @@ class Record:
         val_accuracy: top-1 in percent on the validation set, None without one.
         weights, weights_sha256: which pre-trained weights; ``random`` marks a run without.
         data_sha256: fingerprint of the images and labels that trained, validated and tested.
+        correct: which test images are classified correctly, see :func:`packed`; empty in records of schema 1.
+        test_sha256: fingerprint of the test images and their labels alone; empty in records of schema 1.
         config: every value that defines the result.
         environment: versions, device, threads, host: what does not define the result but may explain it.
         seconds: wall time of training and evaluation; ``finished``: ISO 8601, UTC.
@@ -61,6 +68,8 @@ class Record:
     finished: str
     config: dict
     environment: dict
+    correct: str = ""
+    test_sha256: str = ""
     schema: int = SCHEMA
 
     def to_json(self) -> str:
@@ -73,8 +82,10 @@ class Record:
         values = json.loads(text, parse_constant=_no_number)
         if not isinstance(values, dict):
             raise ValueError("it is not a JSON object")
+        if values.get("schema") == 1:
+            values = {**SINCE_2, **values, "schema": SCHEMA}
         if values.get("schema") != SCHEMA:
-            raise ValueError(f"its schema is {values.get('schema')!r}, this version reads {SCHEMA}")
+            raise ValueError(f"its schema is {values.get('schema')!r}, this version reads 1 to {SCHEMA}")
         names = {field.name for field in dataclasses.fields(cls)}
         if missing := sorted(names - values.keys()):
             raise ValueError(f"it lacks {', '.join(missing)}")
@@ -83,7 +94,22 @@ class Record:
         for name, kind in KINDS.items():
             if not isinstance(values[name], kind) or isinstance(values[name], bool):
                 raise ValueError(f"its {name} is {values[name]!r}")
+        if values["correct"]:
+            unpacked(values["correct"], values["test_images"])
         return cls(**values)
+
+
+def packed(correct: np.ndarray) -> str:
+    """Which of the N test images are classified correctly, (N,) bool, as text: base64 of ``np.packbits``."""
+    return base64.b64encode(np.packbits(correct).tobytes()).decode()
+
+
+def unpacked(text: str, images: int) -> np.ndarray:
+    """(images,) bool from the text that :func:`packed` gave; ValueError for that of another number of images."""
+    content = base64.b64decode(text, validate=True)
+    if len(content) != -(-images // 8):
+        raise ValueError(f"its correct holds {len(content)} bytes, which are not those of {images} images")
+    return np.unpackbits(np.frombuffer(content, dtype=np.uint8), count=images).astype(bool)
 
 
 def _no_number(constant: str) -> None:
@@ -235,23 +261,27 @@ COLUMNS = [
     "protocol",
     "rate",
     "seed",
+    "split_seed",
     "accuracy",
     "nll",
     "val_accuracy",
     "train_images",
     "test_images",
     "weights",
+    "weights_sha256",
+    "test_sha256",
     "seconds",
     "finished",
     "version",
     "torch",
     "device",
+    "instructions",
 ]
 
 
 def row_of(record: Record) -> dict[str, object]:
     """A record's values in the columns of results.csv."""
-    values = {**record.environment, **vars(record)}
+    values = {"split_seed": record.config.get("split_seed"), **record.environment, **vars(record)}
     return {name: values.get(name) for name in COLUMNS}
 
 

@@ -181,6 +181,12 @@ class TargetData:
         parts = {name: getattr(self, name).images.fingerprint() for name in ("plain", "val", "test")}
         return digest({"data": self.name, "classes": list(self.classes), "content": self.content, **parts})
 
+    @cached_property
+    def test_fingerprint(self) -> str:
+        """Hex SHA-256 of the test images and their labels, equal whatever the split, the sample and the rate are."""
+        parts = {"data": self.name, "classes": list(self.classes), "content": self.content}
+        return digest({**parts, "test": self.test.images.fingerprint()})
+
 
 def target_data(
     images: ImageList | Dataset,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from cotune_bench.config import CONF
-from cotune_bench.records import COLUMNS, Record
-from cotune_bench.reports.captions import split_text
+from cotune_bench.records import COLUMNS, Record, row_of
+from cotune_bench.reports.captions import split_rule
 
 if TYPE_CHECKING:  # half a second that help need not wait for
     import pandas as pd
@@ -18,26 +18,26 @@ def to_frame(records: Iterable[Record]) -> "pd.DataFrame":
     """One row for each record: what results.csv holds and tables are made of."""
     import pandas as pd
 
-    rows = [{**record.environment, **vars(record)} for record in records]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame([row_of(record) for record in records], columns=COLUMNS)
 
 
 def run_frame(records: Sequence[Record]) -> tuple["pd.DataFrame", list[str]]:
-    """The rows of results.csv with all that a caption tells of every run: protocol, split, precision, images.
+    """The rows of results.csv, and of every run its protocol and the rule of its split in words, precision, images.
 
     Also gives a line for each record whose configuration was cut, which is left out.
     """
     whole, told, damaged = [], [], []
     for record in records:
         try:
-            told.append((protocol_text(record.protocol, record.config["protocol"]), split_text(record.config)))
+            told.append((protocol_text(record.protocol, record.config["protocol"]), split_rule(record.config)))
+            int(record.config["split_seed"])  # a column of its own
             whole.append(record)
         except KeyError as error:
             damaged.append(f"{record.key} is left out: its config lacks {error}; move it away and run its cell again")
     precisions = [record.config["protocol"].get("precision", record.environment.get("precision")) for record in whole]
     protocols, splits = [protocol for protocol, _ in told], [split for _, split in told]
-    images = [record.data_sha256 for record in whole]
-    return to_frame(whole).assign(protocol=protocols, split=splits, precision=precisions, images=images), damaged
+    more = {"images": [record.data_sha256 for record in whole], "correct": [record.correct for record in whole]}
+    return to_frame(whole).assign(protocol=protocols, split=splits, precision=precisions, **more), damaged
 
 
 def protocol_text(name: str, values: Mapping[str, Any]) -> str:

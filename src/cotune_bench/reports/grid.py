@@ -22,7 +22,10 @@ NEEDED = (
     *("key", "method", "data", "backbone", "protocol", "rate", "seed"),
     *("accuracy", "weights", "version", "torch", "finished"),
 )
-TOLD = ("device", "precision", "split", "images")  # where recorded
+#: Where recorded: texts and numbers.
+TOLD = ("device", "instructions", "precision", "images", "weights_sha256", "test_sha256", "correct")
+COUNTS = ("train_images", "test_images")
+UNITS = ("replicate", "seed")
 REMEDY = "delete its record and run it again"
 
 Place = tuple[str, str, float]  # data, method, rate
@@ -30,9 +33,14 @@ Place = tuple[str, str, float]  # data, method, rate
 
 @dataclass(frozen=True)
 class TableSpec:
-    """What a table shows and in which order; ``rates`` are fractions, ``std`` is a key of SPREADS.
+    """What a table shows and in which order.
 
-    ``note`` is a sentence that its caption ends with.
+    Attributes:
+        methods: the contenders; ``baselines`` are further rows below the line, never the best and in no verdict.
+        rates: fractions of the training images.
+        unit: what repeats a cell, one of UNITS; ``units`` are its values.
+        std: a key of SPREADS.
+        note: a sentence that the caption ends with.
     """
 
     name: str
@@ -40,32 +48,47 @@ class TableSpec:
     data: tuple[str, ...]
     methods: tuple[str, ...]
     rates: tuple[float, ...]
-    seeds: tuple[int, ...]
+    units: tuple[int, ...]
+    unit: str = "replicate"
     std: str = "sample"
     note: str = ""
+    baselines: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+", self.name):
             raise UserError(f"table name {self.name!r} names files: use letters, digits, '_', '-' and '.'")
         if self.std not in SPREADS:
             raise UserError(f"table {self.name}: std={self.std!r} is unknown: choose {', '.join(SPREADS)}")
-        for field in ("data", "methods", "rates", "seeds"):
+        if self.unit not in UNITS:
+            raise UserError(f"table {self.name}: unit={self.unit!r} is unknown: choose {', '.join(UNITS)}")
+        for field in ("data", "methods", "rates", "units", "rows"):
             values = getattr(self, field)
             if not values or len(set(values)) < len(values):
                 raise UserError(f"table {self.name}: {field} {values} must be at least one, none twice")
 
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Contenders, then baselines."""
+        return self.methods + self.baselines
+
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run: its accuracy in percent and what may set it apart from the others; empty if not recorded.
+    """One finished run: its accuracy in percent and what may set it apart from the others; "" or 0 if not recorded.
 
-    ``images`` is the fingerprint of images, labels, split and sample.
+    Attributes:
+        unit: its value on the table's axis of replicates or seeds.
+        split: in words; in a table of replicates without a number.
+        instructions: vector instructions of the CPU that it was computed with.
+        images: fingerprint of images, labels, split and sample; ``test_sha256`` of the test images alone.
+        correct: which test images are classified correctly, see :func:`cotune_bench.records.unpacked`.
     """
 
     key: str
     data: str
     method: str
     rate: float
+    unit: int
     seed: int
     accuracy: float
     finished: datetime
@@ -74,18 +97,24 @@ class Run:
     weights: str
     version: str
     torch: str
-    device: str
-    precision: str
-    split: str
-    images: str
+    device: str = ""
+    instructions: str = ""
+    precision: str = ""
+    split: str = ""
+    images: str = ""
+    weights_sha256: str = ""
+    test_sha256: str = ""
+    correct: str = ""
+    train_images: int = 0
+    test_images: int = 0
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Accuracy in percent of one method on one data set at one sampling rate, over seeds.
+    """Accuracy in percent of one method on one data set at one sampling rate, over replicates or seeds.
 
-    ``runs`` are in the order of the table's seeds; ``mean`` is None without any, ``spread`` with fewer than two;
-    ``best`` marks the highest shown mean of its data set and rate.
+    ``runs`` are in the order of the table's units; ``mean`` is None without any, ``spread`` with fewer than two;
+    ``best`` marks the highest shown mean of the contenders of its data set and rate.
     """
 
     data: str
@@ -109,8 +138,8 @@ class Cell:
 
     @property
     def values(self) -> tuple[tuple[int, float], ...]:
-        """(seed, accuracy) of every run."""
-        return tuple((run.seed, run.accuracy) for run in self.runs)
+        """(unit, accuracy) of every run."""
+        return tuple((run.unit, run.accuracy) for run in self.runs)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -159,12 +188,12 @@ def spread(values: Iterable[float], kind: str) -> float | None:
 def build_grid(spec: TableSpec, runs: pd.DataFrame) -> Grid:
     """The table of ``runs``, one row per finished run and none that is foreign to ``spec``.
 
-    Of several runs of one method, data set, rate and seed the newest counts. Raises UserError for a missing
+    Of several runs of one method, data set, rate and unit the newest counts. Raises UserError for a missing
     column, a missing value, a time or accuracy that is none, and a run that ``spec`` does not ask for.
     """
     newest: dict[Place, dict[int, Run]] = {}
     for run in sorted(_checked(spec, runs), key=lambda run: (run.finished, run.key)):
-        newest.setdefault((run.data, run.method, run.rate), {})[run.seed] = run
+        newest.setdefault((run.data, run.method, run.rate), {})[run.unit] = run
     return Grid(spec, _cells(spec, newest))
 
 
@@ -191,19 +220,31 @@ def _checked_run(spec: TableSpec, rates: dict[float, float], run: dict[Any, Any]
         raise UserError(f"{name}: {error}: {REMEDY}") from error
     if not 0 <= accuracy <= 100:
         raise UserError(f"{name}: accuracy {accuracy} is no percentage: {REMEDY}")
-    asked = run["data"] in spec.data and run["method"] in spec.methods and run["seed"] in spec.seeds
+    asked = run["data"] in spec.data and run["method"] in spec.rows and run["seed"] in spec.units
     if not asked or _rounded(rate) not in rates:
-        place = f"{run['data']}, {run['method']}, rate {rate:g}, seed {run['seed']}"
+        place = f"{run['data']}, {run['method']}, rate {rate:g}, {spec.unit} {run['seed']}"
         raise UserError(f"{name} ({place}) is not part of table {spec.name}: leave it out or add it there")
     values = {
         **{column: str(run[column]) for column in NEEDED},  # pandas reads a version such as 2.11 as a number
         **{column: str(run[column]) if _known(run.get(column)) else "" for column in TOLD},
+        **{column: int(run[column]) if _known(run.get(column)) else 0 for column in COUNTS},
+        "split": _split(spec, run),
         "rate": rates[_rounded(rate)],
+        "unit": int(run["seed"]),  # also of a replicate, which sets it
         "seed": int(run["seed"]),
         "accuracy": accuracy,
         "finished": finished if finished.tzinfo else finished.replace(tzinfo=UTC),
     }
     return Run(**values)
+
+
+def _split(spec: TableSpec, run: dict[Any, Any]) -> str:
+    """A run's split in words, from its number and rule; replicates have one each."""
+    if not _known(run.get("split")) or not run["split"]:
+        return ""
+    if spec.unit == "replicate":
+        return f"one split for each replicate ({run['split']})"
+    return f"split {int(run['split_seed'])} ({run['split']})" if _known(run.get("split_seed")) else str(run["split"])
 
 
 def _known(value: Any) -> bool:
@@ -216,22 +257,23 @@ def _rounded(rate: float) -> float:
 
 def _cells(spec: TableSpec, newest: dict[Place, dict[int, Run]]) -> tuple[Cell, ...]:
     runs = {
-        place: tuple(newest[place][seed] for seed in spec.seeds if seed in newest.get(place, {}))
-        for place in product(spec.data, spec.methods, spec.rates)
+        place: tuple(newest[place][unit] for unit in spec.units if unit in newest.get(place, {}))
+        for place in product(spec.data, spec.rows, spec.rates)
     }
-    # mean and stdev round once, from exact fractions: equal seeds spread by exactly 0, on every machine
+    # mean and stdev round once, from exact fractions: equal values spread by exactly 0, on every machine
     means = {place: statistics.mean(run.accuracy for run in found) for place, found in runs.items() if found}
     highest: dict[tuple[str, float], float] = {}
-    for (data, _, rate), mean in means.items():
+    contenders = {place: mean for place, mean in means.items() if place[1] in spec.methods}
+    for (data, _, rate), mean in contenders.items():
         highest[data, rate] = max(highest.get((data, rate), 0.0), _shown(mean))
     return tuple(
         Cell(
             *place,
             runs=found,
-            expected=len(spec.seeds),
+            expected=len(spec.units),
             mean=means.get(place),
             spread=spread((run.accuracy for run in found), spec.std),
-            best=place in means and _shown(means[place]) == highest[place[0], place[2]],
+            best=place in contenders and _shown(means[place]) == highest[place[0], place[2]],
         )
         for place, found in runs.items()
     )

@@ -51,8 +51,10 @@ def to_latex(grid: Grid) -> str:
     ]
     for data in spec.data:
         lines.append(r"\midrule")
-        name = rf"\multirow{{{len(spec.methods)}}}{{*}}{{{escape(data)}}}"
-        for method in spec.methods:
+        name = rf"\multirow{{{len(spec.rows)}}}{{*}}{{{escape(data)}}}"
+        for method in spec.rows:
+            if method in spec.baselines[:1]:
+                lines.append(rf"\cmidrule{{2-{2 + len(spec.rates)}}}")  # the data set's name stands across it
             lines.append(_row(name, escape(display_name(method)), *map(_cell, grid.row(data, method))))
             name = ""
     lines += [r"\bottomrule", r"\end{tabular}"]

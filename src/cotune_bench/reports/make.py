@@ -23,6 +23,7 @@ from cotune_bench.reports.status import table_status
 from cotune_bench.reports.tables import print_grid, write_tables
 
 NAMED = 6  # cells that a line about missing runs names before it only counts
+MANY = 8  # verdicts on single columns that the terminal shows
 
 
 def table_grid(name: str, overrides: Sequence[str] = ()) -> tuple[Grid, Path, list[str]]:
@@ -41,8 +42,10 @@ def table_grid(name: str, overrides: Sequence[str] = ()) -> tuple[Grid, Path, li
         data=cells.data,
         methods=cells.method,
         rates=cells.rate,
-        seeds=cells.seed,
+        units=cells.units,
+        unit=cells.unit,
         std=table["std"],
+        baselines=cells.baseline,
     )
     frame, unlike = run_frame(records)
     return build_grid(spec, frame), results, damaged + unlike
@@ -54,17 +57,17 @@ def missing(grid: Grid, overrides: Sequence[str] = ()) -> str:
     if not cells:
         return ""
     name, count = grid.spec.name, sum(cell.expected - cell.n for cell in cells)
-    told = [_lack(cell, grid.spec.seeds) for cell in cells[:NAMED]]
+    told = [_lack(cell, grid) for cell in cells[:NAMED]]
     if (more := len(cells) - NAMED) > 0:
         status = shlex.join(["python", "scripts/status.py", f"table={name}", *overrides])
         told.append(f"{more} more {'cell' if more == 1 else 'cells'} ({status})")
     return f"{name}: {count} of {sum(cell.expected for cell in grid.cells)} runs are missing: {', '.join(told)}"
 
 
-def _lack(cell: Cell, seeds: Sequence[int]) -> str:
-    found = [run.seed for run in cell.runs]
-    lacking = [str(seed) for seed in seeds if seed not in found]
-    return f"{cell.data} {cell.method} rate {cell.rate:g} seed {'+'.join(lacking)}"
+def _lack(cell: Cell, grid: Grid) -> str:
+    found = [run.unit for run in cell.runs]
+    lacking = [str(unit) for unit in grid.spec.units if unit not in found]
+    return f"{cell.data} {cell.method} rate {cell.rate:g} {grid.spec.unit} {'+'.join(lacking)}"
 
 
 def make_tables(
@@ -112,12 +115,16 @@ def make_tables(
 def _part_files(part: Part, console: Console) -> list[Path]:
     """Write the files of one table, and print it."""
     grid, results, name = part.grid, part.results, part.grid.spec.name
-    written = write_tables(grid, results / "tables")
-    written += _write(results / "tables", {f"{name}.tex": to_latex(grid), f"{name}.html": table_html(grid)})
+    columns, whole = part.verdict
+    written = write_tables(grid, results / "tables", [*columns, whole])
+    html = table_html(grid, [*columns, whole])
+    written += _write(results / "tables", {f"{name}.tex": to_latex(grid), f"{name}.html": html})
     written += _write(results / "tables", compare_texts(grid, part.paper))
     figures, left_out = part.figures
     written += write_figures(figures, results / "figures")
-    print_grid(grid, console)
+    if len(columns) > MANY:
+        columns = [f"A verdict for each of the {len(columns)} columns: {written[0]}"]
+    print_grid(grid, console, [*columns, whole])
     for line in left_out:
         console.print(f"Figures: {line}", style="yellow", markup=False)
     return written

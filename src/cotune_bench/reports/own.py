@@ -34,32 +34,65 @@ class OwnCell(CellStatus):
     @property
     def overrides(self) -> list[str]:
         """The command-line overrides that choose this cell."""
-        return [*self.given, f"rate={self.rate:g}", f"seed={self.seed}"]
+        return [*self.given, f"rate={self.rate:g}", f"{self.axis}={self.unit}"]
 
 
 def own_tables(results: Path) -> tuple[list[tuple[Grid, TableStatus]], list[str]]:
-    """A table for every own data set that has records, one of them all if there are several, and lines of warning.
+    """Tables for every own data set that has records, one of them all if there are several, and lines of warning.
 
-    Runs share a block of rows if data set, backbone, protocol and split do, and a row if the method's values do.
+    Runs of which seed and split differ together are replicates and have a table of their own, runs of several seeds
+    on one split another. Runs share a block of rows if data set, backbone, protocol and, for seeds, split do, and a
+    row if the method's values do.
     """
     records, damaged = RecordStore(results).read()
     mine = [record for record in records if own_images(record.config.get("data", {}))]
-    blocks = _labels({record.key: (record.data, _setting(record)) for record in mine})
-    rows = _labels({record.key: (record.method, record.config["method"]) for record in mine})
     tables = []
-    names = sorted({record.data for record in mine})
-    asked = [(f"own-{name}", f"Own images: {name}", [one for one in mine if one.data == name]) for name in names]
-    if len(names) > 1:
-        asked.append(("own_all", f"Own images: {', '.join(names)}", mine))
-    for name, title, members in asked:
-        grid, cut = _grid(name, title, members, blocks, rows)
-        tables.append((grid, _status(grid, members, blocks, rows, results)))
-        damaged += cut
+    for unit, ending, chosen in (("seed", "", _of_seeds(mine)), ("replicate", "-replicates", _replicates(mine))):
+        blocks = _labels({record.key: (record.data, _setting(record, unit)) for record in chosen})
+        rows = _labels({record.key: (record.method, record.config["method"]) for record in chosen})
+        names = sorted({record.data for record in chosen})
+        asked = [
+            (f"own-{name}", f"Own images: {name}", [one for one in chosen if one.data == name]) for name in names
+        ]
+        if len(names) > 1:
+            asked.append(("own_all", f"Own images: {', '.join(names)}", chosen))
+        for name, title, members in asked:
+            grid, cut = _grid(_spec(name + ending, title, members, unit, blocks, rows), members, blocks, rows)
+            tables.append((grid, _status(grid, members, blocks, rows, results)))
+            damaged += cut
     return tables, list(dict.fromkeys(damaged))
 
 
-def _setting(record: Record) -> dict:
-    return {name: record.config[name] for name in ("data", "backbone", "protocol", "split_seed")}
+def _replicates(records: Sequence[Record]) -> list[Record]:
+    """Those whose seeds are all the same number, where runs of one setting have several such numbers."""
+    numbers: dict[str, set[int]] = {}
+    alike = [record for record in records if _number(record) is not None]
+    for record in alike:
+        numbers.setdefault(digest(_setting(record, "replicate")), set()).add(record.seed)
+    return [record for record in alike if len(numbers[digest(_setting(record, "replicate"))]) > 1]
+
+
+def _of_seeds(records: Sequence[Record]) -> list[Record]:
+    """Those that are no replicates, and replicates on whose split there are other seeds."""
+    replicates = {record.key for record in _replicates(records)}
+    rest = [record for record in records if record.key not in replicates]
+    shared = {digest(_setting(record, "seed")) for record in rest}
+    return [record for record in records if digest(_setting(record, "seed")) in shared]
+
+
+def _number(record: Record) -> int | None:
+    """The replicate that a run may be; None where its seeds differ."""
+    seeds = {record.seed, record.config["split_seed"], record.config["backbone"].get("seed", record.seed)}
+    return record.seed if len(seeds) == 1 else None
+
+
+def _setting(record: Record, unit: str) -> dict:
+    """What the runs of a block of rows share."""
+    config = record.config
+    if unit == "seed":
+        return {name: config[name] for name in ("data", "backbone", "protocol", "split_seed")}
+    backbone = {name: value for name, value in config["backbone"].items() if name != "seed"}
+    return {"data": config["data"], "backbone": backbone, "protocol": config["protocol"]}
 
 
 def _labels(configs: Mapping[str, tuple[str, Mapping]]) -> dict[str, str]:
@@ -86,20 +119,31 @@ def _told(name: str, kinds: Mapping[str, Mapping]) -> dict[str, str]:
     return {mark: name + (f" ({', '.join(told(mark, chosen))})" if chosen else "") for mark in flat}
 
 
-def _grid(
-    name: str, title: str, members: Sequence[Record], blocks: Mapping[str, str], rows: Mapping[str, str]
-) -> tuple[Grid, list[str]]:
+def _spec(
+    name: str,
+    title: str,
+    members: Sequence[Record],
+    unit: str,
+    blocks: Mapping[str, str],
+    rows: Mapping[str, str],
+) -> TableSpec:
     known = list(METHOD_NAMES)
     methods = {rows[one.key]: known.index(one.method) if one.method in known else len(known) for one in members}
-    spec = TableSpec(
+    return TableSpec(
         name=name,
         title=title,
         data=tuple(sorted({blocks[one.key] for one in members})),
         methods=tuple(sorted(methods, key=lambda row: (methods[row], row))),
         rates=tuple(sorted({one.rate for one in members})),
-        seeds=tuple(sorted({one.seed for one in members})),
+        units=tuple(sorted({one.seed for one in members})),
+        unit=unit,
         note=NOTE,
     )
+
+
+def _grid(
+    spec: TableSpec, members: Sequence[Record], blocks: Mapping[str, str], rows: Mapping[str, str]
+) -> tuple[Grid, list[str]]:
     frame, cut = run_frame(members)
     frame["data"] = [blocks[key] for key in frame["key"]]
     frame["method"] = [rows[key] for key in frame["key"]]
@@ -110,26 +154,30 @@ def _status(
     grid: Grid, members: Sequence[Record], blocks: Mapping[str, str], rows: Mapping[str, str], results: Path
 ) -> TableStatus:
     example = {(blocks[one.key], rows[one.key]): one for one in members}
-    done = {(run.data, run.method, run.rate, run.seed) for run in grid.runs()}
-    cells: list[CellStatus] = []
-    for place in product(grid.spec.data, grid.spec.methods, grid.spec.rates, grid.spec.seeds):
-        like = example.get(place[:2]) or next(one for one in members if rows[one.key] == place[1])
-        there = next(one for one in members if blocks[one.key] == place[0])
-        given = overrides_of({**there.config, "method": like.config["method"]})
-        cells.append(OwnCell(*place, "done" if place in done else "missing", given=given))
-    return TableStatus(grid.spec.name, str(results), cells)
+    done = {(run.data, run.method, run.rate, run.unit) for run in grid.runs()}
+    spec, cells = grid.spec, []
+    for data, method, rate, unit in product(spec.data, spec.rows, spec.rates, spec.units):
+        like = example.get((data, method)) or next(one for one in members if rows[one.key] == method)
+        there = next(one for one in members if blocks[one.key] == data)
+        given = overrides_of({**there.config, "method": like.config["method"]}, spec.unit)
+        state = "done" if (data, method, rate, unit) in done else "missing"
+        cells.append(OwnCell(data, method, rate, unit, state, axis=spec.unit, given=given))
+    return TableStatus(spec.name, str(results), cells)
 
 
-def overrides_of(config: Mapping) -> tuple[str, ...]:
-    """The overrides that give a run's configuration again; without rate and seed."""
+def overrides_of(config: Mapping, unit: str) -> tuple[str, ...]:
+    """The overrides that give a run's configuration again; without rate and what the unit sets."""
     data = config["data"]
     choice = str(data["_target_"]).split(".")[-2]
     given = [f"data={choice}", path_override("data.root", data["root"]), f"data.name={data['name']}"]
     for group, name in (("data", choice), *((group, config[group]["name"]) for group in ("method", "backbone"))):
-        given += [f"{group}={name}"] * (group != "data") + _changed_values(group, name, config[group])
+        changed = _changed_values(group, name, config[group])
+        if group == "backbone" and unit == "replicate":
+            changed = [text for text in changed if not text.startswith("backbone.seed=")]
+        given += [f"{group}={name}"] * (group != "data") + changed
     protocol = config["protocol"]
     given += [f"protocol={protocol['name']}", *_changed_values("protocol", protocol["name"], protocol)]
-    return (*given, *([f"split_seed={config['split_seed']}"] if config["split_seed"] else []))
+    return (*given, *([f"split_seed={config['split_seed']}"] if unit == "seed" and config["split_seed"] else []))
 
 
 def _changed_values(group: str, name: str, values: Mapping) -> list[str]:

@@ -21,19 +21,23 @@ SILENCE = 60.0  # seconds without a heartbeat after which a run counts as gone
 
 @dataclass(frozen=True)
 class CellStatus:
-    """One cell of a table and what became of it; ``told`` is empty or says more about the state."""
+    """One run of a table and what became of it; ``told`` is empty or says more about the state.
+
+    ``unit`` is the value on the table's ``axis``, replicate or seed.
+    """
 
     data: str
     method: str
     rate: float
-    seed: int
+    unit: int
     state: str
     told: str = ""
+    axis: str = "replicate"
 
     @property
     def overrides(self) -> list[str]:
         """The command-line overrides that choose this cell."""
-        return [f"method={self.method}", f"data={self.data}", f"rate={self.rate}", f"seed={self.seed}"]
+        return [f"method={self.method}", f"data={self.data}", f"rate={self.rate}", f"{self.axis}={self.unit}"]
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,11 @@ def table_status(name: str, overrides: Sequence[str] = ()) -> TableStatus:
     """Look up every cell of a table under these overrides; a results folder need not exist."""
     cells = table_cells(load_table(name), overrides)
     store = RecordStore(Path(cells.results))
-    axes = product(cells.data, cells.method, cells.rate, cells.seed)
-    found = [CellStatus(*axis, *cell_state(store, key)) for axis, key in zip(axes, cells.keys, strict=True)]
+    places = product(cells.data, cells.method + cells.baseline, cells.rate, cells.units)
+    found = [
+        CellStatus(*place, *cell_state(store, key), axis=cells.unit)
+        for place, key in zip(places, cells.keys, strict=True)
+    ]
     shared = zip(settings.parse(overrides), overrides, strict=True)
     rest = [text for override, text in shared if override.key_or_group not in AXES]
     return TableStatus(name, cells.results, found, rest)
@@ -127,7 +134,7 @@ def status_lines(table: TableStatus) -> list[str]:
 
 
 def _grid(cells: list[CellStatus]) -> list[str]:
-    """For each data set and method, how many seeds of each rate are done."""
+    """For each data set and method, how many runs of each rate are done."""
     rates = list(dict.fromkeys(cell.rate for cell in cells))
     rows = [["", "", *(f"{rate:g}" for rate in rates)]]
     for (data, method), group in groupby(cells, key=lambda cell: (cell.data, cell.method)):
@@ -139,15 +146,15 @@ def _grid(cells: list[CellStatus]) -> list[str]:
 
 
 def _others(cells: list[CellStatus]) -> list[str]:
-    """The cells that are not done; seeds and rates in the same state with nothing more to tell share a line."""
+    """The cells that are not done; units and rates in the same state with nothing more to tell share a line."""
     lines = []
     for state in STATES[1:]:
         chosen = [cell for cell in cells if cell.state == state]
         alike = groupby(chosen, key=lambda cell: (cell.data, cell.method, cell.told, cell.rate))
-        seeds = [(*place, tuple(str(cell.seed) for cell in group)) for place, group in alike]
-        for (data, method, told, which), rows in groupby(seeds, key=lambda row: (*row[:3], row[4])):
+        units = [(*place, tuple(str(cell.unit) for cell in group)) for place, group in alike]
+        for (data, method, told, which), rows in groupby(units, key=lambda row: (*row[:3], row[4])):
             rates = [f"{row[3]:g}" for row in rows]
-            named = f"{_named('rate', rates)} {_named('seed', which)}"
+            named = f"{_named('rate', rates)} {_named(cells[0].axis, which)}"
             lines.append(f"{state:11}  {data} {method} {named}" + (f": {told}" if told else ""))
     return [*lines, ""] if lines else []
 

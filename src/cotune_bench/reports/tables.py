@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
@@ -13,6 +14,9 @@ from rich.text import Text
 from cotune_bench.files import write_atomically
 from cotune_bench.reports.captions import caption, warnings
 from cotune_bench.reports.grid import DECIMALS, Cell, Grid
+
+#: As rich's SIMPLE_HEAD, with a rule between sections, too.
+RULED = box.Box("    \n    \n ── \n    \n ── \n    \n    \n    \n")
 
 METHOD_NAMES = {
     "finetune": "Fine-tune",
@@ -29,6 +33,9 @@ METHOD_NAMES = {
     "knowledge_flow": "Knowledge Flow",
     "ensemble": "Ensemble",
     "distill": "Distillation",
+    "random_start": "Random start",
+    "linear_probe": "Linear probe",
+    "svm": "SVM on pixels",
 }
 
 
@@ -52,15 +59,17 @@ def cell_text(cell: Cell, best: str = "**{}**") -> str:
     return text if cell.n == cell.expected else f"{text} ({cell.n}/{cell.expected})"
 
 
-def to_markdown(grid: Grid) -> str:
-    """The table as GitHub Markdown whose columns also line up in the raw text."""
+def to_markdown(grid: Grid, verdict: Sequence[str] = ()) -> str:
+    """The table as GitHub Markdown whose columns also line up in the raw text; sentences of the verdict below it."""
     rows = [["Data set", "Method", *map(display_rate, grid.spec.rates)]]
     for data in grid.spec.data:
-        for method in grid.spec.methods:
-            block = data if method == grid.spec.methods[0] else ""
-            names = [escaped(block), escaped(display_name(method))]
+        for method in grid.spec.rows:
+            block = data if method == grid.spec.rows[0] else ""
+            name = escaped(display_name(method))
+            names = [escaped(block), f"*{name}*" if method in grid.spec.baselines else name]
             rows.append([*names, *(cell_text(cell) for cell in grid.row(data, method))])
-    parts = [f"# {escaped(grid.spec.title)}", escaped(caption(grid)), aligned(rows)]
+    told = escaped(caption(grid, below="in italics"))
+    parts = [f"# {escaped(grid.spec.title)}", told, aligned(rows), *map(escaped, verdict)]
     if told := warnings(grid):
         parts.append("\n".join(["Warnings:", "", *(f"- {escaped(line)}" for line in told)]))
     return "\n\n".join(parts) + "\n"
@@ -97,34 +106,39 @@ def to_csv(grid: Grid) -> str:
     return buffer.getvalue()
 
 
-def write_tables(grid: Grid, folder: Path) -> list[Path]:
+def write_tables(grid: Grid, folder: Path, verdict: Sequence[str] = ()) -> list[Path]:
     """Write ``<table>.md`` and ``<table>.csv`` into ``folder``, each whole or not at all; their paths."""
-    texts = {"md": to_markdown(grid), "csv": to_csv(grid)}
+    texts = {"md": to_markdown(grid, verdict), "csv": to_csv(grid)}
     paths = [Path(folder) / f"{grid.spec.name}.{suffix}" for suffix in texts]
     for path, text in zip(paths, texts.values(), strict=True):
         write_atomically(path, text.encode())
     return paths
 
 
-def print_grid(grid: Grid, console: Console) -> None:
-    """Show the table within 100 columns; where bold cannot be seen, as in a pipe, a star marks the best."""
+def print_grid(grid: Grid, console: Console, verdict: Sequence[str] = ()) -> None:
+    """Show the table within 100 columns and the verdict below; without bold, as in a pipe, a star marks the best."""
     star = console.color_system is None  # rich then drops bold as well
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=RULED, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("Method")
     for rate in grid.spec.rates:
         table.add_column(display_rate(rate), justify="right")
     for data in grid.spec.data:
+        if data != grid.spec.data[0]:
+            table.add_row()
         table.add_row(Text(data, style="italic"))
-        for method in grid.spec.methods:
+        for method in grid.spec.rows:
+            if method in grid.spec.baselines[:1]:
+                table.add_section()
             cells = grid.row(data, method)
             texts = [Text(cell_text(cell, "*{}" if star else "{}"), _style(cell)) for cell in cells]
             table.add_row(Text(f"  {display_name(method)}"), *texts)
-        table.add_section()
     console.print(Text(grid.spec.title, style="bold"))
     console.print(Text(caption(grid, best="marked *" if star else "bold")))
     console.print(table)
     for line in warnings(grid):
         console.print(Text(f"Warning: {line}", style="yellow"))
+    for line in verdict:
+        console.print(Text(line))
 
 
 def _style(cell: Cell) -> str:

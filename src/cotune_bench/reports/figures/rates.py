@@ -1,14 +1,16 @@
 """Accuracy, and the gain over fine-tuning, against the sampling rate."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cotune_bench.reports.compare import BASELINE, compare
+from cotune_bench.reports.captions import statistic
+from cotune_bench.reports.compare import BASELINE
 from cotune_bench.reports.figures.base import NamedFigure, floats, legend, method_names, new_figure, stem, style
-from cotune_bench.reports.grid import SPREADS, Grid
-from cotune_bench.reports.tables import caption, display_name
+from cotune_bench.reports.grid import SPREADS, Grid, spread
+from cotune_bench.reports.tables import display_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,27 +33,26 @@ def accuracy_figures(grid: Grid, width: float) -> list[NamedFigure]:
     found = []
     for data in grid.spec.data:
         if curves := accuracy_curves(grid, data):
-            bars = f"mean ± {SPREADS[grid.spec.std]}" if _barred(curves) else ""
-            figure = draw(grid, curves, "Test accuracy (%)", bars, width)
-            told = caption(grid).partition("; best of each")[0]
-            text = f"Accuracy on {data} over the sampling rate. {told.rstrip('.')}."
+            figure = draw(grid, curves, "Test accuracy (%)", width)
+            baselines = " Baselines are in the table alone." if grid.spec.baselines else ""
+            text = f"Accuracy on {data} over the sampling rate. {statistic(grid)}{baselines}"
             found.append(NamedFigure(stem(grid.spec.name, data, "accuracy"), figure, text))
     return found
 
 
 def gain_figures(grid: Grid, width: float) -> tuple[list[NamedFigure], list[str]]:
-    """Gain over fine-tuning on the same seeds, one for each data set where a method has one; what is left out."""
-    found, left_out = [], []
+    """Gain over fine-tuning, paired, one for each data set where a method has one; what is left out."""
+    found, left_out, unit = [], [], grid.spec.unit
     for data in grid.spec.data:
         if curves := gain_curves(grid, data):
-            bars = "mean, 95 % interval" if _barred(curves) else ""
-            figure = draw(grid, curves, f"Gain over {display_name(BASELINE).lower()} (points)", bars, width)
-            text = f"Gain over fine-tuning on {data} in points of test accuracy, paired over seeds: mean" + (
-                " and its 95 % t interval, which supposes normal differences." if bars else "."
-            )
+            figure = draw(grid, curves, f"Gain over {display_name(BASELINE).lower()} (points)", width)
+            what = f"difference in points between a run and that of {display_name(BASELINE)} with the same {unit}"
+            text = f"Gain over fine-tuning on {data} over the sampling rate. {statistic(grid, what)}"
             found.append(NamedFigure(stem(grid.spec.name, data, "gain"), figure, text))
         elif any(cell.n for cell in grid.cells if cell.data == data):
-            left_out.append(f"No gain on {data}: no method has a run with the seed and rate of one of {BASELINE}'s.")
+            left_out.append(
+                f"No gain on {data}: no method has a run with the {unit} and rate of one of {BASELINE}'s."
+            )
     return found, left_out
 
 
@@ -66,18 +67,24 @@ def accuracy_curves(grid: Grid, data: str) -> list[Curve]:
 
 
 def gain_curves(grid: Grid, data: str) -> list[Curve]:
-    """Gain over fine-tune in points, paired over seeds, with its 95 % t interval, of every method that has one."""
+    """Gain over fine-tune in points, paired over units, ± the table's spread, of every method that has one."""
     curves = []
-    comparisons = [one for one in compare(grid, None) if one.cell.data == data and one.cell.method != BASELINE]
-    for method in grid.spec.methods:
-        gains = [one.gain for one in comparisons if one.cell.method == method]
-        bars = floats([_half(gain.interval()) if gain else None for gain in gains])
-        curves.append(Curve(method, floats([gain.mean if gain else None for gain in gains]), bars))
+    if BASELINE in grid.spec.methods:
+        for method in grid.spec.methods:
+            gains = [_gains(grid, data, method, rate) for rate in grid.spec.rates if method != BASELINE]
+            means = floats([statistics.mean(found) if found else None for found in gains])
+            curves.append(Curve(method, means, floats([spread(found, grid.spec.std) for found in gains])))
     return [curve for curve in curves if not all(map(math.isnan, curve.values))]
 
 
-def draw(grid: Grid, curves: Sequence[Curve], label: str, bars: str, width: float) -> "Figure":
-    """Curves over the sampling rate in percent; the legend tells what the ``bars`` are; ``width`` in inches."""
+def _gains(grid: Grid, data: str, method: str, rate: float) -> list[float]:
+    baseline = dict(grid.cell(data, BASELINE, rate).values)
+    return [value - baseline[unit] for unit, value in grid.cell(data, method, rate).values if unit in baseline]
+
+
+def draw(grid: Grid, curves: Sequence[Curve], label: str, width: float) -> "Figure":
+    """Curves over the sampling rate in percent; the legend tells what the bars are; ``width`` in inches."""
+    bars = f"mean ± {SPREADS[grid.spec.std]}\nover {grid.spec.unit}s" if _barred(curves) else ""
     figure = new_figure(width, HEIGHT * width)
     axes = figure.add_subplot()
     rates = sorted(100 * rate for rate in grid.spec.rates)
@@ -108,7 +115,3 @@ def draw(grid: Grid, curves: Sequence[Curve], label: str, bars: str, width: floa
 
 def _barred(curves: Sequence[Curve]) -> bool:
     return any(not math.isnan(bar) for curve in curves for bar in curve.bars)
-
-
-def _half(bounds: tuple[float, float] | None) -> float | None:
-    return None if bounds is None else (bounds[1] - bounds[0]) / 2

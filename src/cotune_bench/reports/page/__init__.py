@@ -32,6 +32,7 @@ from cotune_bench.reports.page.drill import anchor, cell_views
 from cotune_bench.reports.page.summary import LEADS, lead_rows, leads, sentences
 from cotune_bench.reports.status import TableStatus
 from cotune_bench.reports.tables import cell_text, display_name, display_rate
+from cotune_bench.reports.verdict import table_sentence, verdicts
 
 HERE = Path(__file__).parent
 
@@ -49,6 +50,11 @@ class Part:
     def figures(self) -> tuple[list[NamedFigure], list[str]]:
         """The grid's figures, drawn once for files and page, and a sentence for each kind that is left out."""
         return grid_figures(self.grid, self.results)
+
+    @cached_property
+    def verdict(self) -> tuple[list[str], str]:
+        """A sentence for each column, and the one of the whole table."""
+        return [one.sentence for one in verdicts(self.grid)], table_sentence(self.grid)
 
 
 @dataclass(frozen=True)
@@ -73,15 +79,16 @@ def report_html(parts: Sequence[Part], empty: Sequence[str]) -> str:
     return _render("report.html", empty=empty, tables=[_shown(part) for part in parts])
 
 
-def table_html(grid: Grid) -> str:
-    """The table alone, with its caption and warnings, as a page of its own."""
-    return _render("table.html", grid=grid)
+def table_html(grid: Grid, verdict: Sequence[str] = ()) -> str:
+    """The table alone, with the sentences of its verdict, its caption and warnings, as a page of its own."""
+    return _render("table.html", grid=grid, verdict=verdict)
 
 
 def _shown(part: Part) -> dict[str, object]:
     figures, left_out = part.figures
     return {
         "grid": part.grid,
+        "verdict": [*part.verdict[0], part.verdict[1]],
         "sentences": sentences(part.grid, part.paper, part.status),
         "leads": lead_rows(leads(part.grid)),
         "cells": cell_views(part.grid, part.status, RecordStore(part.results)),

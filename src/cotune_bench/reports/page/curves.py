@@ -44,7 +44,7 @@ def thinned(rows: Sequence[list[float]], points: int = POINTS) -> list[list[floa
     return [rows[round(place * (len(rows) - 1) / (points - 1))] for place in range(points)]
 
 
-def curve_svg(curve: TrainingCurve, seed: int) -> str:
+def curve_svg(curve: TrainingCurve, run: str) -> str:
     """HTML with one line for each term, from zero to the highest value; its label tells where they begin and end."""
     first, last = curve.updates[0], curve.updates[-1]
     top = max(0.0, *(max(values) for values in curve.terms.values())) or 1.0
@@ -57,7 +57,7 @@ def curve_svg(curve: TrainingCurve, seed: int) -> str:
         )
         lines.append(f'<polyline class="t{number % 6}" points="{points}"><title>{escape(name)}</title></polyline>')
     told = "; ".join(f"{name} {values[0]:.3g} to {values[-1]:.3g}" for name, values in curve.terms.items())
-    label = escape(f"Loss of seed {seed} from update {first:g} to {last:g}: {told}")
+    label = escape(f"Loss of {run} from update {first:g} to {last:g}: {told}")
     box = f"0 -2 {WIDTH} {HEIGHT + 4}"
     names = "".join(
         f'<span class="t{number % 6}">{escape(name)} {values[0]:.3g} → {values[-1]:.3g}</span>'

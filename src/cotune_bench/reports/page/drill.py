@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from cotune_bench.config import OF_REPLICATE
 from cotune_bench.records import Record, RecordStore
 from cotune_bench.reports.grid import Cell, Grid
 from cotune_bench.reports.page.curves import curve_svg, read_curve
@@ -15,7 +16,7 @@ from cotune_bench.reports.status import CellStatus, TableStatus
 class RunView:
     """One asked run of a cell; without a record, ``told`` says why. ``curve`` is HTML, empty where no metrics lie."""
 
-    seed: int
+    unit: int
     command: str
     record: Record | None
     curve: str
@@ -24,12 +25,12 @@ class RunView:
 
 @dataclass(frozen=True)
 class CellView:
-    """A cell, its runs by seed, and the settings and versions behind them with the seeds that share each."""
+    """A cell, its runs by unit, and the settings and versions behind them with the units that share each."""
 
     anchor: str
     cell: Cell
     runs: tuple[RunView, ...]
-    settings: tuple[tuple[str, str], ...]  # seeds, lines
+    settings: tuple[tuple[str, str], ...]  # units, lines
     versions: tuple[tuple[str, str], ...]
 
 
@@ -41,18 +42,18 @@ def anchor(table: str, cell: Cell) -> str:
 def cell_views(grid: Grid, status: TableStatus, store: RecordStore) -> list[CellView]:
     """What lies behind every cell, in the grid's order."""
     records = {record.key: record for record in store.read(run.key for run in grid.runs())[0]}  # the newest is last
-    places = {(one.data, one.method, one.rate, one.seed): one for one in status.cells}
+    places = {(one.data, one.method, one.rate, one.unit): one for one in status.cells}
     views = []
     for cell in grid.cells:
-        found = {run.seed: records[run.key] for run in cell.runs if run.key in records}
-        asked = [places[cell.data, cell.method, cell.rate, seed] for seed in grid.spec.seeds]
+        found = {run.unit: records[run.key] for run in cell.runs if run.key in records}
+        asked = [places[cell.data, cell.method, cell.rate, unit] for unit in grid.spec.units]
         views.append(
             CellView(
                 anchor(grid.spec.name, cell),
                 cell,
-                tuple(_run(one, found.get(one.seed), status.rest, store) for one in asked),
-                _shared({seed: "\n".join(setting_lines(record.config)) for seed, record in found.items()}),
-                _shared({seed: _versions(record) for seed, record in found.items()}),
+                tuple(_run(one, found.get(one.unit), status.rest, store) for one in asked),
+                _shared({unit: "\n".join(setting_lines(one.config, grid.spec.unit)) for unit, one in found.items()}),
+                _shared({unit: _versions(record) for unit, record in found.items()}),
             )
         )
     return views
@@ -63,14 +64,16 @@ def _run(one: CellStatus, record: Record | None, rest: Sequence[str], store: Rec
     command = shlex.join(["python", "run.py", *one.overrides, *rest, *again])
     if record is None:
         told = f"failed: {one.told}" if one.state == "failed" else "not finished"
-        return RunView(one.seed, command, None, "", told)
+        return RunView(one.unit, command, None, "", told)
     curve = read_curve(store.results / "runs" / record.key / "metrics.csv")
-    return RunView(one.seed, command, record, curve_svg(curve, one.seed) if curve else "", "")
+    return RunView(one.unit, command, record, curve_svg(curve, f"{one.axis} {one.unit}") if curve else "", "")
 
 
-def setting_lines(config: Mapping) -> list[str]:
-    """Every setting that defines a result as ``name=value``; without the seed and what is called."""
-    return [f"{name}={value}" for name, value in leaves(config) if name != "seed" and not name.endswith("_target_")]
+def setting_lines(config: Mapping, unit: str) -> list[str]:
+    """Every setting that defines a result as ``name=value``; without what is called and what a unit sets."""
+    left_out = ("seed",) if unit == "seed" else OF_REPLICATE
+    lines = [(name, value) for name, value in leaves(config) if name not in left_out]
+    return [f"{name}={value}" for name, value in lines if not name.endswith("_target_")]
 
 
 def leaves(values: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -92,8 +95,8 @@ def _versions(record: Record) -> str:
 
 
 def _shared(texts: Mapping[int, str]) -> tuple[tuple[str, str], ...]:
-    """Each different text once, with the seeds that it belongs to."""
-    seeds: dict[str, list[int]] = {}
-    for seed, text in texts.items():
-        seeds.setdefault(text, []).append(seed)
-    return tuple((", ".join(map(str, found)), text) for text, found in seeds.items())
+    """Each different text once, with the units that it belongs to."""
+    units: dict[str, list[int]] = {}
+    for unit, text in texts.items():
+        units.setdefault(text, []).append(unit)
+    return tuple((", ".join(map(str, found)), text) for text, found in units.items())
