@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-faults lint bench tables readme docs clean
+.PHONY: help setup demo test test-portable test-faults lint bench tables readme docs clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -25,6 +25,13 @@ test: setup ## all tests but the next
 
 test-faults: setup ## injected faults: kills, full disks, flipped bytes; minutes
 	$(BIN)/python -m pytest -m faults tests/faults
+
+# Files whose tests compute: what they assert must hold whatever vector instructions the libraries use.
+NUMERIC := api backbones engine evaluate formulas further maps methods model optimizer precision predict relationship \
+	source_features timm trunk upright
+
+test-portable: setup ## the numeric tests, without AVX; a minute
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/python -m pytest $(NUMERIC:%=tests/test_%.py)
 
 lint: setup ## ruff and pyright
 	$(BIN)/ruff check

@@ -12,11 +12,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import PROTOCOL, make_data
-from test_methods import make_method
+from test_methods import TRAINED, make_method
 
 from cotune_bench import signals
 from cotune_bench.checkpoint import Checkpoints
-from cotune_bench.config import choices
 from cotune_bench.engine import fit
 from cotune_bench.errors import UserError
 from cotune_bench.signals import InterruptedRun, StopRequest
@@ -155,7 +154,7 @@ def trained(name: str, cache, checkpoints=None, stop=None) -> tuple[dict, list]:
     return method.state_dict(), reports
 
 
-@pytest.mark.parametrize("name", choices("method"))
+@pytest.mark.parametrize("name", TRAINED)
 def test_a_run_stopped_in_the_middle_of_a_report_goes_on_to_the_same_bits(name, cache, tmp_path):
     weights, reports = trained(name, cache)
     assert [updates for updates, _, _ in reports] == [4, 8, 9]

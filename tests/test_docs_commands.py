@@ -20,7 +20,13 @@ from cotune_bench.config import check_sweep, choices
 
 MAKE = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 #: Settings that a script has beside those of run.py, where it takes these.
-OVERRIDES = {"make_tables": (), "plan": (), "show_relationship": ("top",), "status": (), "tune": ("seeds", "jobs")}
+OVERRIDES = {
+    "make_tables": (),
+    "plan": (),
+    "show_relationship": ("top",),
+    "status": (),
+    "tune": ("replicates", "jobs"),
+}
 #: Launchers that need a package which the tests do not.
 ELSEWHERE = ("ray", "slurm", "submitit_local")
 #: What the page on adding a method adds.

@@ -4,11 +4,11 @@ from itertools import count
 
 import pytest
 import torch
-from conftest import PROTOCOL, make_backbone, make_data
+from conftest import PROTOCOL, make_backbone, make_data, make_dataset
 
 from cotune_bench.backbones.further import further_backbones
 from cotune_bench.config import build, choices, compose_config
-from cotune_bench.engine import fit
+from cotune_bench.engine import evaluate, fit, predict
 from cotune_bench.methods.base import Method
 
 CLASSES = 3
@@ -20,6 +20,10 @@ def make_method(name: str, seed: int = 0, *, classes: int = CLASSES, head_init: 
     further = further_backbones(section, first, lambda _section: make_backbone(next(seeds)))
     torch.manual_seed(seed)
     return build(section, first, classes, drop=["name", "tune"], head_init=head_init, **further)
+
+
+TRAINED = [name for name in choices("method") if not make_method(name).solved]
+trained_methods = pytest.mark.parametrize("name", TRAINED)
 
 
 @pytest.fixture(params=choices("method"))
@@ -34,6 +38,10 @@ def prepared(name, cache) -> Method:
     return method
 
 
+# Methods that are trained ------------------------------------------------------------------------------------------
+
+
+@trained_methods
 def test_terms_are_named_finite_scalars_with_cross_entropy_first(prepared):
     images, labels = make_data().train(0)
     terms = prepared.train().losses(images, labels)
@@ -44,6 +52,7 @@ def test_terms_are_named_finite_scalars_with_cross_entropy_first(prepared):
         assert term >= 0
 
 
+@trained_methods
 def test_parameter_groups_hold_each_trainable_parameter_once(prepared):
     grouped = [p for group in prepared.param_groups(0.1, 0.1) for p in group["params"]]
     trainable = [p for p in prepared.parameters() if p.requires_grad]
@@ -51,15 +60,18 @@ def test_parameter_groups_hold_each_trainable_parameter_once(prepared):
     assert {id(p) for p in grouped} == {id(p) for p in trainable}
 
 
-def test_head_learns_at_lr_and_the_pretrained_at_the_ratio(prepared):
+@trained_methods
+def test_head_learns_at_lr_and_the_pretrained_at_the_ratio(name, prepared):
     groups = {group["name"]: group for group in prepared.param_groups(0.2, 0.25)}
     trained = [p for p in prepared.trunk.parameters() if p.requires_grad]
-    for name, parameters, lr in (("head", prepared.head.parameters(), 0.2), ("pretrained", trained, 0.05)):
-        assert {id(p) for p in parameters} <= {id(p) for p in groups[name]["params"]}
-        assert groups[name]["lr"] == pytest.approx(lr)
-        assert ("weight_decay" in groups[name]) == prepared.replaces_weight_decay
+    expected = 0.2 if name == "random_start" else 0.05
+    for group, parameters, lr in (("head", prepared.head.parameters(), 0.2), ("pretrained", trained, expected)):
+        assert {id(p) for p in parameters} <= {id(p) for p in groups[group]["params"]}
+        assert groups[group]["lr"] == pytest.approx(lr)
+        assert ("weight_decay" in groups[group]) == prepared.replaces_weight_decay
 
 
+@trained_methods
 def test_training_moves_what_is_grouped_and_batch_statistics_and_nothing_else(name, cache):
     method, data = make_method(name), make_data()
     method.prepare(data, cache)
@@ -72,6 +84,19 @@ def test_training_moves_what_is_grouped_and_batch_statistics_and_nothing_else(na
     for key, value in method.state_dict(keep_vars=True).items():
         moves = id(value) in grouped | statistics
         assert moves != torch.equal(value, before[key]), key
+
+
+# All methods -------------------------------------------------------------------------------------------------------
+
+
+def test_what_prepare_solves_is_not_trained(name, cache):
+    method, data, reports = make_method(name), make_data(), []
+    before = {key: value.clone() for key, value in method.trunk.state_dict().items()}
+    fit(method, data, PROTOCOL, seed=0, cache=cache, report=lambda *told: reports.append(told))
+    assert bool(reports) != method.solved
+    same = all(torch.equal(value, before[key]) for key, value in method.trunk.state_dict().items())
+    assert same == method.solved
+    assert evaluate(method, data.test)[0]["accuracy"] > 100 / CLASSES or not method.solved
 
 
 def test_predict_gives_repeatable_logits_in_eval(prepared):
@@ -88,7 +113,15 @@ def test_the_paper_s_methods_predict_with_trunk_and_head_alone(name):
     method = make_method(name).eval()
     images, _ = make_data().train(0)
     assert method.plain() == (method.trunk, method.head)
-    assert torch.equal(method.predict(images), method.head(method.trunk(images)))
+    torch.testing.assert_close(method.predict(images), method.head(method.trunk(images)))
+
+
+def test_two_classes_have_two_logits(name, cache):
+    method, data = make_method(name, classes=2), make_data(make_dataset(classes=2))
+    fit(method, data, PROTOCOL, seed=0, cache=cache)
+    logits = predict(method, data.test)
+    assert logits.shape == (len(data.test), 2)
+    assert torch.isfinite(logits).all()
 
 
 def test_what_is_kept_predicts_as_the_method_does(name, cache):
@@ -107,6 +140,8 @@ def test_state_dict_restores_predictions_and_losses(name, prepared):
     for method in (prepared, other):
         method.eval()
     assert torch.equal(prepared.predict(images), other.predict(images))
+    if prepared.solved:
+        return
     terms, restored = prepared.losses(images, labels), other.losses(images, labels)
     assert {key: value.item() for key, value in terms.items()} == {
         key: value.item() for key, value in restored.items()

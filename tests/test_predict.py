@@ -15,8 +15,9 @@ from trees import refused
 from cotune_bench.cli import guarded
 from cotune_bench.config import build, compose_config
 from cotune_bench.data.aircraft import BANNER
+from cotune_bench.data.dataset import ImageList
 from cotune_bench.experiment import Experiment
-from cotune_bench.model import Kept
+from cotune_bench.model import TEXT, Kept
 from cotune_bench.predict import Grey, Predictor, predict_files
 from cotune_bench.reports.predictions import image_files
 from cotune_bench.runs import find_run
@@ -66,19 +67,38 @@ def test_the_digits_as_files_score_what_the_record_tells(digits, tmp_path):
 
 @pytest.mark.parametrize("mode", ["squash", "short_side"])
 def test_a_folder_s_test_pictures_give_the_very_logits_of_the_run(tmp_path, mode):
-    root = put_pets(tmp_path / "pets")
-    overrides = [*FOLDER, f"data.root={root}", "method=finetune", f"protocol.resize_mode={mode}"]
-    kept = train(tmp_path, *overrides)
+    kept, files, images = pets_run(tmp_path, f"protocol.resize_mode={mode}")
     assert kept.card["input"]["views"] == "official10"
-    images = build(compose_config(overrides).data)
-    files = [root / images.files[row] for row in images.test]
     _, predicted, _ = predict_files(Predictor(kept, CPU), files)
     accuracy, nll = scores(predicted.logits, torch.from_numpy(images.labels[images.test]))
-    assert (accuracy, nll) == (kept.card["accuracy"], kept.card["nll"])
+    assert accuracy == kept.card["accuracy"]
+    assert nll == pytest.approx(kept.card["nll"], rel=1e-6)
     mean = torch.softmax(predicted.logits.double() / 10, 1)
     np.testing.assert_allclose(predicted.probabilities, mean, rtol=1e-12)
     _, center, _ = predict_files(Predictor(kept, CPU, views="center"), files)
     assert not np.allclose(center.probabilities, predicted.probabilities, rtol=1e-6)
+
+
+def pets_run(place: Path, *overrides: str) -> tuple[Kept, list[Path], ImageList]:
+    """A fine-tuned ResNet-18 on folders of pictures, and its test pictures."""
+    root = put_pets(place / "pets")
+    settings = [*FOLDER, f"data.root={root}", "method=finetune", *overrides]
+    images = build(compose_config(settings).data)
+    return train(place, *settings), [root / images.files[row] for row in images.test], images
+
+
+def test_a_run_in_bf16_is_predicted_in_bf16_and_in_its_memory_layout(tmp_path):
+    kept, files, images = pets_run(tmp_path, "precision=bf16")
+    assert "| computed in | bf16, channels last |" in (kept.folder / TEXT).read_text(encoding="utf-8")
+    predictor = Predictor(kept, CPU)
+    assert predictor.network.get_parameter("trunk.conv1.weight").is_contiguous(memory_format=torch.channels_last)
+    _, predicted, _ = predict_files(predictor, files)
+    labels = torch.from_numpy(images.labels[images.test])
+    assert scores(predicted.logits, labels)[1] == pytest.approx(kept.card["nll"], rel=1e-6)
+    older = Kept(kept.folder, {name: value for name, value in kept.card.items() if name != "precision"})
+    _, exact, _ = predict_files(Predictor(older, CPU), files)  # older cards do not name it: fp32
+    difference = (exact.logits - predicted.logits).abs().max() / exact.logits.abs().max()
+    assert 1e-4 < difference < 0.1
 
 
 def test_rows_that_the_reader_cuts_off_are_cut_off_here_too(digits, tmp_path):
@@ -89,7 +109,7 @@ def test_rows_that_the_reader_cuts_off_are_cut_off_here_too(digits, tmp_path):
     predictor = Predictor(digits, CPU)
     _, plain, _ = predict_files(predictor, [file])
     _, cut, _ = predict_files(predictor, [framed], BANNER)
-    assert torch.equal(plain.logits, cut.logits)
+    torch.testing.assert_close(plain.logits, cut.logits)
 
 
 def test_explaining_asks_the_source_head_and_changes_no_prediction(digits, tmp_path, monkeypatch):
@@ -97,7 +117,7 @@ def test_explaining_asks_the_source_head_and_changes_no_prediction(digits, tmp_p
     _, plain, _ = predict_files(Predictor(digits, CPU), files)
     _, explained, _ = predict_files(Predictor(digits, CPU, explain=True), files)
     assert plain.source is None
-    assert torch.equal(plain.logits, explained.logits)
+    torch.testing.assert_close(plain.logits, explained.logits)
     place = digits.folder.parents[2]
     experiment = Experiment.build(
         compose_config([*DESK, f"cache={place / 'cache'}", f"results={place}", "device=cpu"])

@@ -42,7 +42,9 @@ def fit(
     checkpoints: Checkpoints | None = None,
     stop: StopRequest | None = None,
 ) -> None:
-    """Train a method in place by the protocol's schedule; the result is a function of the arguments alone.
+    """Prepare a method and, unless that solves it, train it in place by the protocol's schedule.
+
+    The result is a function of the arguments alone.
 
     The global random state of torch is set from (seed, step) before every update, so that layers that draw numbers
     need no state of their own and a run can go on from any step.
@@ -65,6 +67,8 @@ def fit(
     """
     with arithmetic("fp32"):
         method.prepare(data, cache)
+    if method.solved:
+        return
     method.train()
     optimizer = SGD(
         method.param_groups(protocol.lr, protocol.backbone_ratio),

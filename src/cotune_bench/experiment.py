@@ -32,7 +32,7 @@ from cotune_bench.engine import Report, evaluate, fit
 from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method
 from cotune_bench.precision import resolve
-from cotune_bench.protocol import Protocol
+from cotune_bench.protocol import Protocol, channels_last
 from cotune_bench.records import Record, packed
 from cotune_bench.signals import StopRequest
 from cotune_bench.slots import slot
@@ -190,7 +190,7 @@ def choose_execution(
 ) -> None:
     """Precision, memory layout, memory and compilation of a method's trunk; UserError where they do not fit."""
     method.precision = resolve(protocol.precision, device)
-    if protocol.crop >= 32:  # smaller maps gain nothing from it
+    if channels_last(protocol.crop):
         method.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if isinstance(method.trunk, Trunk) and method.trunk.parts:
         method.trunk.recompute = recompute == "always" or (recompute == "auto" and device.type == "cpu")

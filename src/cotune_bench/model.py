@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from cotune_bench.errors import UserError
 from cotune_bench.files import write_atomically
 from cotune_bench.own import own_images
+from cotune_bench.protocol import channels_last
 from cotune_bench.records import Record
 from cotune_bench.runs import Run
 
@@ -154,6 +155,7 @@ def keep(experiment: "Experiment", record: Record, folder: Path) -> None:
         "data": _reader(experiment.config),
         "classes": list(experiment.data.classes),
         "input": _input(experiment),
+        "precision": method.precision,
         "network": plain.to_dict(),
         "source": {
             "backbone": record.backbone,
@@ -216,6 +218,7 @@ rate {card["rate"]:g}, seed {card["seed"]}, split seed {card["split_seed"]} |
 | input | {seen["channels"]} channels; {"turned as EXIF asks; " if seen["upright"] else ""}\
 {seen["resize_mode"]} to {seen["resize"]} px ({seen["resize_filter"]}), crop \
 {seen["crop"]} px, scaled to [0, 1], mean {seen["mean"]}, std {seen["std"]} |
+| computed in | {card["precision"]}{", channels last" if channels_last(seen["crop"]) else ""} |
 | source weights | {source["backbone"]} {source["weights"]}, SHA-256 {source["sha256"] or "none"} |
 | licence | {source["licence"]} The training images' own terms hold, too. |
 | versions | {versions} |

@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from cotune_bench.by_rate import by_rate
 from cotune_bench.errors import UserError
 
 #: Choices of ``data`` whose images are the user's own: nothing but the folder tells which.
@@ -120,3 +121,4 @@ def register_resolvers() -> None:
         "of_replicate", lambda usual, *, _root_: usual if _root_.replicate is None else _root_.replicate, replace=True
     )
     OmegaConf.register_new_resolver("auto_drop", drop_after, replace=True)
+    OmegaConf.register_new_resolver("by_rate", by_rate, replace=True)

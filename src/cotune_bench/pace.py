@@ -60,17 +60,20 @@ def measure(config: DictConfig, counts: Counts) -> Pace:
         method = build(config.method, backbone, counts.classes, head_init="normal", drop=["name", "tune"], **further)
         choose_execution(method, protocol, device, recompute=config.recompute, compile_mode=config.compile)
         method.to(device)
-        method.prepare = lambda data, cache: None
+        if not method.solved:
+            method.prepare = lambda data, cache: None
         for buffer in method.buffers():
             if buffer.is_floating_point():
                 buffer.nan_to_num_()  # in place of what prepare would have filled
         ticks.append(time.perf_counter())
         with suppress(_EnoughError):
             fit(method, data, protocol, seed=0, cache=Cache(Path(folder)), report=note, report_every=1)
-    first, *later = [after - before for before, after in pairwise(ticks)]
+    first, *later = [after - before for before, after in pairwise(ticks)] or [0.0]  # none where there are no updates
     update = statistics.median(later or [first])
     learnt = [parameter for parameter in method.parameters() if parameter.requires_grad]
-    held = sum(value.nbytes for value in [*method.state_dict().values(), *learnt])  # momentum is as large as weights
+    held = sum(
+        value.nbytes for value in [*method.parameters(), *method.buffers(), *learnt]
+    )  # momentum is as large as weights
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
     view = _view_seconds(method, data.test)
     return Pace(update, view, held, name, method.preparation(counts.train) * view)

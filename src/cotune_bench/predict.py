@@ -19,6 +19,8 @@ from cotune_bench.data.views import crop_offsets
 from cotune_bench.engine import predict
 from cotune_bench.errors import UserError
 from cotune_bench.model import Kept
+from cotune_bench.precision import in_precision
+from cotune_bench.protocol import channels_last
 
 BATCH = 128  # files that are in memory at once
 
@@ -51,9 +53,14 @@ class Predictor:
         self.classes = len(kept.classes)
         self.offsets = crop_offsets(seen["resize"], seen["crop"], views or seen["views"])
         self.normalize = Normalize(seen["mean"], seen["std"], device)
-        network = kept.network()
-        if explain:
-            network = WithSource(network, kept.card["network"]["head"], kept.source_head())
+        network = AsTrained(
+            kept.network(),
+            kept.card["network"]["head"],
+            precision=kept.card.get("precision", "fp32"),  # older cards do not have it
+            source=kept.source_head() if explain else None,
+        )
+        if channels_last(seen["crop"]):
+            network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.network = network.to(device)
 
     def squashed(self, images: ImageList | Dataset) -> Squashed:
@@ -91,27 +98,32 @@ class Grey:
         return np.stack(grey)[..., None]
 
 
-class WithSource(nn.Module):
-    """Target and source logits side by side, (B, K + S), in one pass through the trunk.
+class AsTrained(nn.Module):
+    """A kept network that computes as its run did: the trunk in the run's precision, the heads in float32.
 
     Args:
-        head: name of the network's last linear layer, whose input are the features.
-        source: weight (S, width) and bias (S,) of the source head.
+        head: name of the network's last linear layer, whose inputs are the features.
+        precision: of the trunk, fp32, tf32 or bf16.
+        source: weight (S, width) and bias (S,) of the source head, whose logits stand behind the target's.
     """
 
-    def __init__(self, network: nn.Module, head: str, source: dict[str, Tensor]) -> None:
+    def __init__(
+        self, network: nn.Module, head: str, *, precision: str = "fp32", source: dict[str, Tensor] | None = None
+    ) -> None:
         super().__init__()
-        self.network = network
-        self.source_head = nn.Linear(source["weight"].shape[1], source["weight"].shape[0])
-        self.source_head.load_state_dict(source)
-        network.get_submodule(head).register_forward_pre_hook(self._keep)
-
-    def _keep(self, _head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self.features = inputs[0]
+        self.precision = precision
+        self.heads = nn.ModuleList([network.get_submodule(head)])
+        if source is not None:
+            classes, width = source["weight"].shape
+            self.heads.append(nn.Linear(width, classes))
+            self.heads[1].load_state_dict(source)
+        network.set_submodule(head, nn.Identity())
+        self.trunk = network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of both heads for images (B, C, H, W)."""
-        return torch.cat([self.network(images), self.source_head(self.features)], dim=1)
+        """Logits (B, K), or (B, K + S) with a source head, for images (B, C, H, W)."""
+        features = in_precision(self.precision, self.trunk, images)
+        return torch.cat([head(features) for head in self.heads], dim=1)
 
 
 def predict_files(

@@ -13,6 +13,11 @@ SPLIT_ORDERS = ("split_then_sample", "sample_then_split")
 PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 
 
+def channels_last(crop: int) -> bool:
+    """Whether a network that sees crops of this many pixels computes channels last: smaller maps gain nothing."""
+    return crop >= 32
+
+
 @dataclass(frozen=True)
 class Protocol:
     """How a run is trained, split and tested; every value defines the result, but for ``threads``.

@@ -1,8 +1,9 @@
-"""Trade-offs chosen on validation images: every point of a method's small grid, a few seeds each; test stays shut."""
+"""Trade-offs chosen on validation images: every point of a method's grid, for each rate, over replicates."""
 
+import json
 import logging
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -15,7 +16,7 @@ from cotune_bench.errors import UserError
 
 @dataclass(frozen=True)
 class Point:
-    """One point of a grid and its scores on the validation images, a value for each seed."""
+    """One point of a grid and its scores on the validation images, a value for each replicate."""
 
     values: dict[str, object]
     accuracies: tuple[float, ...]
@@ -25,6 +26,12 @@ class Point:
     def score(self) -> tuple[float, float]:
         """Mean accuracy in percent; among equal ones the smaller negative log-likelihood is better."""
         return round(statistics.mean(self.accuracies), 6), -statistics.mean(self.nlls)
+
+
+def spread(values: Sequence[float], decimals: int = 2) -> str:
+    """Mean ± sample standard deviation, the mean alone of one value."""
+    mean = f"{statistics.mean(values):.{decimals}f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{decimals}f}"
 
 
 def grid_points(overrides: Sequence[str]) -> list[dict[str, object]]:
@@ -37,38 +44,43 @@ def grid_points(overrides: Sequence[str]) -> list[dict[str, object]]:
     return [dict(zip(map(str, grid), values, strict=True)) for values in product(*grid.values())]
 
 
-def tune(overrides: Sequence[str], seeds: Sequence[int], jobs: int) -> list[Point]:
-    """Train every grid point with every seed in ``jobs`` processes; points in the grid's order.
+def tune(
+    overrides: Sequence[str], rates: Sequence[float], replicates: Sequence[int], jobs: int = 1
+) -> dict[float, list[Point]]:
+    """Train every grid point for every rate and replicate in ``jobs`` processes; for each rate the grid's points.
 
-    Every seed draws its own validation split of the training pool: on a small data set one split is luck.
+    Only validation images are scored. With more than one process a run has one thread, unless ``protocol.threads``
+    is given.
 
     Raises:
-        UserError: the method has no grid, or there are no validation images.
+        UserError: the method has no grid, a value cannot be used, or there are no validation images.
     """
     from joblib import Parallel, delayed
+    from rich.console import Console
+    from rich.progress import track
 
     points = grid_points(overrides)
+    threads = ["protocol.threads=1"] if jobs > 1 else []
+    settings = [[f"method.{name}={json.dumps(value)}" for name, value in point.items()] for point in points]
     cells = [
-        [
-            *overrides,
-            *(f"method.{name}={value}" for name, value in point.items()),
-            f"seed={seed}",
-            f"split_seed={seed}",
-        ]
-        for point in points
-        for seed in seeds
+        [*threads, *overrides, f"rate={rate}", *values, f"replicate={replicate}"]
+        for rate in rates
+        for values in settings
+        for replicate in replicates
     ]
-    for cell in cells:
+    for cell in cells[:: len(replicates)]:
         compose_config(cell)
-    scores: list = list(Parallel(n_jobs=jobs)(delayed(_validated)(cell) for cell in cells))
-    found = []
-    for number, point in enumerate(points):
-        runs = scores[number * len(seeds) : (number + 1) * len(seeds)]
-        found.append(Point(point, tuple(run["accuracy"] for run in runs), tuple(run["nll"] for run in runs)))
+    runs = Parallel(n_jobs=jobs, return_as="generator")(delayed(validated)(cell) for cell in cells)
+    scores: list = list(track(runs, "runs", len(cells), transient=True, console=Console(stderr=True)))
+    found: dict[float, list[Point]] = {rate: [] for rate in rates}
+    for number, (rate, point) in enumerate(product(rates, points)):
+        own = scores[number * len(replicates) : (number + 1) * len(replicates)]
+        found[rate].append(Point(point, tuple(run["accuracy"] for run in own), tuple(run["nll"] for run in own)))
     return found
 
 
-def _validated(overrides: Sequence[str]) -> dict[str, float]:
+def validated(overrides: Sequence[str]) -> dict[str, float]:
+    """Train one configuration and score it on its validation images; nothing is recorded."""
     from cotune_bench.experiment import Experiment
 
     logging.getLogger("cotune_bench").setLevel(logging.ERROR)
@@ -82,11 +94,23 @@ def _validated(overrides: Sequence[str]) -> dict[str, float]:
     return scores
 
 
-def tuned_yaml(best: Point, command: str) -> str:
-    """Text of ``conf/tuned/<method>_<data>.yaml``, which later runs of that method on that data set use."""
-    accuracy = statistics.mean(best.accuracies)
+def best_of(points: Sequence[Point]) -> Point:
+    """The point with the best score, the first of the grid among equal ones."""
+    return max(points, key=lambda point: point.score)
+
+
+def tuned_yaml(best: Mapping[float, Point], command: str) -> str:
+    """Text of ``conf/tuned/<method>_<data>.yaml`` from the best point of every rate; later runs use it."""
+    first, *_ = best.values()
+    values = {}
+    for name in first.values:
+        rates = ", ".join(f"{rate}: {json.dumps(point.values[name])}" for rate, point in best.items())
+        values[name] = f"${{by_rate:{{{rates}}}}}"
+    scores = "".join(f"# rate {rate:g}: {spread(point.accuracies)} %\n" for rate, point in best.items())
     return (
         "# @package _global_\n"
-        f"# Chosen on validation ({accuracy:.2f} % over {len(best.accuracies)} seeds and splits), by:\n"
-        f"# {command}\n" + yaml.safe_dump({"method": best.values}, default_flow_style=None)
-    )
+        "# Chosen for the best accuracy on validation images, by:\n"
+        f"# {command}\n"
+        f"# mean ± standard deviation over {len(first.accuracies)} replicates:\n"
+        f"{scores}"
+    ) + yaml.safe_dump({"method": values}, width=1000)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.cache import Cache
 from cotune_bench.data.target import TargetData
+from cotune_bench.errors import UserError
 from cotune_bench.precision import in_precision
 
 
@@ -25,6 +26,8 @@ class Method(nn.Module):
 
     #: True where penalties stand for weight decay; the optimiser then applies none.
     replaces_weight_decay: ClassVar[bool] = False
+    #: True where ``prepare`` finds everything and there is nothing to optimise.
+    solved: ClassVar[bool] = False
     #: Whether ``torch.compile`` may be used on the trunk.
     compilable: ClassVar[bool] = True
     #: Of the trunk while it trains and predicts: fp32, tf32 or bf16.
@@ -53,7 +56,10 @@ class Method(nn.Module):
         return {}
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Named, weighted scalar terms for images (B, C, H, W) and labels (B,); their sum is optimised."""
+        """Named, weighted scalar terms for images (B, C, H, W) and labels (B,); their sum is optimised.
+
+        Not asked for where ``solved``.
+        """
         raise NotImplementedError
 
     def add_gradients(self) -> None:
@@ -96,6 +102,12 @@ class Method(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Same as ``predict``."""
         return self.predict(images)
+
+
+def require_positive(name: str, values: Sequence[float]) -> None:
+    """UserError unless these values of a method's setting are above 0, and there is one."""
+    if not values or min(values) <= 0:
+        raise UserError(f"method.{name}={list(values)} cannot be used: give values above 0")
 
 
 def pull(parameters: Sequence[nn.Parameter], towards: Sequence[Tensor] | None, strength: float) -> None:

@@ -24,6 +24,9 @@ METHOD_NAMES = {
     "delta": "DELTA",
     "bss": "BSS",
     "cotuning": "Co-Tuning",
+    "random_start": "Random start",
+    "linear_probe": "Linear probe",
+    "svm": "SVM on pixels",
     "stochnorm": "StochNorm",
     "lwf": "LWF",
     "bituning": "Bi-Tuning",
@@ -33,9 +36,6 @@ METHOD_NAMES = {
     "knowledge_flow": "Knowledge Flow",
     "ensemble": "Ensemble",
     "distill": "Distillation",
-    "random_start": "Random start",
-    "linear_probe": "Linear probe",
-    "svm": "SVM on pixels",
 }
 
 

@@ -1,0 +1,90 @@
+"""Linear probe: the trunk stays as it is, a logistic regression on its features is the head."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from cotune_bench.backbones.base import Backbone
+from cotune_bench.cache import Cache
+from cotune_bench.data.target import TargetData
+from cotune_bench.methods.base import Method, require_positive
+from cotune_bench.methods.source_features import source_features
+
+Array = NDArray[np.floating]
+TOLERANCE, STEPS = 1e-8, 10_000  # largest gradient entry of the mean loss; L-BFGS takes some hundred steps
+
+
+class LinearProbe(Method):
+    """Multinomial logistic regression on the untrained trunk's features, solved to convergence.
+
+    The features are those of plain training images in one centre view, whatever the protocol's augmentation.
+
+    Args:
+        grid: values of C, the inverse strength of the L2 penalty; the one with the best validation accuracy is used,
+            among equal ones that of the least validation loss.
+        without_validation: C where the protocol holds out no validation images.
+    """
+
+    solved = True
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        *,
+        grid: Sequence[float] = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0),
+        without_validation: float = 0.01,
+        head_init: str = "normal",
+    ) -> None:
+        super().__init__(backbone, num_classes, head_init=head_init)
+        require_positive("grid", grid)
+        require_positive("without_validation", [without_validation])
+        self.requires_grad_(False)
+        self.grid = tuple(grid)
+        self.without_validation = without_validation
+        self.weights_id = backbone.info.sha256
+
+    def preparation(self, images: int) -> float:
+        """One pass of each image."""
+        return float(images)
+
+    def prepare(self, data: TargetData, cache: Cache) -> None:
+        """Solve the regression and write it into the head."""
+
+        def features(part) -> Array:
+            return source_features(self.trunk, part, data, cache, weights_id=self.weights_id).double().cpu().numpy()
+
+        train, labels = features(data.plain), data.plain.labels
+        if len(data.val):
+            val, truth = features(data.val), data.val.labels
+            solutions = [logistic_regression(train, labels, C) for C in self.grid]
+            weights, bias = max(solutions, key=lambda found: score(val @ found[0].T + found[1], truth))
+        else:
+            weights, bias = logistic_regression(train, labels, self.without_validation)
+        self.head.weight.copy_(torch.from_numpy(weights))
+        self.head.bias.copy_(torch.from_numpy(bias))
+
+
+def logistic_regression(features: Array, labels: NDArray[np.integer], C: float) -> tuple[Array, Array]:
+    """Weights (K, D) and biases (K,) for features (N, D) and labels (N,) in 0..K-1, each of which occurs.
+
+    They minimise the sum of cross-entropies plus ||V||^2 / (2C), V the weights of the features brought to mean 0 and
+    variance 1; biases are not penalised. For two classes V is the one row of their difference.
+    """
+    scaler = StandardScaler().fit(features)
+    fit = LogisticRegression(C=C, tol=TOLERANCE, max_iter=STEPS).fit(scaler.transform(features), labels)
+    weights, bias = fit.coef_ / scaler.scale_, fit.intercept_
+    if len(weights) == 1:
+        weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
+    return weights, bias - weights @ np.asarray(scaler.mean_)
+
+
+def score(logits: Array, labels: NDArray[np.integer]) -> tuple[int, float]:
+    """Number of right answers and mean log-likelihood of logits (N, K): the larger, the better."""
+    likelihood = log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
+    return int((logits.argmax(axis=1) == labels).sum()), float(likelihood.mean())

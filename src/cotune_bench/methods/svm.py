@@ -1,0 +1,81 @@
+"""Kernel SVM on pixels: what the images say without any network."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.svm import SVC
+from torch import Tensor
+
+from cotune_bench.backbones.base import Backbone
+from cotune_bench.cache import Cache
+from cotune_bench.data.target import TargetData, Views
+from cotune_bench.methods.base import Method, require_positive
+
+
+class SVM(Method):
+    """Support vector machine with the RBF kernel exp(-gamma |x - x'|^2), one against one (scikit-learn's ``SVC``).
+
+    It sees the crop's pixels, normalised as for the backbone, and gamma is 1 / (number of pixels * their variance),
+    so that a common scale of all pixels changes nothing. Training images are plain, whatever the protocol's
+    augmentation. The network takes no part and none is kept.
+
+    Args:
+        grid: values of C, the inverse strength of the penalty; the one with the best validation accuracy is used,
+            the smallest among equal ones.
+        without_validation: C where the protocol holds out no validation images.
+    """
+
+    solved = True
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        *,
+        grid: Sequence[float] = (1.0, 3.0, 10.0, 30.0, 100.0),
+        without_validation: float = 10.0,
+        head_init: str = "normal",
+    ) -> None:
+        super().__init__(backbone, num_classes, head_init=head_init)
+        require_positive("grid", grid)
+        require_positive("without_validation", [without_validation])
+        self.requires_grad_(False)
+        self.grid = tuple(grid)
+        self.without_validation = without_validation
+        self.problem: dict[str, Any] = {}
+
+    def prepare(self, data: TargetData, cache: Cache) -> None:
+        """Choose C and solve."""
+        problem = {"pixels": pixels(data.plain), "labels": torch.from_numpy(data.plain.labels)}
+
+        def right(C: float) -> int:
+            self.set_extra_state({**problem, "C": C})
+            return int((self._decide(pixels(data.val)).argmax(axis=1) == data.val.labels).sum())
+
+        C = max(sorted(self.grid), key=right) if len(data.val) else self.without_validation
+        self.set_extra_state({**problem, "C": C})
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Part of the state dict: training images (n, D), their labels (n,) and C, which define the machine."""
+        return self.problem
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Solve the problem of a state dict again."""
+        self.problem = state
+        if state:
+            self.machine = SVC(C=state["C"], gamma="scale").fit(state["pixels"].numpy(), state["labels"].numpy())
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Decision values (B, K), the largest of which is the class: votes of the pairs; they are no logits."""
+        return torch.from_numpy(self._decide(images.flatten(1).cpu())).float().to(images.device)
+
+    def _decide(self, rows: Tensor) -> np.ndarray:
+        values = self.machine.decision_function(rows.numpy())
+        return np.stack([-values, values], axis=1) if values.ndim == 1 else values
+
+
+def pixels(part: Views) -> Tensor:
+    """Normalised pixels (n, D) of each image's first view, on the host."""
+    return torch.cat([views[:, 0].flatten(1).cpu() for views in part])
