@@ -32,6 +32,8 @@ RESULT_VERSION = 1
 DEFINING = ("method", "data", "backbone", "protocol", "rate", "seed", "split_seed")
 #: ``data.rate`` and ``data.split_seed``, where a reader takes them, repeat the settings of that name.
 NOT_DEFINING = {"method": ("tune",), "data": ("root", "rate", "split_seed", "cache"), "protocol": ("threads",)}
+#: Settings of a method that another of its settings turns off: (setting, value) and the names.
+WITHOUT_EFFECT = {("relationship", "reverse"): ("relationship_split",), ("relationship", "direct"): ("select",)}
 
 register_resolvers()
 
@@ -129,6 +131,9 @@ def run_config(config: DictConfig) -> dict:
     defining = {name: plain[name] for name in DEFINING}
     for group, names in NOT_DEFINING.items():
         defining[group] = {name: value for name, value in defining[group].items() if name not in names}
+    for (setting, value), names in WITHOUT_EFFECT.items():
+        if defining["method"].get(setting) == value:
+            defining["method"] = {name: value for name, value in defining["method"].items() if name not in names}
     if own_images(plain["data"]):
         defining["data"]["root"] = str(Path(plain["data"]["root"]).expanduser().resolve())
     return defining
