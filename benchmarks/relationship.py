@@ -15,7 +15,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from cotune_bench.relationship import FINAL, GRID, RANKING, fit_temperature, reverse_relationship, softmax
+from cotune_bench.penalty_trials import RANKING
+from cotune_bench.relationship import FINAL, GRID, fit_temperature, reverse_relationship, softmax
 
 SIZES = {"short": (800, 160, 40), "full": (4800, 1000, 200)}  # training samples, source and target classes
 SHARPNESS = {"peaked": 6.0, "soft": 1.0}

@@ -7,13 +7,13 @@ import pytest
 import torch
 from conftest import PROTOCOL, make_backbone, make_data, make_dataset
 from kept_runs import train
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 from torch import nn
 
 from cotune_bench.data.digits import read
 from cotune_bench.engine import evaluate, predict
 from cotune_bench.errors import UserError
-from cotune_bench.methods.linear_probe import LinearProbe, logistic_regression, score
+from cotune_bench.methods.linear_probe import LinearProbe, logistic_regression
 from cotune_bench.methods.random_start import RandomStart, reset
 from cotune_bench.methods.svm import SVM, pixels
 from cotune_bench.predict import Predictor, predict_labelled
@@ -76,13 +76,6 @@ def test_the_regression_is_stationary_in_weights_and_biases(classes):
     np.testing.assert_allclose(residual.T @ standard + penalty * own / 0.5, 0, atol=1e-4)
     np.testing.assert_allclose(residual.sum(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(weights[:, 3], 0, atol=1e-8)
-
-
-def test_right_answers_decide_and_likelihood_among_equals():
-    labels = np.array([0, 1])
-    sure, unsure, wrong = 5 * np.eye(2), np.eye(2), 9 * np.eye(2)[[0, 0]]
-    assert score(sure, labels) > score(unsure, labels) > score(wrong, labels)
-    assert score(unsure, labels)[1] == pytest.approx(log_softmax([1, 0])[0])
 
 
 def test_the_probe_is_the_best_of_its_grid_on_validation(cache):

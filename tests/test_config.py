@@ -206,6 +206,21 @@ def test_a_yaml_that_does_not_fit_its_target_is_named():
 # Sweeps and tables -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("relationship", "setting", "same"),
+    [
+        ("reverse", "method.relationship_split=train+val", True),
+        ("direct", "method.relationship_split=train+val", False),
+        ("reverse", "method.select=cv", False),
+        ("direct", "method.select=cv", True),
+    ],
+)
+def test_what_another_setting_turns_off_is_not_in_the_key(relationship, setting, same):
+    given = ["method=cotuning", f"method.relationship={relationship}", "method.calibrate=source"]
+    plain, other = (run_key(compose_config(overrides)) for overrides in (given, [*given, setting]))
+    assert (plain == other) == same
+
+
 def test_axes_of_a_sweep():
     assert axes(["seed=0,1", "rate=0.5", "method=bss,l2sp", "split_seed=range(2)"]) == [
         ["seed=0", "seed=1"],

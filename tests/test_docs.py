@@ -12,7 +12,7 @@ import yaml
 
 from cotune_bench import api
 from cotune_bench.config import CONF, choices, compose_config
-from cotune_bench.experiment import environment
+from cotune_bench.provenance import environment
 from cotune_bench.records import COLUMNS, KINDS
 
 ROOT = Path(api.__file__).parents[2]

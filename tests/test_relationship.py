@@ -1,5 +1,6 @@
 """Category relationships: numbers worked out by hand, naive loops, scikit-learn as the second solver."""
 
+import itertools
 import logging
 import math
 import subprocess
@@ -13,10 +14,10 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from cotune_bench.errors import UserError
+from cotune_bench.penalty_trials import RANKING, folds
 from cotune_bench.relationship import (
     FINAL,
     GRID,
-    RANKING,
     _bayes,
     category_relationship,
     direct_relationship,
@@ -231,6 +232,62 @@ def test_ties_go_to_the_largest_c():
     assert fit.C == 100
 
 
+def test_nll_chooses_the_least_validation_loss():
+    train, labels, val, truth = make_problem(seed=5)
+    grid = (0.1, 1.0, 10.0, 1000.0)
+    _, fit = reverse_relationship(train, labels, val, truth, 4, grid, select="nll", return_fit=True)
+    losses = {}
+    for C in grid:
+        one = SoftmaxRegression(train, labels, 4).fit(C, np.zeros((4, 6)), 1e-9)
+        losses[C] = -log_softmax(val @ one.weights.T, axis=1)[np.arange(60), truth].mean()
+    assert fit.C == min(losses, key=losses.__getitem__) == 10.0
+    np.testing.assert_allclose(fit.held_out_labels, truth)
+
+
+def test_folds_share_out_every_class_evenly():
+    labels = np.array([1, 0, 1, 1, 0, 1, 1, 1, 2, 1])  # sorted: two of 0, seven of 1, one of 2
+    assert folds(labels).tolist() == [2, 0, 3, 4, 1, 0, 1, 2, 4, 3]
+
+
+@pytest.mark.parametrize("calibrate", [True, False])
+def test_cross_validation_holds_each_sample_out_once(calibrate):
+    """The same steps in plain form, with scikit-learn as the solver."""
+    train, labels, val, truth = make_problem(seed=3, train=40, val=23)
+    samples, everything = np.concatenate([train, val]), np.concatenate([labels, truth])
+    fold, grid = folds(everything), (0.3, 3.0, 30.0)
+
+    def solve(C, rows):
+        regression = LogisticRegression(fit_intercept=False, C=C, tol=1e-10, max_iter=10000, solver="newton-cg")
+        return regression.fit(samples[rows], everything[rows]).coef_
+
+    logits = {C: np.empty((63, 4)) for C in grid}
+    for C, number in itertools.product(grid, range(5)):
+        logits[C][fold == number] = samples[fold == number] @ solve(C, fold != number).T
+    right = {C: np.mean(logits[C].argmax(axis=1) == everything) for C in grid}
+    best = max(grid, key=lambda C: (right[C], C))
+    result, fit = reverse_relationship(
+        train, labels, val, truth, 4, grid, select="cv", calibrate=calibrate, return_fit=True
+    )
+    assert best == fit.C
+    assert fit.accuracies == pytest.approx([right[C] for C in grid])
+    np.testing.assert_allclose(fit.held_out_logits, logits[best], atol=1e-4)
+    assert fit.held_out_labels.tolist() == everything.tolist()
+    scale = 1 / fit_temperature(logits[best], everything) if calibrate else 1.0
+    assert fit.scale == pytest.approx(scale, rel=1e-4)
+    joint = softmax(scale * solve(best, slice(None)).T).T * samples.mean(axis=0)
+    np.testing.assert_allclose(result, joint / joint.sum(axis=1, keepdims=True), atol=1e-5)
+    # which images are for training and which for validation makes no difference
+    pooled = reverse_relationship(val, truth, train, labels, 4, (best,), select="cv", calibrate=False)
+    alone = reverse_relationship(train, labels, val, truth, 4, (best,), select="cv", calibrate=False)
+    np.testing.assert_allclose(pooled, alone, atol=1e-7)
+
+
+@pytest.mark.parametrize("select", ["nll", "cv"])
+def test_the_fewest_samples_are_enough(select):
+    result = reverse_relationship([[0.9, 0.1]], [0], [[0.2, 0.8]], [1], 2, select=select, calibrate=False)
+    np.testing.assert_allclose(result.sum(axis=1), 1)
+
+
 def test_all_right_on_validation_is_reported_and_stays_finite(caplog):
     train = np.array([[0.9, 0.1], [0.1, 0.9]] * 5)
     result, fit = reverse_relationship(train, [0, 1] * 5, train[:4], [0, 1, 0, 1], 2, return_fit=True)
@@ -282,6 +339,7 @@ HALVES = np.full((3, 2), 0.5)
         (lambda: reverse_relationship(HALVES, [0, 1, 0], HALVES, [0, 1], 2), "val_labels has shape"),
         (lambda: reverse_relationship(HALVES, [0, 1, 0], HALVES, [0, 1, 1], 2, grid=[1, 0]), "grid is"),
         (lambda: reverse_relationship(HALVES, [0, 1, 0], HALVES, [0, 1, 1], 2, grid=[]), "grid is"),
+        (lambda: reverse_relationship(HALVES, [0, 1, 0], HALVES, [0, 1, 1], 2, select="luck"), "select is 'luck'"),
         (lambda: reverse_relationship(HALVES, [0, 1, 0], np.ones((3, 1)), [0, 1, 1], 2), "1 source classes"),
     ],
 )

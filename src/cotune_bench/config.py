@@ -34,6 +34,8 @@ DEFINING = ("method", "data", "backbone", "protocol", "rate", "seed", "split_see
 NOT_DEFINING = {"method": ("tune",), "data": ("root", "rate", "split_seed", "cache"), "protocol": ("threads",)}
 #: Settings that ``replicate`` sets.
 OF_REPLICATE = ("seed", "split_seed", "backbone.seed")
+#: Settings of a method that another of its settings turns off: (setting, value) and the names.
+WITHOUT_EFFECT = {("relationship", "reverse"): ("relationship_split",), ("relationship", "direct"): ("select",)}
 
 register_resolvers()
 
@@ -135,6 +137,9 @@ def run_config(config: DictConfig) -> dict:
     own = own_images(defining["data"])
     for group, names in NOT_DEFINING.items():
         defining[group] = {name: value for name, value in defining[group].items() if name not in names}
+    for (setting, value), names in WITHOUT_EFFECT.items():
+        if defining["method"].get(setting) == value:
+            defining["method"] = {name: value for name, value in defining["method"].items() if name not in names}
     if own:
         defining["data"]["root"] = str(Path(config.data.root).expanduser().resolve())
     return defining

@@ -2,8 +2,6 @@
 
 import logging
 import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,12 +10,10 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
-import cotune_bench
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.backbones.further import further_backbones, weights_of
 from cotune_bench.backbones.trunk import Trunk
@@ -33,6 +29,7 @@ from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method
 from cotune_bench.precision import resolve
 from cotune_bench.protocol import Protocol, channels_last
+from cotune_bench.provenance import environment
 from cotune_bench.records import Record, packed
 from cotune_bench.signals import StopRequest
 from cotune_bench.slots import slot
@@ -232,28 +229,3 @@ def gpu_names(found: list[torch.device]) -> list[str]:
 
 def _no_device(name: str, reason: str) -> UserError:
     return UserError(f"device={name} cannot be used ({reason}): choose auto, cpu or cuda:0")
-
-
-def environment(device: torch.device) -> dict[str, object]:
-    """What may explain a result without defining it."""
-    return {
-        "version": cotune_bench.__version__,
-        "commit": commit(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "platform": platform.platform(),
-        "host": platform.node(),
-    }
-
-
-def commit() -> str | None:
-    """Commit of the checkout this package is imported from, ``-dirty`` if changed; None outside of a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None

@@ -11,24 +11,35 @@ from scipy import sparse, special
 from scipy.optimize import brentq
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from cotune_bench.array_checks import (
+    Array,
+    as_class_count,
+    as_class_labels,
+    as_floats,
+    as_matrix,
+    as_penalties,
+    as_probabilities,
+)
 from cotune_bench.errors import UserError
+from cotune_bench.penalty_trials import accuracy, cross_validated, log_likelihood, validated
 from cotune_bench.softmax_regression import SoftmaxRegression
 
 log = logging.getLogger(__name__)
 
-Array = NDArray[np.floating]
 SCALES = (1e-6, 1e3)  # where 1/t is looked for
 GRID = (1e4, 3e3, 1e3, 3e2, 1e2, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4)
-# Largest gradient entry of the mean loss. Ten times RANKING changed up to 2 of 1200 validation predictions in trials,
-# and the relationship is steep in the weights: ten times FINAL left it off by up to 2e-4, FINAL by up to 1.3e-5.
-RANKING, FINAL = 1e-7, 1e-10
+# Largest gradient entry of the mean loss. The relationship is steep in the weights: ten times FINAL left it off by up
+# to 2e-4, FINAL by up to 1.3e-5.
+FINAL = 1e-10
+SELECTIONS = ("accuracy", "nll", "cv")
 
 
 @dataclass(frozen=True)
 class ReverseFit:
-    """What the reverse approach chose: C, its calibration scale 1/t, and per C of the grid the validation
-    accuracy, the solver's steps and the largest gradient entry of the mean loss (after the last polish for C: final).
-    ``val_logits`` (N, K) are those of the validation samples before calibration.
+    """What the reverse approach chose: C, its calibration scale 1/t, and per C of the grid the accuracy on held-out
+    samples, the solver's steps and the largest gradient entry of the mean loss (after the last polish for C: final);
+    of several fits the largest. Held out are the validation samples, or with ``select="cv"`` every sample once:
+    ``held_out_logits`` (N, K) are theirs before calibration, ``held_out_labels`` (N,) their labels.
     """
 
     C: float
@@ -38,14 +49,15 @@ class ReverseFit:
     steps: tuple[int, ...]
     gradient_norms: tuple[float, ...]
     final_gradient_norm: float
-    val_logits: Array
+    held_out_logits: Array
+    held_out_labels: NDArray[np.intp]
 
 
 def softmax(logits: ArrayLike, temperature: float = 1.0) -> Array:
     """Softmax of logits / temperature over the last axis, computed in float64, dtype kept."""
     if not (np.isfinite(temperature) and temperature > 0):
         raise UserError(f"temperature is {temperature}: give a finite number above 0")
-    logits, dtype = _floats("logits", logits)
+    logits, dtype = as_floats("logits", logits)
     return special.softmax(logits / temperature, axis=-1).astype(dtype)
 
 
@@ -55,8 +67,8 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     The loss is convex in 1/t, which is looked for in [1e-6, 1e3]. An optimum outside (all right: t -> 0; no
     signal: t -> infinity) gives the bound, and a warning is logged (temperature scaling, Guo et al., 2017).
     """
-    logits, _ = _matrix("logits", logits)
-    labels = _class_labels("labels", labels, len(logits), logits.shape[1])
+    logits, _ = as_matrix("logits", logits)
+    labels = as_class_labels("labels", labels, len(logits), logits.shape[1])
     # relative to the true logit, so that an all-right batch has a slope of one sign without cancellation
     margins = logits - logits[np.arange(len(labels)), labels][:, None]
 
@@ -78,8 +90,8 @@ def category_relationship(pretrain_prob: ArrayLike, target_labels: ArrayLike) ->
 
     Co-Tuning (You et al., NeurIPS 2020), direct approach; a class without samples raises UserError.
     """
-    probabilities, dtype = _matrix("pretrain_prob", pretrain_prob)
-    labels = _class_labels("target_labels", target_labels, len(probabilities))
+    probabilities, dtype = as_matrix("pretrain_prob", pretrain_prob)
+    labels = as_class_labels("target_labels", target_labels, len(probabilities))
     counts = np.bincount(labels)
     if not counts.all():
         raise UserError(
@@ -95,8 +107,8 @@ def direct_relationship(probabilities: ArrayLike, labels: ArrayLike, num_classes
     Co-Tuning (You et al., NeurIPS 2020). A class without samples gets the mean over all samples, and a
     warning is logged.
     """
-    probabilities, dtype = _probabilities("probabilities", probabilities)
-    labels = _class_labels("labels", labels, len(probabilities), _class_count(num_classes))
+    probabilities, dtype = as_probabilities("probabilities", probabilities)
+    labels = as_class_labels("labels", labels, len(probabilities), as_class_count(num_classes))
     counts = np.bincount(labels, minlength=num_classes)
     means = _class_means(probabilities, labels, counts)
     absent = np.flatnonzero(counts == 0)
@@ -116,6 +128,7 @@ def reverse_relationship(
     grid: Sequence[float] = ...,
     *,
     calibrate: bool = ...,
+    select: str = ...,
     return_fit: Literal[False] = ...,
 ) -> Array: ...
 
@@ -130,6 +143,7 @@ def reverse_relationship(
     grid: Sequence[float] = ...,
     *,
     calibrate: bool = ...,
+    select: str = ...,
     return_fit: Literal[True],
 ) -> tuple[Array, ReverseFit]: ...
 
@@ -143,43 +157,54 @@ def reverse_relationship(
     grid: Sequence[float] = GRID,
     *,
     calibrate: bool = True,
+    select: str = "accuracy",
     return_fit: bool = False,
 ) -> Array | tuple[Array, ReverseFit]:
     """p(source | target) of shape (num_classes, S), rows sum to 1, from p(target | source) by Bayes' rule.
 
-    Softmax regression without intercept takes source probabilities (N, S) to target labels (N,); the C of the
-    grid with the best validation accuracy is used, ties go to the largest; `calibrate` scales its logits to
-    least validation loss (Co-Tuning, You et al., NeurIPS 2020). Bad input raises UserError.
+    Softmax regression without intercept takes source probabilities (N, S) to target labels (N,) (Co-Tuning, You et
+    al., NeurIPS 2020). ``select`` chooses its C from the grid: ``accuracy``, the authors' rule, has the best
+    validation accuracy, ``nll`` the least validation loss; ``cv`` the best accuracy in a stratified cross-validation
+    on training and validation samples together, on which it is then fitted. Ties go to the largest C. ``calibrate``
+    scales the logits to least loss on the held-out samples: those for validation, or of all folds.
+    Bad input raises UserError.
     """
-    train, dtype = _probabilities("train_probabilities", train_probabilities)
-    val, _ = _probabilities("val_probabilities", val_probabilities)
+    train, dtype = as_probabilities("train_probabilities", train_probabilities)
+    val, _ = as_probabilities("val_probabilities", val_probabilities)
     if train.shape[1] != val.shape[1]:
         raise UserError(f"val_probabilities has {val.shape[1]} source classes: the training has {train.shape[1]}")
-    num_classes, grid = _class_count(num_classes), _penalties(grid)
-    labels = _class_labels("train_labels", train_labels, len(train), num_classes)
-    truth = _class_labels("val_labels", val_labels, len(val), num_classes)
+    num_classes, grid = as_class_count(num_classes), as_penalties(grid)
+    labels = as_class_labels("train_labels", train_labels, len(train), num_classes)
+    truth = as_class_labels("val_labels", val_labels, len(val), num_classes)
+    if select not in SELECTIONS:
+        raise UserError(f"select is {select!r}: choose {', '.join(SELECTIONS)}")
+    everything = np.concatenate([train, val])
 
     threads = max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
-    with threadpool_limits(1):  # the regression has threads of its own, on whose number no bit hangs
-        regression = SoftmaxRegression(train, labels, num_classes, threads)
-        fits = regression.path(grid, RANKING)
-        right = {C: int(((val @ fits[C].weights.T).argmax(axis=1) == truth).sum()) for C in fits}
-        C = max(fits, key=lambda C: (right[C], C))
-        chosen = regression.fit(C, fits[C].weights, FINAL)
-        logits = val @ chosen.weights.T
+    with threadpool_limits(1):  # the regression has threads of its own, on whose number no bit depends
+        if select == "cv":
+            train, labels = everything, np.concatenate([labels, truth])
+            trials, truth = cross_validated(train, labels, num_classes, grid, threads), labels
+        else:
+            trials = validated(train, labels, val, num_classes, grid, threads)
+        score = log_likelihood if select == "nll" else accuracy
+        C = max(trials, key=lambda C: (score(trials[C].logits, truth), C))
+        chosen = SoftmaxRegression(train, labels, num_classes, threads).fit(C, trials[C].weights, FINAL)
+    logits = trials[C].logits if select == "cv" else val @ chosen.weights.T
     scale = 1 / fit_temperature(logits, truth) if calibrate else 1.0
-    result = _bayes(scale * chosen.weights, np.concatenate([train, val]).mean(axis=0)).astype(dtype)
+    result = _bayes(scale * chosen.weights, everything.mean(axis=0)).astype(dtype)
     if not return_fit:
         return result
     return result, ReverseFit(
         C=C,
         scale=scale,
         grid=grid,
-        accuracies=tuple(right[C] / len(truth) for C in grid),
-        steps=tuple(fits[C].steps for C in grid),
-        gradient_norms=tuple(fits[C].gradient_norm for C in grid),
+        accuracies=tuple(accuracy(trials[C].logits, truth) for C in grid),
+        steps=tuple(trials[C].steps for C in grid),
+        gradient_norms=tuple(trials[C].gradient_norm for C in grid),
         final_gradient_norm=chosen.gradient_norm,
-        val_logits=logits,
+        held_out_logits=logits,
+        held_out_labels=truth,
     )
 
 
@@ -193,57 +218,7 @@ def _bayes(logits: Array, source: Array) -> Array:
     return special.softmax(joint, axis=1)
 
 
-def _penalties(grid: Sequence[float]) -> tuple[float, ...]:
-    values = tuple(float(C) for C in grid)
-    if not values or not all(np.isfinite(C) and C > 0 for C in values):
-        raise UserError(f"grid is {values}: give finite values of C above 0")
-    return values
-
-
 def _class_means(values: Array, labels: NDArray[np.intp], counts: NDArray[np.intp]) -> Array:
     ones = np.ones(len(labels))
     members = sparse.csr_array((ones, (labels, np.arange(len(labels)))), shape=(len(counts), len(labels)))
     return (members @ values) / np.maximum(counts, 1)[:, None]
-
-
-def _floats(name: str, values: ArrayLike) -> tuple[Array, np.dtype]:
-    """The values in float64, and the float type in which results go back."""
-    array = np.asarray(values)
-    if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
-        raise UserError(f"{name} has type {array.dtype}: give real numbers")
-    wide = array.astype(np.float64)
-    if not np.isfinite(wide).all():
-        raise UserError(f"{name} has values that are not finite: remove NaN and infinity")
-    return wide, array.dtype if np.issubdtype(array.dtype, np.floating) else wide.dtype
-
-
-def _matrix(name: str, values: ArrayLike) -> tuple[Array, np.dtype]:
-    array, dtype = _floats(name, values)
-    if array.ndim != 2 or not array.size:
-        raise UserError(f"{name} has shape {array.shape}: give a matrix of one row per sample")
-    return array, dtype
-
-
-def _probabilities(name: str, values: ArrayLike) -> tuple[Array, np.dtype]:
-    array, dtype = _matrix(name, values)
-    if array.min() < 0 or abs(array.sum(axis=1) - 1).max() > 1e-2:
-        raise UserError(f"{name} has rows that are not probabilities: apply softmax to the logits first")
-    return array, dtype
-
-
-def _class_count(num_classes: int) -> int:
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer) or num_classes < 1:
-        raise UserError(f"num_classes is {num_classes!r}: give an integer of at least 1")
-    return int(num_classes)
-
-
-def _class_labels(name: str, labels: ArrayLike, count: int, num_classes: int | None = None) -> NDArray[np.intp]:
-    array = np.asarray(labels)
-    if array.shape != (count,):
-        raise UserError(f"{name} has shape {array.shape}: give one label for each of the {count} samples")
-    if not np.issubdtype(array.dtype, np.integer):
-        raise UserError(f"{name} has type {array.dtype}: give integer class numbers")
-    if array.min() < 0 or (num_classes is not None and array.max() >= num_classes):
-        top = "" if num_classes is None else f"..{num_classes - 1}"
-        raise UserError(f"{name} has values from {array.min()} to {array.max()}: labels run from 0{top}")
-    return array.astype(np.intp)

@@ -24,24 +24,25 @@ def relationship_of(
     temperature: float,
     approach: str,
     calibrate_target: bool,
+    select: str,
     split: str,
 ) -> Arrays:
-    """``relationship`` (K, S), p(source | target); reverse also its fit's ``val_logits`` and ``scale``.
+    """``relationship`` (K, S), p(source | target); reverse also ``logits`` and ``labels`` of held-out images and the
+    ``scale`` of their calibration.
 
     Source probabilities are those of plain training (and validation) images in one centre view.
 
     Args:
         temperature: divides the source logits.
-        approach, calibrate_target, split: as :class:`CoTuning` takes them.
+        approach, calibrate_target, select, split: as :class:`CoTuning` takes them.
     """
     inputs = {
         "data": data.fingerprint,
         "network": identity(trunk, data, weights_id=weights_id),
         "temperature": temperature,
         "approach": approach,
-        "calibrate_target": calibrate_target,
-        "split": split,
-        "version": 4,
+        **({"split": split} if approach == "direct" else {"select": select, "calibrate_target": calibrate_target}),
+        "version": 5,
     }
 
     def probabilities(part: Views) -> np.ndarray:
@@ -59,20 +60,30 @@ def relationship_of(
                 train, train_labels = np.concatenate([train, val]), np.concatenate([train_labels, val_labels])
             return {"relationship": formulas.direct_relationship(train, train_labels, classes)}
         relationship, fit = formulas.reverse_relationship(
-            train, train_labels, val, val_labels, classes, calibrate=calibrate_target, return_fit=True
+            train,
+            train_labels,
+            val,
+            val_labels,
+            classes,
+            calibrate=calibrate_target,
+            select=select,
+            return_fit=True,
         )
-        return {"relationship": relationship, "val_logits": fit.val_logits, "scale": np.array(fit.scale)}
+        held_out = {"logits": fit.held_out_logits, "labels": fit.held_out_labels}
+        return {"relationship": relationship, **held_out, "scale": np.array(fit.scale)}
 
     return cache.get("relationship", inputs, learn)
 
 
-def files_of(learnt: Arrays, data: TargetData, source_classes: Sequence[str], *, calibrated: bool) -> dict[str, str]:
+def files_of(
+    learnt: Arrays, classes: Sequence[str], source_classes: Sequence[str], *, calibrated: bool
+) -> dict[str, str]:
     """Name and text of what a run keeps of its relationship: the largest shares, and the calibration of its fit."""
-    files = {shares.FILE: shares.to_csv(learnt["relationship"], data.classes, source_classes)}
-    if calibrated and "val_logits" in learnt:
+    files = {shares.FILE: shares.to_csv(learnt["relationship"], classes, source_classes)}
+    if calibrated and "logits" in learnt:
         temperatures = {"before": 1.0, "after": 1 / float(learnt["scale"])}
         states = {
-            state: reliability.reliability(formulas.softmax(learnt["val_logits"], t), data.val.labels, t)
+            state: reliability.reliability(formulas.softmax(learnt["logits"], t), learnt["labels"], t)
             for state, t in temperatures.items()
         }
         files[reliability.FILE] = reliability.to_csv(states)

@@ -13,6 +13,7 @@ from cotune_bench.data.target import TargetData
 from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method
 from cotune_bench.methods.category_relationship import files_of, relationship_of
+from cotune_bench.relationship import SELECTIONS
 
 APPROACHES = ("reverse", "direct")
 CALIBRATIONS = ("none", "source", "target", "both")
@@ -33,7 +34,9 @@ class CoTuning(Method):
         relationship: ``reverse`` learns p(target | source) with validation data and turns it round by Bayes' rule,
             ``direct`` averages source probabilities per class.
         calibrate: ``source`` divides source logits by the backbone's temperature, ``target`` calibrates the learnt
-            p(target | source) on validation data, ``both``, or ``none``.
+            p(target | source) on held-out data, ``both``, or ``none``.
+        select: how the reverse approach chooses its regression's C: by ``accuracy`` or ``nll`` on validation images,
+            or ``cv``, by cross-validation on training and validation images together.
         relationship_split: images that the direct approach averages over, ``train`` or ``train+val``.
     """
 
@@ -47,12 +50,14 @@ class CoTuning(Method):
         trade_off: float = 2.3,
         relationship: str = "reverse",
         calibrate: str = "both",
+        select: str = "accuracy",
         relationship_split: str = "train",
         head_init: str = "normal",
     ) -> None:
         super().__init__(backbone, num_classes, head_init=head_init)
         _require("relationship", relationship, APPROACHES)
         _require("calibrate", calibrate, CALIBRATIONS)
+        _require("select", select, SELECTIONS)
         _require("relationship_split", relationship_split, ("train", "train+val"))
         if trade_off < 0:
             raise UserError(f"method.trade_off={trade_off} cannot be used: it must be 0 or more")
@@ -62,6 +67,7 @@ class CoTuning(Method):
         self.trade_off = trade_off
         self.approach = relationship
         self.calibrate_target = calibrate in ("target", "both")
+        self.select = select
         self.relationship_split = relationship_split
         self.temperature = backbone.info.temperature if calibrate in ("source", "both") else 1.0
         self.weights_id = backbone.info.sha256
@@ -95,10 +101,11 @@ class CoTuning(Method):
             temperature=self.temperature,
             approach=self.approach,
             calibrate_target=self.calibrate_target,
+            select=self.select,
             split=self.relationship_split,
         )
         self.relationship.copy_(torch.from_numpy(learnt["relationship"]))
-        self.kept = files_of(learnt, data, self.source_classes, calibrated=self.calibrate_target)
+        self.kept = files_of(learnt, data.classes, self.source_classes, calibrated=self.calibrate_target)
 
     def artifacts(self) -> dict[str, str]:
         """The relationship, and how well p(target | source) was calibrated before and after."""

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -14,6 +13,7 @@ from cotune_bench.cache import Cache
 from cotune_bench.data.target import TargetData
 from cotune_bench.methods.base import Method, require_positive
 from cotune_bench.methods.source_features import source_features
+from cotune_bench.penalty_trials import accuracy, log_likelihood
 
 Array = NDArray[np.floating]
 TOLERANCE, STEPS = 1e-8, 10_000  # largest gradient entry of the mean loss; L-BFGS takes some hundred steps
@@ -62,8 +62,12 @@ class LinearProbe(Method):
         train, labels = features(data.plain), data.plain.labels
         if len(data.val):
             val, truth = features(data.val), data.val.labels
-            solutions = [logistic_regression(train, labels, C) for C in self.grid]
-            weights, bias = max(solutions, key=lambda found: score(val @ found[0].T + found[1], truth))
+
+            def score(solution: tuple[Array, Array]) -> tuple[float, float]:
+                logits = val @ solution[0].T + solution[1]
+                return accuracy(logits, truth), log_likelihood(logits, truth)
+
+            weights, bias = max((logistic_regression(train, labels, C) for C in self.grid), key=score)
         else:
             weights, bias = logistic_regression(train, labels, self.without_validation)
         self.head.weight.copy_(torch.from_numpy(weights))
@@ -82,9 +86,3 @@ def logistic_regression(features: Array, labels: NDArray[np.integer], C: float) 
     if len(weights) == 1:
         weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
     return weights, bias - weights @ np.asarray(scaler.mean_)
-
-
-def score(logits: Array, labels: NDArray[np.integer]) -> tuple[int, float]:
-    """Number of right answers and mean log-likelihood of logits (N, K): the larger, the better."""
-    likelihood = log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
-    return int((logits.argmax(axis=1) == labels).sum()), float(likelihood.mean())

@@ -1,0 +1,47 @@
+"""Co-Tuning's relationship of a run: how C is selected, what is cached apart, which calibration is kept."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_backbone, make_data
+
+from cotune_bench.errors import UserError
+from cotune_bench.methods.cotuning import CoTuning
+from cotune_bench.relationship import reverse_relationship
+
+
+def source_probabilities(part, backbone) -> np.ndarray:
+    """Of one centre view, as the calibrated source head gives them."""
+    with torch.no_grad():
+        logits = backbone.eval()(part.take(np.arange(len(part)))[:, 0]).double()
+    return torch.softmax(logits / backbone.info.temperature, dim=1).numpy()
+
+
+@pytest.mark.parametrize("select", ["accuracy", "nll", "cv"])
+def test_the_selection_reaches_the_formula(select, cache):
+    data = make_data(rate=0.5)
+    for other in ("accuracy", "nll", "cv"):  # each fills a file of its own in the cache
+        method = CoTuning(make_backbone(), 3, select=other)
+        method.prepare(data, cache)
+        if other == select:
+            found = method
+    train, val = (source_probabilities(part, make_backbone()) for part in (data.plain, data.val))
+    expected = reverse_relationship(train, data.plain.labels, val, data.val.labels, 3, select=select)
+    np.testing.assert_allclose(found.relationship, expected, atol=1e-4)
+    assert len(list((cache.folder / "relationship").glob("*.npz"))) == 3
+
+
+@pytest.mark.parametrize("select", ["accuracy", "cv"])
+def test_the_kept_calibration_is_of_the_images_that_were_held_out(select, cache):
+    data = make_data(rate=0.5)
+    method = CoTuning(make_backbone(), 3, select=select)
+    method.prepare(data, cache)
+    rows = [line.split(",") for line in method.artifacts()["calibration.csv"].splitlines()]
+    place = {name: number for number, name in enumerate(rows[0])}
+    images = sum(int(row[place["images"]]) for row in rows[1:] if row[place["state"]] == "before")
+    assert images == len(data.val) + (len(data.plain) if select == "cv" else 0)
+
+
+def test_an_unknown_selection_is_named():
+    with pytest.raises(UserError, match=r"method\.select=luck is unknown: choose accuracy, nll, cv"):
+        CoTuning(make_backbone(), 3, select="luck")
