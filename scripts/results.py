@@ -17,7 +17,19 @@ from cotune_bench.files import check_writable
 from cotune_bench.records import Record, RecordStore, row_of
 from cotune_bench.reports.exchange import export, merge, select
 
-SHOWN = ("data", "method", "backbone", "rate", "seed", "accuracy", "val_accuracy", "nll", "seconds", "finished")
+SHOWN = (
+    "data",
+    "method",
+    "backbone",
+    "rate",
+    "seed",
+    "split_seed",
+    "accuracy",
+    "val_accuracy",
+    "nll",
+    "seconds",
+    "finished",
+)
 MANY = 12  # values of a column, of which a line names them all
 
 

@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from cotune_bench import cli
 from cotune_bench.config import compose_config, run_key
+from cotune_bench.errors import UserError
 from cotune_bench.experiment import Experiment
 from cotune_bench.methods.bss import BSS
 from cotune_bench.methods.finetune import FineTune
@@ -160,6 +161,8 @@ def test_a_run_that_fails_before_it_trains_is_kept_too(here, capsys, monkeypatch
         (["table=desc"], "table=desc is unknown: did you mean desk?"),
         (["table=desk", "table=desk"], "table= is given twice"),
         (["table=desk", "seed=x"], "seed=x cannot be used"),
+        (["table=desk", "replicate=0,x"], "replicate=x cannot be used: it must be a whole number or null"),
+        (["-m", "replicate=0,1", "seed=0"], "seed=0 cannot be used beside replicate=0, which sets it"),
         (["device=quantum"], "device=quantum cannot be used (it names none): choose auto, cpu or cuda:0"),
         (["backbone.weights=imagenet"], "backbone glyphnet has no weights imagenet: choose glyphs or random"),
         (["method.k=0", "method=bss"], "method.k=0 cannot be used: it must be 1 or more"),
@@ -233,7 +236,8 @@ def test_a_cell_of_a_sweep_with_bad_input_fails_alone(here, capsys):
 
 def test_a_table_runs_exactly_its_cells_and_prints_the_grid(here, capsys):
     # the axes as given here replace the table's own
-    arguments = ["table=desk", "seed=0", "rate=0.15", *TINY]
+    five = "method=finetune,l2sp,delta,bss,cotuning"
+    arguments = ["table=desk", "data=digits", five, "seed=0", "rate=0.15", *TINY]
     assert cli.main(arguments) == 0
     out = capsys.readouterr().out
     assert "5 done, 0 failed, 0 skipped; 5 cells in " in out
@@ -254,6 +258,30 @@ def test_a_table_runs_exactly_its_cells_and_prints_the_grid(here, capsys):
     assert sorted(row["method"] for row in rows(here / "results")) == methods[1:]
     assert files(tables)["desk.csv"] != before["desk.csv"]
     assert "0 done, 1 failed, 4 skipped" in out
+
+
+def test_a_sweep_of_replicates_runs_three_seeds_each_and_prints_them(here, capsys):
+    assert cli.main(["-m", "method=finetune", "replicate=range(0,2)", *TINY]) == 0
+    out = capsys.readouterr().out
+    for number in (0, 1):
+        assert f"digits finetune rate 0.15 replicate {number}: " in out
+    seeds = ["seed=1", "split_seed=1", "backbone.seed=1"]
+    assert f"{key_of('method=finetune', *seeds)}.json" in records(here / "results")
+    found = sorted((row["seed"], row["split_seed"], row["weights_sha256"]) for row in rows(here / "results"))
+    assert [one[:2] for one in found] == [("0", "0"), ("1", "1")]
+    assert found[0][2] != found[1][2]
+    assert len({row["test_sha256"] for row in rows(here / "results")}) == 1
+
+
+def test_a_replicate_without_a_source_network_is_refused_before_the_sweep(here, capsys, monkeypatch):
+    def load(name, cache, *, weights, seed, **more):
+        if seed > 1:
+            raise UserError(f"backbone.seed={seed} has no shipped source network: choose 0 to 1")
+
+    monkeypatch.setattr("cotune_bench.backbones.glyphnet.load", load)
+    assert cli.main(["-m", "method=finetune", "replicate=0,1,2", *TINY]) == 2
+    assert capsys.readouterr().err == "error: backbone.seed=2 has no shipped source network: choose 0 to 1\n"
+    assert not (here / "results").exists()
 
 
 # Processes ---------------------------------------------------------------------------------------------------------

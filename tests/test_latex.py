@@ -58,6 +58,15 @@ def test_cells_show_best_in_bold_spread_and_missing_runs():
     assert r"& BSS & -- (0/3) & \textbf{9.25} (1/3) \\" in lines
 
 
+def test_baselines_are_below_a_rule_within_their_data_set():
+    spec = replace(SPEC, methods=SPEC.methods[:3], baselines=SPEC.methods[3:])
+    runs = pd.read_csv(GOLDEN / "grid_runs.csv")
+    lines = to_latex(build_grid(spec, runs.assign(data=runs["data"].replace("cub", ODD)))).splitlines()
+    below = [lines[place + 1] for place, line in enumerate(lines) if line == r"\cmidrule{2-4}"]
+    assert [line.partition(" & ")[0] for line in below] == [r"& my\textbar{}own*"] * 2
+    assert sum(r"\multirow{4}" in line for line in lines) == 2
+
+
 def test_structure_of_the_table():
     text = to_latex(toy())
     bare = re.sub(r"\\[\\{}&%$#_]", "", text.partition("\n")[2])  # without escaped characters

@@ -75,6 +75,34 @@ def test_records_of_published_data_sets_are_none_of_them(here):
     assert own_tables(Path("results")) == ([], [])
 
 
+def test_replicates_and_seeds_on_one_split_have_tables_of_their_own(here):
+    for number in (0, 1, 2):
+        finish(80 + number, "method=finetune", f"replicate={number}")
+        finish(90 + number, "method=bss", f"seed={number}")
+    grids = {grid.spec.name: grid for grid, _ in own_tables(Path("results"))[0]}
+    assert sorted(grids) == ["own-pets", "own-pets-replicates"]
+    replicates, seeds = grids["own-pets-replicates"], grids["own-pets"]
+    assert (replicates.spec.unit, replicates.spec.data, replicates.spec.methods) == (
+        "replicate",
+        ("pets",),
+        ("finetune", "bss"),  # its seed 0 is on split 0
+    )
+    assert replicates.cell("pets", "finetune", 1.0).values == ((0, 80.0), (1, 81.0), (2, 82.0))
+    assert (seeds.spec.unit, seeds.spec.methods) == ("seed", ("finetune", "bss"))
+    assert seeds.cell("pets", "bss", 1.0).values == ((0, 90.0), (1, 91.0), (2, 92.0))
+    assert seeds.cell("pets", "finetune", 1.0).values == ((0, 80.0),)
+
+
+def test_replicates_alone_have_no_table_of_seeds_and_commands_that_give_them_again(here):
+    for number in (0, 3):
+        finish(80 + number, "method=finetune", f"replicate={number}", "backbone=glyphnet", "protocol=desk")
+    ((grid, status),), _ = own_tables(Path("results"))
+    assert (grid.spec.name, grid.spec.units, grid.spec.data) == ("own-pets-replicates", (0, 3), ("pets",))
+    for cell in status.cells:
+        assert f"replicate={cell.unit}" in cell.overrides
+        assert RecordStore(Path("results")).path(run_key(compose_config(cell.overrides))).exists()
+
+
 def test_images_that_changed_between_runs_are_warned_of(here):
     finish(80, "method=finetune")
     finish(90, "method=cotuning", data_sha256="beef")

@@ -105,6 +105,14 @@ def test_the_table_equals_the_golden_file():
     )
 
 
+def test_baselines_have_a_body_of_their_own_and_the_verdict_stands_below():
+    grid = toy_grid(dataclasses.replace(SPEC, methods=SPEC.methods[:3], baselines=SPEC.methods[3:]))
+    text = table_html(grid, ["A <sentence>."])
+    assert [body for tag, body in Page(text).tags if tag == "tbody"] == [{}, {"class": "baselines"}] * 2
+    assert "A <sentence>." in Page(text).text
+    assert text.count('<tbody class="baselines">\n<tr><th scope="row">my|own*</th>') == 2
+
+
 def test_the_page_is_well_formed_and_its_ids_are_its_own(report):
     page = Page(report)
     ids = page.values("id")

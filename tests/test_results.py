@@ -57,7 +57,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_list_shows_the_records_that_meet_the_filters(here, capsys, filters, methods):
     assert ask("list", *filters) == 0
     head, *rows, count = capsys.readouterr().out.splitlines()
-    assert head.split()[:6] == ["data", "method", "backbone", "rate", "seed", "accuracy"]
+    assert head.split()[:7] == ["data", "method", "backbone", "rate", "seed", "split_seed", "accuracy"]
     assert [row.split()[1] for row in rows] == methods
     assert count == f"{len(methods)} records"
 
@@ -72,7 +72,7 @@ def test_a_filter_that_no_record_meets_is_told_with_what_there_is(here, capsys):
 def test_list_prints_rounded_scores_and_dashes(here, capsys):
     ask("list", "method=bss")
     row = capsys.readouterr().out.splitlines()[1]
-    assert row.split() == ["x", "bss", "x", "0.15", "0", "75.50", "-", "0.5000", "1.5", record().finished]
+    assert row.split() == ["x", "bss", "x", "0.15", "0", "-", "75.50", "-", "0.5000", "1.5", record().finished]
 
 
 def test_damaged_records_are_named_and_left_out(here, capsys):

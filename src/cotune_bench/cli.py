@@ -120,9 +120,10 @@ def _sweep(overrides: list[str]) -> tuple[int, bool]:
     cells = settings.check_sweep(overrides)
     first = settings.compose_config([values[0] for values in settings.axes(overrides)])
     require_logger(first.logger)
-    for one in _data_configs(overrides):
+    for one in _configs(overrides, "data", "data.root"):
         _tell(one)
         _require_data(one, overrides)
+    _require_sources(overrides)
     results = Path(first.results).absolute()
     check_writable(results)
     folder = results / ".sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
@@ -151,12 +152,18 @@ def _sweep(overrides: list[str]) -> tuple[int, bool]:
     return 1 if counts[runner.FAILED] or lost else code, bool(ended)
 
 
-def _data_configs(overrides: list[str]) -> list[DictConfig]:
-    """A configuration for each data set and folder of a sweep."""
-    choices = [
-        values if values[0].startswith(("data=", "data.root=")) else values[:1] for values in settings.axes(overrides)
-    ]
+def _configs(overrides: list[str], *names: str) -> list[DictConfig]:
+    """A configuration for each choice of these settings in a sweep, with the first value of the others."""
+    axes = settings.axes(overrides)
+    choices = [values if values[0].partition("=")[0] in names else values[:1] for values in axes]
     return [settings.compose_config(cell) for cell in product(*choices)]
+
+
+def _require_sources(overrides: list[str]) -> None:
+    """UserError if a backbone that has several source networks has none of a seed that the sweep asks for."""
+    for one in _configs(overrides, "data", "replicate", "backbone", "backbone.seed", "backbone.weights"):
+        if "seed" in one.backbone and one.backbone.weights != "train":
+            settings.build(one.backbone, cache=Path(one.cache))
 
 
 def _require_data(config: DictConfig, overrides: list[str]) -> None:

@@ -88,14 +88,14 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
                     if kept:  # first: a run that is finished has its weights
                         keep(placed, record, folder)
                 path = store.add(record, again=config.force)
-                log.info(told(record, path))
+                log.info(told(config, record, path))
                 checkpoints.delete()
                 status.write("done")
         except Timeout:
             return Outcome(key, ELSEWHERE, f"{key}: another process is running it")
     if stop.number:  # heard after the last update: the cell is done, but the sweep it belongs to is to end
         raise InterruptedRun(stop.number)
-    return Outcome(key, DONE, told(record, path))
+    return Outcome(key, DONE, told(config, record, path))
 
 
 def _wait(status: Status, stop: StopRequest) -> None:
@@ -108,11 +108,12 @@ def _wait(status: Status, stop: StopRequest) -> None:
         raise InterruptedRun(stop.number)
 
 
-def told(record: Record, path: Path) -> str:
+def told(config: DictConfig, record: Record, path: Path) -> str:
     """The one line at the end of a run."""
+    unit = f"seed {record.seed}" if config.replicate is None else f"replicate {config.replicate}"
     validation = "" if record.val_accuracy is None else f" (validation {record.val_accuracy:.2f} %)"
     return (
-        f"{record.data} {record.method} rate {record.rate:g} seed {record.seed}: "
+        f"{record.data} {record.method} rate {record.rate:g} {unit}: "
         f"{record.accuracy:.2f} %{validation} in {record.seconds:.1f} s -> {path}"
     )
 

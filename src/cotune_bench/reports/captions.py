@@ -6,7 +6,8 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from cotune_bench.reports.grid import SPREADS, Cell, Grid, Run
+from cotune_bench.reports.grid import Cell, Grid, Run
+from cotune_bench.reports.spec import SPREADS
 
 #: Fields of a run that a table should not mix, by what they are called.
 OVER_ALL = {"version": "cotune_bench versions", "torch": "torch versions", "device": "devices"}

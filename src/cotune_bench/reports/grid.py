@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from cotune_bench.errors import UserError
+from cotune_bench.reports.spec import TableSpec
 
 if TYPE_CHECKING:  # importing pandas takes longer than building a table
     import pandas as pd
 
 DECIMALS = 2  # of what is shown; two means that look the same are the same, also for "best"
-SPREADS = {"sample": "sample std", "population": "population std", "standard_error": "standard error"}
 NEEDED = (
     *("key", "method", "data", "backbone", "protocol", "rate", "seed"),
     *("accuracy", "weights", "version", "torch", "finished"),
@@ -25,51 +24,9 @@ NEEDED = (
 #: Where recorded: texts and numbers.
 TOLD = ("device", "instructions", "precision", "images", "weights_sha256", "test_sha256", "correct")
 COUNTS = ("train_images", "test_images")
-UNITS = ("replicate", "seed")
 REMEDY = "delete its record and run it again"
 
 Place = tuple[str, str, float]  # data, method, rate
-
-
-@dataclass(frozen=True)
-class TableSpec:
-    """What a table shows and in which order.
-
-    Attributes:
-        methods: the contenders; ``baselines`` are further rows below the line, never the best and in no verdict.
-        rates: fractions of the training images.
-        unit: what repeats a cell, one of UNITS; ``units`` are its values.
-        std: a key of SPREADS.
-        note: a sentence that the caption ends with.
-    """
-
-    name: str
-    title: str
-    data: tuple[str, ...]
-    methods: tuple[str, ...]
-    rates: tuple[float, ...]
-    units: tuple[int, ...]
-    unit: str = "replicate"
-    std: str = "sample"
-    note: str = ""
-    baselines: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\w.-]+", self.name):
-            raise UserError(f"table name {self.name!r} names files: use letters, digits, '_', '-' and '.'")
-        if self.std not in SPREADS:
-            raise UserError(f"table {self.name}: std={self.std!r} is unknown: choose {', '.join(SPREADS)}")
-        if self.unit not in UNITS:
-            raise UserError(f"table {self.name}: unit={self.unit!r} is unknown: choose {', '.join(UNITS)}")
-        for field in ("data", "methods", "rates", "units", "rows"):
-            values = getattr(self, field)
-            if not values or len(set(values)) < len(values):
-                raise UserError(f"table {self.name}: {field} {values} must be at least one, none twice")
-
-    @property
-    def rows(self) -> tuple[str, ...]:
-        """Contenders, then baselines."""
-        return self.methods + self.baselines
 
 
 @dataclass(frozen=True)

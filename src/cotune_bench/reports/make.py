@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cotune_bench import config as settings
-from cotune_bench.cells import load_table, table_cells
+from cotune_bench.cells import Cells, load_table, table_cells
 from cotune_bench.files import check_writable, write_atomically
 from cotune_bench.records import RecordStore
 from cotune_bench.reports.compare import paper_table
@@ -26,14 +26,15 @@ NAMED = 6  # cells that a line about missing runs names before it only counts
 MANY = 8  # verdicts on single columns that the terminal shows
 
 
-def table_grid(name: str, overrides: Sequence[str] = ()) -> tuple[Grid, Path, list[str]]:
+def table_grid(name: str, overrides: Sequence[str] = (), cells: Cells | None = None) -> tuple[Grid, Path, list[str]]:
     """A table's grid, its results folder, and a line for each damaged record.
 
     A record belongs to a cell only if all of its configuration is the cell's; a run with another trade-off or
-    protocol is another experiment. Overrides apply as they do to ``run.py table=NAME``.
+    protocol is another experiment. Overrides apply as they do to ``run.py table=NAME``; ``cells`` are those of the
+    table under them, where they are known already.
     """
     table = load_table(name)
-    cells = table_cells(table, overrides)
+    cells = cells or table_cells(table, overrides)
     results = Path(cells.results)
     records, damaged = RecordStore(results).read(cells.keys)
     spec = TableSpec(
@@ -89,7 +90,8 @@ def make_tables(
     own_results = Path(settings.compose_config([text for text in overrides if text.startswith("results=")]).results)
     own, damaged = ([], []) if names else own_tables(own_results)
     for name in names or settings.choices("table"):
-        grid, results, cut = table_grid(name, overrides)
+        cells = table_cells(load_table(name), overrides)
+        grid, results, cut = table_grid(name, overrides, cells)
         damaged += cut
         lacking += [line] if (line := missing(grid, overrides)) else []
         if not grid.runs() and not names:
@@ -97,7 +99,7 @@ def make_tables(
             empty.append(name)
             continue
         paper = paper_table(name, load_table(name).get("paper"))
-        found.append(Part(grid, paper, table_status(name, overrides), results))
+        found.append(Part(grid, paper, table_status(name, overrides, cells), results))
     found += [Part(grid, None, status, own_results) for grid, status in own]
     for line in dict.fromkeys(damaged) if warn else ():
         print(f"warning: {line}", file=sys.stderr)

@@ -12,7 +12,7 @@ from itertools import groupby, product
 from pathlib import Path
 
 from cotune_bench import config as settings
-from cotune_bench.cells import AXES, load_table, table_cells
+from cotune_bench.cells import AXES, Cells, load_table, table_cells
 from cotune_bench.records import RecordStore
 
 STATES = ("done", "running", "waiting", "stale", "interrupted", "failed", "missing")
@@ -50,9 +50,12 @@ class TableStatus:
     rest: list[str] = field(default_factory=list)
 
 
-def table_status(name: str, overrides: Sequence[str] = ()) -> TableStatus:
-    """Look up every cell of a table under these overrides; a results folder need not exist."""
-    cells = table_cells(load_table(name), overrides)
+def table_status(name: str, overrides: Sequence[str] = (), cells: Cells | None = None) -> TableStatus:
+    """Look up every cell of a table under these overrides; a results folder need not exist.
+
+    ``cells`` are those of the table under the overrides, where they are known already.
+    """
+    cells = cells or table_cells(load_table(name), overrides)
     store = RecordStore(Path(cells.results))
     places = product(cells.data, cells.method + cells.baseline, cells.rate, cells.units)
     found = [

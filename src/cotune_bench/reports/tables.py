@@ -95,13 +95,16 @@ def escaped(text: str) -> str:
 
 
 def to_csv(grid: Grid) -> str:
-    """One line per cell in full precision; the spread's column is ``standard_error`` if it is a standard error."""
+    """One line per cell in full precision; ``unit`` is what its spread is over.
+
+    The spread's column is ``standard_error`` if it is a standard error.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     column = "standard_error" if grid.spec.std == "standard_error" else "std"
-    writer.writerow(["table", "data", "method", "rate", "n", "expected", "mean", column, "best"])
+    writer.writerow(["table", "data", "method", "rate", "unit", "n", "expected", "mean", column, "best"])
     for cell in grid.cells:
-        place = [grid.spec.name, cell.data, cell.method, float(cell.rate)]
+        place = [grid.spec.name, cell.data, cell.method, float(cell.rate), grid.spec.unit]
         writer.writerow([*place, cell.n, cell.expected, cell.mean, cell.spread, str(cell.best).lower()])
     return buffer.getvalue()
 

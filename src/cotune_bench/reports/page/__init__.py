@@ -88,7 +88,7 @@ def _shown(part: Part) -> dict[str, object]:
     figures, left_out = part.figures
     return {
         "grid": part.grid,
-        "verdict": [*part.verdict[0], part.verdict[1]],
+        "verdict": part.verdict[0],  # that of the whole table is in the summary
         "sentences": sentences(part.grid, part.paper, part.status),
         "leads": lead_rows(leads(part.grid)),
         "cells": cell_views(part.grid, part.status, RecordStore(part.results)),
