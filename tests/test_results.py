@@ -91,6 +91,14 @@ def test_export_writes_the_columns_of_results_csv(here, capsys):
     assert (row["method"], row["rate"], row["accuracy"], row["torch"]) == ("l2sp", "1.0", "80.0", "2")
 
 
+def test_records_from_other_inputs_say_so(here, capsys):
+    more = {"data_sha256": "other", "weights_sha256": "other"}
+    RecordStore(Path("theirs")).add(record("mine", accuracy=70.0, **more))
+    RecordStore(Path("results")).add(record("mine"))
+    assert ask("merge", "theirs") == 0
+    assert "from other images and source weights; ours stays" in capsys.readouterr().err
+
+
 def test_parquet_without_pyarrow_says_what_to_install(here, capsys, monkeypatch):
     monkeypatch.setattr(exchange.importlib.util, "find_spec", lambda name: None)
     assert ask("export", "out.parquet") == 2

@@ -11,6 +11,9 @@ from cotune_bench.files import write_atomically
 from cotune_bench.records import COLUMNS, Record, RecordStore, csv_text, row_of
 from cotune_bench.reports.frame import to_frame
 
+#: What a key does not tell of a run's inputs.
+INPUTS = {"images": "data_sha256", "source weights": "weights_sha256"}
+
 
 def select(records: Sequence[Record], filters: Sequence[str]) -> list[Record]:
     """Records that meet all filters, each ``column=value`` or ``column=value,value``; numbers compare as numbers."""
@@ -81,7 +84,8 @@ def merge(ours: RecordStore, theirs: RecordStore) -> tuple[int, int, list[str]]:
             told.append(f"{record.key}: ours cannot be read and stays; move it away to take theirs in")
         elif not any((mine.accuracy, mine.nll) == (record.accuracy, record.nll) for mine in here[record.key]):
             mine = here[record.key][-1]
-            why = ", from other images" if mine.data_sha256 != record.data_sha256 else ""
+            other = [what for what, name in INPUTS.items() if getattr(mine, name) != getattr(record, name)]
+            why = f", from other {' and '.join(other)}" if other else ""
             told.append(f"{record.key}: ours has {_scores(mine)}, theirs {_scores(record)}{why}; ours stays")
     taken = sum(record.key in new for record in found)
     return taken, len(found) - taken, told
