@@ -1,10 +1,13 @@
-"""Put generated pieces into README.md: whatever stands between a mark and <!-- end -->.
+"""Put generated pieces into README.md and the page on the desk benchmark: what stands between a mark and <!-- end -->.
 
-<!-- grid:TABLE --> is that table, <!-- figure:TABLE NAME --> its figure of this name, kept in docs/images.
+<!-- grid:TABLE --> is that table, <!-- verdict:TABLE --> its verdict column by column, <!-- figure:TABLE NAME --> its
+figure of this name, kept in docs/images. Takes the overrides of run.py, such as results=FOLDER.
 """
 
+import os
 import re
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -15,16 +18,23 @@ from cotune_bench.reports.figures import grid_figures, image
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.make import table_grid
 from cotune_bench.reports.tables import escaped, to_markdown
-from cotune_bench.reports.verdict import table_sentence
+from cotune_bench.reports.verdict import table_sentence, verdicts
 
-README = Path(__file__).parents[1] / "README.md"
-IMAGES = Path("docs/images")  # beside the README
-MARK = r"(?P<start><!-- (?P<kind>grid|figure):(?P<table>[\w-]+)(?: (?P<name>[\w-]+))? -->)\n.*?(?P<end><!-- end -->)"
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", ROOT / "docs" / "desk-benchmark.md")
+MARK = (
+    r"(?P<start><!-- (?P<kind>grid|verdict|figure):(?P<table>[\w-]+)(?: (?P<name>[\w-]+))? -->)\n"
+    r".*?(?P<end><!-- end -->)"
+)
 
 
-def main(overrides: list[str], readme: Path = README) -> int:
-    """Render every table and figure that the README asks for from the records; overrides as for run.py."""
-    images: dict[Path, bytes] = {}
+def main(overrides: list[str], pages: Sequence[Path] = PAGES) -> int:
+    """Render every piece that the pages ask for from the records; nothing is written if one cannot be made."""
+    if "--help" in overrides or "-h" in overrides:
+        print(__doc__)
+        return 0
+    images = pages[0].parent / "docs" / "images"
+    written: dict[Path, bytes] = {}
 
     @cache
     def found(table: str) -> tuple[Grid, Path]:
@@ -33,23 +43,28 @@ def main(overrides: list[str], readme: Path = README) -> int:
             raise UserError(f"table {table} has no runs: python run.py table={table}")
         return grid, results
 
-    def piece(mark: re.Match[str]) -> str:
+    def piece(mark: re.Match[str], page: Path) -> str:
         grid, results = found(mark["table"])
         if mark["kind"] == "grid":
             text = to_markdown(grid, [table_sentence(grid)])
             body = text.partition("\n")[2].strip()  # its heading would be a second title of the page
+        elif mark["kind"] == "verdict":
+            body = "\n".join(f"- {escaped(one.sentence)}" for one in verdicts(grid))
         else:
             known = {one.name: one for one in grid_figures(grid, results)[0]}
             if mark["name"] not in known:
                 raise UserError(f"table {mark['table']} has no figure {mark['name']}: choose {', '.join(known)}")
-            path = IMAGES / f"{mark['name']}.svg"
-            images[path] = image(known[mark["name"]].figure, "svg")
-            body = f"![{escaped(known[mark['name']].caption)}]({path.as_posix()})"
+            path = images / f"{mark['name']}.svg"
+            written[path] = image(known[mark["name"]].figure, "svg")
+            place = Path(os.path.relpath(path, page.parent)).as_posix()
+            body = f"![{escaped(known[mark['name']].caption)}]({place})"
         return f"{mark['start']}\n{body}\n{mark['end']}"
 
-    text = re.sub(MARK, piece, readme.read_text(encoding="utf-8"), flags=re.DOTALL)
-    for path, content in {**images, Path(readme.name): text.encode()}.items():
-        write_atomically(readme.parent / path, content)
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        written[page] = re.sub(MARK, lambda mark, page=page: piece(mark, page), text, flags=re.DOTALL).encode()
+    for path, content in written.items():
+        write_atomically(path, content)
     return 0
 
 

@@ -181,7 +181,7 @@ def test_readme_gets_the_pieces_it_asks_for(tmp_path, results):
     asked = f"<!-- figure:toy toy-{STEM}-accuracy -->"
     readme.write_text(f"a\n<!-- grid:toy -->\nstale\n<!-- end -->\nb\n{asked}\n<!-- end -->\nc\n")
     for _ in range(2):
-        assert update([], readme) == 0
+        assert update([], [readme]) == 0
         text = readme.read_text()
         assert text.startswith("a\n<!-- grid:toy -->\nMean ± ")
         assert f"b\n{asked}\n![Accuracy on a_b & \\<c> over" in text
@@ -198,6 +198,6 @@ def test_readme_that_asks_for_an_unknown_figure_stays_as_it_is(tmp_path, results
     readme = tmp_path / "README.md"
     readme.write_text("<!-- figure:toy typo -->\n<!-- end -->\n")
     with pytest.raises(UserError, match="table toy has no figure typo: choose toy-"):
-        update([], readme)
+        update([], [readme])
     assert readme.read_text() == "<!-- figure:toy typo -->\n<!-- end -->\n"
     assert not (tmp_path / "docs").exists()
