@@ -27,8 +27,8 @@ test-faults: setup ## injected faults: kills, full disks, flipped bytes; minutes
 	$(BIN)/python -m pytest -m faults tests/faults
 
 # Files whose tests compute: what they assert must hold whatever vector instructions the libraries use.
-NUMERIC := api backbones engine evaluate formulas further maps methods model optimizer precision predict relationship \
-	source_features timm trunk upright
+NUMERIC := api backbones baselines category_relationship engine evaluate formulas further maps methods model \
+	precision predict relationship source_features timm trunk upright
 
 test-portable: setup ## the numeric tests, without AVX; a minute
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/python -m pytest $(NUMERIC:%=tests/test_%.py)
