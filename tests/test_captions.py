@@ -28,7 +28,7 @@ LIKE = {
 
 def grid(spec: TableSpec = SPEC, **first: object) -> Grid:
     """A full table of like runs, but for what the first run (digits, fine-tune, seed 0) has of its own."""
-    places = [(data, method, seed) for data in spec.data for method in spec.methods for seed in spec.seeds]
+    places = [(data, method, seed) for data in spec.data for method in spec.methods for seed in spec.units]
     rows = [
         {**LIKE, "data": data, "method": method, "seed": seed, "accuracy": 50.0 + seed, "key": f"run{number}"}
         for number, (data, method, seed) in enumerate(places)
@@ -136,7 +136,7 @@ def test_a_protocol_that_was_changed_says_so():
 
 
 def test_images_that_are_not_the_same_at_a_rate_are_warned_of():
-    places = [(method, seed, rate) for method in SPEC.methods for seed in SPEC.seeds for rate in (0.15, 1.0)]
+    places = [(method, seed, rate) for method in SPEC.methods for seed in SPEC.units for rate in (0.15, 1.0)]
     rows = [
         {
             **LIKE,

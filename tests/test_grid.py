@@ -29,7 +29,7 @@ TOY = TableSpec(
     data=("digits", "cub"),
     methods=("finetune", "bss", "cotuning", "my|own*"),
     rates=(0.15, 1.0),
-    seeds=(0, 1, 2),
+    units=(0, 1, 2),
 )
 SMALL = TableSpec("small", "Small", ("digits",), ("finetune", "bss"), (0.15,), (0, 1, 2))
 
@@ -203,7 +203,7 @@ def test_cell_text_tells_missing_runs(accuracies, text):
 
 
 def test_one_seed_shows_no_spread():
-    one = dataclasses.replace(SMALL, seeds=(0,))
+    one = dataclasses.replace(SMALL, units=(0,))
     grid = build_grid(one, runs_of(("finetune", 0, 60.0), ("bss", 0, 61.0)))
     assert "±" not in to_markdown(grid)
     assert caption(grid).startswith("One run, n = 1 seed, top-1 test accuracy in percent;")
@@ -280,7 +280,7 @@ def test_a_missing_column_is_named():
     ("change", "message"),
     [
         ({"std": "ddof1"}, "std='ddof1' is unknown: choose sample, population, standard_error"),
-        ({"seeds": ()}, r"seeds \(\) must be at least one"),
+        ({"units": ()}, r"seeds \(\) must be at least one"),
         ({"methods": ("bss", "bss")}, "none twice"),
         ({"name": "a/b"}, "'a/b' names files"),
     ],

@@ -61,7 +61,7 @@ def toy_status(grid: Grid) -> TableStatus:
     """The toy grid's cells; the first missing one failed, with markup in its reason."""
     cells = []
     for cell in grid.cells:
-        for seed in grid.spec.seeds:
+        for seed in grid.spec.units:
             found = seed in dict(cell.values)
             failed = (cell.data, cell.method, seed) == ("cub", "cotuning", 2) and not found
             state = "done" if found else "failed" if failed else "missing"
@@ -236,7 +236,7 @@ def test_many_runs_stay_a_few_megabytes(tmp_path):
     config = {"protocol": {f"setting{n}": n for n in range(40)} | record["config"]["protocol"], "split_seed": 0}
     store = RecordStore(tmp_path)
     store.folder.mkdir()
-    places = [(d, m, r, s) for d in spec.data for m in methods for r in spec.rates for s in spec.seeds]
+    places = [(d, m, r, s) for d in spec.data for m in methods for r in spec.rates for s in spec.units]
     for number, (data, method, rate, seed) in enumerate(places):
         own = {"key": f"r{number}", "data": data, "method": method, "rate": rate, "seed": seed, "config": config}
         store.path(f"r{number}").write_text(Record(**(record | own)).to_json(), encoding="utf-8")

@@ -14,7 +14,8 @@ SPEC = TableSpec(
     data=("cub", ODD),
     methods=("finetune", "bss", "cotuning", "my|own*"),
     rates=(0.15, 1.0),
-    seeds=(0, 1, 2),
+    units=(0, 1, 2),
+    unit="seed",
 )
 ACCURACIES = {
     ("cub", "finetune", 0.15): (45.0, 45.3, 45.6),

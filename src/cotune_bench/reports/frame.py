@@ -37,7 +37,10 @@ def run_frame(records: Sequence[Record]) -> tuple["pd.DataFrame", list[str]]:
     precisions = [record.config["protocol"].get("precision", record.environment.get("precision")) for record in whole]
     protocols, splits = [protocol for protocol, _ in told], [split for _, split in told]
     images = [record.data_sha256 for record in whole]
-    return to_frame(whole).assign(protocol=protocols, split=splits, precision=precisions, images=images), damaged
+    own = {name: [getattr(one, name) for one in whole] for name in ("weights_sha256", "correct", "test_sha256")}
+    own |= {"instructions": [one.environment.get("instructions", "") for one in whole]}
+    frame = to_frame(whole).assign(protocol=protocols, split=splits, precision=precisions, images=images, **own)
+    return frame, damaged
 
 
 def protocol_text(name: str, values: Mapping[str, Any]) -> str:

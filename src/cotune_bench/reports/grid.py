@@ -22,7 +22,8 @@ NEEDED = (
     *("key", "method", "data", "backbone", "protocol", "rate", "seed"),
     *("accuracy", "weights", "version", "torch", "finished"),
 )
-TOLD = ("device", "precision", "split", "images")  # where recorded
+TOLD = ("device", "precision", "split", "images", "weights_sha256", "correct", "test_sha256", "instructions")
+COUNTS = ("train_images", "test_images")
 REMEDY = "delete its record and run it again"
 
 Place = tuple[str, str, float]  # data, method, rate
@@ -40,19 +41,26 @@ class TableSpec:
     data: tuple[str, ...]
     methods: tuple[str, ...]
     rates: tuple[float, ...]
-    seeds: tuple[int, ...]
+    units: tuple[int, ...]
+    unit: str = "replicate"
     std: str = "sample"
     note: str = ""
+    baselines: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+", self.name):
             raise UserError(f"table name {self.name!r} names files: use letters, digits, '_', '-' and '.'")
         if self.std not in SPREADS:
             raise UserError(f"table {self.name}: std={self.std!r} is unknown: choose {', '.join(SPREADS)}")
-        for field in ("data", "methods", "rates", "seeds"):
+        for field in ("data", "methods", "rates", "units"):
             values = getattr(self, field)
             if not values or len(set(values)) < len(values):
                 raise UserError(f"table {self.name}: {field} {values} must be at least one, none twice")
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Contenders and baselines, in order."""
+        return self.methods + self.baselines
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,13 @@ class Run:
     precision: str
     split: str
     images: str
+    unit: int = 0
+    weights_sha256: str = ""
+    correct: str = ""
+    test_sha256: str = ""
+    train_images: int = 0
+    test_images: int = 0
+    instructions: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,8 +124,8 @@ class Cell:
 
     @property
     def values(self) -> tuple[tuple[int, float], ...]:
-        """(seed, accuracy) of every run."""
-        return tuple((run.seed, run.accuracy) for run in self.runs)
+        """(unit, accuracy) of every run."""
+        return tuple((run.unit, run.accuracy) for run in self.runs)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -191,7 +206,7 @@ def _checked_run(spec: TableSpec, rates: dict[float, float], run: dict[Any, Any]
         raise UserError(f"{name}: {error}: {REMEDY}") from error
     if not 0 <= accuracy <= 100:
         raise UserError(f"{name}: accuracy {accuracy} is no percentage: {REMEDY}")
-    asked = run["data"] in spec.data and run["method"] in spec.methods and run["seed"] in spec.seeds
+    asked = run["data"] in spec.data and run["method"] in spec.rows and run["seed"] in spec.units
     if not asked or _rounded(rate) not in rates:
         place = f"{run['data']}, {run['method']}, rate {rate:g}, seed {run['seed']}"
         raise UserError(f"{name} ({place}) is not part of table {spec.name}: leave it out or add it there")
@@ -200,6 +215,8 @@ def _checked_run(spec: TableSpec, rates: dict[float, float], run: dict[Any, Any]
         **{column: str(run[column]) if _known(run.get(column)) else "" for column in TOLD},
         "rate": rates[_rounded(rate)],
         "seed": int(run["seed"]),
+        "unit": int(run["seed"]),
+        **{column: int(run[column]) if _known(run.get(column)) else 0 for column in COUNTS},
         "accuracy": accuracy,
         "finished": finished if finished.tzinfo else finished.replace(tzinfo=UTC),
     }
@@ -216,22 +233,24 @@ def _rounded(rate: float) -> float:
 
 def _cells(spec: TableSpec, newest: dict[Place, dict[int, Run]]) -> tuple[Cell, ...]:
     runs = {
-        place: tuple(newest[place][seed] for seed in spec.seeds if seed in newest.get(place, {}))
-        for place in product(spec.data, spec.methods, spec.rates)
+        place: tuple(newest[place][seed] for seed in spec.units if seed in newest.get(place, {}))
+        for place in product(spec.data, spec.rows, spec.rates)
     }
     # mean and stdev round once, from exact fractions: equal seeds spread by exactly 0, on every machine
     means = {place: statistics.mean(run.accuracy for run in found) for place, found in runs.items() if found}
     highest: dict[tuple[str, float], float] = {}
-    for (data, _, rate), mean in means.items():
+    for (data, method, rate), mean in means.items():
+        if method in spec.baselines:
+            continue
         highest[data, rate] = max(highest.get((data, rate), 0.0), _shown(mean))
     return tuple(
         Cell(
             *place,
             runs=found,
-            expected=len(spec.seeds),
+            expected=len(spec.units),
             mean=means.get(place),
             spread=spread((run.accuracy for run in found), spec.std),
-            best=place in means and _shown(means[place]) == highest[place[0], place[2]],
+            best=place in means and place[1] in spec.methods and _shown(means[place]) == highest[place[0], place[2]],
         )
         for place, found in runs.items()
     )

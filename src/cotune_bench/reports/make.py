@@ -41,7 +41,8 @@ def table_grid(name: str, overrides: Sequence[str] = ()) -> tuple[Grid, Path, li
         data=cells.data,
         methods=cells.method,
         rates=cells.rate,
-        seeds=cells.seed,
+        units=cells.seed,
+        unit="seed",
         std=table["std"],
     )
     frame, unlike = run_frame(records)
@@ -54,7 +55,7 @@ def missing(grid: Grid, overrides: Sequence[str] = ()) -> str:
     if not cells:
         return ""
     name, count = grid.spec.name, sum(cell.expected - cell.n for cell in cells)
-    told = [_lack(cell, grid.spec.seeds) for cell in cells[:NAMED]]
+    told = [_lack(cell, grid.spec.units) for cell in cells[:NAMED]]
     if (more := len(cells) - NAMED) > 0:
         status = shlex.join(["python", "scripts/status.py", f"table={name}", *overrides])
         told.append(f"{more} more {'cell' if more == 1 else 'cells'} ({status})")

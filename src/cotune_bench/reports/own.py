@@ -97,7 +97,8 @@ def _grid(
         data=tuple(sorted({blocks[one.key] for one in members})),
         methods=tuple(sorted(methods, key=lambda row: (methods[row], row))),
         rates=tuple(sorted({one.rate for one in members})),
-        seeds=tuple(sorted({one.seed for one in members})),
+        unit="seed",
+        units=tuple(sorted({one.seed for one in members})),
         note=NOTE,
     )
     frame, cut = run_frame(members)
@@ -112,7 +113,7 @@ def _status(
     example = {(blocks[one.key], rows[one.key]): one for one in members}
     done = {(run.data, run.method, run.rate, run.seed) for run in grid.runs()}
     cells: list[CellStatus] = []
-    for place in product(grid.spec.data, grid.spec.methods, grid.spec.rates, grid.spec.seeds):
+    for place in product(grid.spec.data, grid.spec.methods, grid.spec.rates, grid.spec.units):
         like = example.get(place[:2]) or next(one for one in members if rows[one.key] == place[1])
         there = next(one for one in members if blocks[one.key] == place[0])
         given = overrides_of({**there.config, "method": like.config["method"]})

@@ -45,7 +45,7 @@ def cell_views(grid: Grid, status: TableStatus, store: RecordStore) -> list[Cell
     views = []
     for cell in grid.cells:
         found = {run.seed: records[run.key] for run in cell.runs if run.key in records}
-        asked = [places[cell.data, cell.method, cell.rate, seed] for seed in grid.spec.seeds]
+        asked = [places[cell.data, cell.method, cell.rate, seed] for seed in grid.spec.units]
         views.append(
             CellView(
                 anchor(grid.spec.name, cell),

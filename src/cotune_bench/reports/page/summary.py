@@ -93,7 +93,7 @@ def sentences(grid: Grid, paper: str | None, status: TableStatus) -> list[tuple[
             "What was run",
             f"{runs} of {asked} runs: {_listed([display_name(method) for method in spec.methods])} "
             f"on {_listed(spec.data)}, at {_listed([display_rate(rate) for rate in spec.rates])} of the training "
-            f"images, {_seeds(spec.seeds)}.",
+            f"images, {_seeds(spec.units)}.",
         ),
         ("What is best", _best(found)),
         ("How sure", _sure(found)),
