@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-faults lint bench tables readme docs clean
+.PHONY: help setup demo test test-faults test-slow lint bench tables readme docs clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -25,6 +25,9 @@ test: setup ## all tests but the next
 
 test-faults: setup ## injected faults: kills, full disks, flipped bytes; minutes
 	$(BIN)/python -m pytest -m faults tests/faults
+
+test-slow: setup ## the verdict over 400 simulated repetitions; minutes
+	$(BIN)/python -m pytest -m slow tests
 
 lint: setup ## ruff and pyright
 	$(BIN)/ruff check

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from harness import environment
@@ -63,14 +64,15 @@ def draw(rng: np.random.Generator, world: World, n: int, images: int, lead: floa
     """(5, n, images) bool; the last method is ``lead`` points more accurate than the others."""
     count, scales = len(METHODS), np.array(world.scales)
     total = world.pool or images
-    fixed = world.difficulty * rng.standard_normal(total) + world.method_image * rng.standard_normal((count, 1, total))
+    views = world.method_image * rng.standard_normal((count, total))
+    fixed = world.difficulty * rng.standard_normal(total) + views
     seen = np.array([rng.permutation(total)[:images] for _ in range(n)]) if world.pool else np.arange(images)
     shared = world.replicate_image * rng.standard_normal((n, images)) + world.replicate * rng.standard_normal((n, 1))
     levels = rng.standard_normal((count, n))
     levels[1] = world.alike * levels[0] + (1 - world.alike**2) ** 0.5 * levels[1]
     levels = world.overlap**0.5 * rng.standard_normal((count, 1)) + (1 - world.overlap) ** 0.5 * levels
     own = world.method_replicate * levels[:, :, None] + world.noise * rng.standard_normal((count, n, images))
-    latent = fixed[:, 0][:, seen].reshape(count, -1, images) + shared + scales[:, None, None] * own
+    latent = fixed[:, seen].reshape(count, -1, images) + shared + scales[:, None, None] * own
     spread = np.sqrt(
         world.difficulty**2
         + world.replicate_image**2
@@ -166,14 +168,12 @@ def rates(world: World, n: int, images: int, trials: int, lead: float, seed: int
 # The whole chain, from records to sentences -------------------------------------------------------------------------
 
 
-def records_of(correct: np.ndarray, test: str = "shared") -> list[Record]:
+def records_of(correct: np.ndarray) -> list[Record]:
     """A record for every method and replicate of (5, n, N) correctness."""
-    usual = {
-        **{"data": "digits", "backbone": "glyphnet", "protocol": "desk", "rate": 0.15, "nll": 0.3},
-        **{"val_accuracy": None, "train_images": 110, "test_images": correct.shape[2], "weights": "glyphs"},
-        **{"seconds": 1.0, "finished": "2026-01-01T00:00:00+00:00", "test_sha256": test},
-        "environment": {"version": "0.1.0", "torch": "2.15.0", "device": "cpu"},
-    }
+    usual: dict[str, Any] = {"data": "digits", "backbone": "glyphnet", "protocol": "desk", "weights": "glyphs"}
+    usual |= {"rate": 0.15, "nll": 0.3, "val_accuracy": None, "train_images": 110, "test_images": correct.shape[2]}
+    usual |= {"seconds": 1.0, "finished": "2026-01-01T00:00:00+00:00", "test_sha256": "shared"}
+    usual |= {"environment": {"version": "0.1.0", "torch": "2.15.0", "device": "cpu"}}
     return [
         Record(
             key=f"digits-{method}-{r}",

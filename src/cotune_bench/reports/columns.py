@@ -43,7 +43,8 @@ def _clash(runs: Sequence[Run]) -> bool:
 
 def _column(methods: tuple[str, ...], table: Sequence[Sequence[Run]]) -> Column:
     runs = [run for row in table for run in row]
-    accuracies = np.array([[run.accuracy for run in row] for row in table]).reshape(len(methods), -1)
+    shape = len(methods), len(table[0]) if table else 0
+    accuracies = np.array([run.accuracy for run in runs]).reshape(shape)
     prints = {run.test_sha256 for run in runs}
     if len(prints - {""}) > 1:
         return Column(methods, accuracies, test_to_train=max(map(test_to_train, runs)))

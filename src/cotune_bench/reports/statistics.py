@@ -5,7 +5,7 @@ Pure functions of numpy arrays; docs/verdict.md explains the model and the simul
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
@@ -98,6 +98,14 @@ class Pair:
     high: float
     p: float
 
+    def over(self, method: str) -> "Pair":
+        """The same pair with this method second, whichever is better."""
+        if method == self.second:
+            return self
+        return replace(
+            self, first=self.second, second=method, difference=-self.difference, low=-self.high, high=-self.low
+        )
+
 
 def compare_all(column: Column, against: str | None = None) -> tuple[Pair, ...]:
     """Every pair of methods, or only those with ``against``, with Bonferroni's correction over these pairs.
@@ -178,23 +186,22 @@ def best_set(methods: Sequence[str], pairs: Sequence[Pair]) -> tuple[str, ...]:
 def replicates_needed(column: Column, points: float = 1.0, power: float = POWER) -> int | None:
     """Replicates with which a difference of ``points`` between members of the best set is found with this power.
 
-    By the components of the pair that needs most, under the same correction as the verdict; 2 at the least. None if
-    no number of replicates is enough, because the test images are too few: see :func:`least_difference`.
+    At least 2, under the same correction as the verdict. By the mean components of their pairs: those of the pair
+    that needs most are largely chance, and ask for three times as many replicates as it takes (docs/verdict.md).
+    None if no number of replicates is enough, because the test images are too few: see :func:`least_difference`.
     """
-    found = [_needed(parts, column.pairs, points, power) for parts in _undecided(column)]
-    return None if None in found else max([2, *(one for one in found if one is not None)])
+    parts = _undecided(column)
 
-
-def _undecided(column: Column) -> list[Components]:
-    best = best_set(column.methods, compare_all(column))
-    return [components(column, *pair) for pair in combinations([column.methods.index(one) for one in best], 2)]
-
-
-def _needed(parts: Components, pairs: int, points: float, power: float) -> int | None:
     def enough(n: int) -> bool:
-        return power_at(parts, n, pairs, points) >= power
+        return power_at(parts, n, column.pairs, points) >= power
 
     return None if not enough(LIMIT) else 2 + bisect_left(range(2, LIMIT), True, key=enough)
+
+
+def least_difference(column: Column, power: float = POWER) -> float:
+    """Points that members of the best set must differ by to be found however many replicates there are."""
+    quantiles = stats.norm.isf(LEVEL / (2 * column.pairs)) + stats.norm.ppf(power)
+    return float(quantiles * _undecided(column).variance(np.inf) ** 0.5)
 
 
 def power_at(parts: Components, n: int, pairs: int, points: float) -> float:
@@ -205,7 +212,9 @@ def power_at(parts: Components, n: int, pairs: int, points: float) -> float:
     return float(stats.nct.sf(critical(df, pairs), df, shift))
 
 
-def least_difference(column: Column, power: float = POWER) -> float:
-    """Points that the worst pair of the best set must differ by to be found however many replicates there are."""
-    rest = max((parts.variance(np.inf) for parts in _undecided(column)), default=0.0)
-    return float((stats.norm.isf(LEVEL / (2 * column.pairs)) + stats.norm.ppf(power)) * rest**0.5)
+def _undecided(column: Column) -> Components:
+    """Mean components of the pairs within the best set; none vary if it has one member."""
+    best = [column.methods.index(one) for one in best_set(column.methods, compare_all(column))]
+    found = [components(column, *pair) for pair in combinations(best, 2)] or [Components(0.0)]
+    replicate, images = (float(np.mean([getattr(one, name) for one in found])) for name in ("replicate", "images"))
+    return Components(replicate, images, found[0].overlap)

@@ -1,8 +1,8 @@
-"""Which method is best, in words: the only place where a verdict is worded. docs/verdict.md explains the statistics."""
+"""Which method is best, in words: the only place where a verdict is worded (docs/verdict.md)."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cotune_bench.config import choices
 from cotune_bench.reports.columns import Found, find_column
@@ -19,7 +19,6 @@ from cotune_bench.reports.tables import display_name, display_rate
 
 POINTS = 1.0  # the difference that the number of replicates is worked out for
 SUGGESTED = 10  # replicates for a table that has none
-SEEDS = "training seeds on one split: their spread contains neither the split and sample nor the source network"
 
 
 @dataclass(frozen=True)
@@ -49,24 +48,33 @@ class Verdict:
         return len(self.best) == 1
 
 
-def verdicts(grid: Grid) -> list[Verdict]:
-    """The verdict of every column that has runs of contenders, by data set and rate."""
-    columns = [find_column(grid, data, rate) for data in grid.spec.data for rate in grid.spec.rates]
-    return [_verdict(grid, found) for found in columns if found.methods]
+def verdicts(grid: Grid, command: str | None = None) -> list[Verdict]:
+    """The verdict of every column that has runs of contenders, by data set and rate; none from training seeds.
 
-
-def _verdict(grid: Grid, found: Found) -> Verdict:
-    pairs, best = (), ()
+    ``command`` runs more replicates, with ``{stop}`` for their number; by default the table's.
+    """
     if grid.spec.unit == "seed":
-        text = f"no verdict from {SEEDS}."
-    elif len(found.methods) < 2:
-        text = f"only {display_name(found.methods[0])} has runs, so there is nothing to compare."
+        return []
+    columns = [find_column(grid, data, rate) for data in grid.spec.data for rate in grid.spec.rates]
+    return [_verdict(grid, found, command or _command(grid)) for found in columns if found.methods]
+
+
+def _command(grid: Grid) -> str:
+    axis = f'replicate="range({grid.spec.units[0]},{{stop}})"'
+    return f"python run.py table={grid.spec.name} {axis}" if grid.spec.name in choices("table") else axis
+
+
+def _verdict(grid: Grid, found: Found, command: str) -> Verdict:
+    pairs: tuple[Pair, ...] = ()
+    best: tuple[str, ...] = ()
+    if len(found.methods) < 2:
+        text = f"only {display_name(next(iter(found.methods)))} has runs, so there is nothing to compare."
     elif len(found.units) < 2:
-        text = f"no verdict: {_plural(len(found.units), 'replicate')} with runs of all methods, at least 2 are needed."
+        text = f"no verdict: {_plural(len(found.units), 'replicate')} with runs of all methods, 2 are needed."
     else:
         pairs = compare_all(found.column)
         best = best_set(found.methods, pairs)
-        text = _clear(grid, found, pairs) if len(best) == 1 else _open(grid, found, best)
+        text = _clear(grid, found, pairs) if len(best) == 1 else _open(grid, found, best, command)
     sentence = f"{found.data}, {display_rate(found.rate)}: {text}{_left_out(found)}"
     return Verdict(found.data, found.rate, found.methods, found.units, best, pairs, sentence)
 
@@ -80,9 +88,9 @@ def _clear(grid: Grid, found: Found, pairs: Sequence[Pair]) -> str:
     return f"{display_name(best)} is best: it beats every other method (smallest lead {lead}; {_basis(grid, found)})."
 
 
-def _open(grid: Grid, found: Found, best: Sequence[str]) -> str:
+def _open(grid: Grid, found: Found, best: Sequence[str], command: str) -> str:
     beaten = [display_name(method) for method in found.methods if method not in best]
-    basis, more = _basis(grid, found), _more(grid, found)
+    basis, more = _basis(grid, found), _more(found, grid.spec.units[0], command)
     if not beaten:
         return f"no method is shown to be better than another ({basis}). {more}"
     verb = "is" if len(beaten) == 1 else "are"
@@ -97,21 +105,17 @@ def _basis(grid: Grid, found: Found) -> str:
     return text + (", for these very test images" if found.column.design == "fixed" else "")
 
 
-def _more(grid: Grid, found: Found) -> str:
+def _more(found: Found, first: int, command: str) -> str:
     """What it takes to settle a difference of ``POINTS`` between the methods that may be best."""
     count, needed = len(found.units), replicates_needed(found.column, POINTS)
     points = f"{POINTS:g} point"
     if needed is None:
         least = least_difference(found.column)
-        return f"No number of replicates would settle {points}: the test images settle differences from {least:.1f}."
+        return f"No number of replicates would settle {points}: the test images settle {least:.1f} points at best."
     if needed <= count:
         return f"A difference of {points} would probably have been found."
-    first = min(found.units)
-    axis = f'replicate="range({first},{first + needed})"'
-    more = f"{_plural(needed - count, 'more replicate')} would probably settle {points}"
-    if grid.spec.name in choices("table"):
-        return f"{more}: python run.py table={grid.spec.name} {axis}."
-    return f"{more} ({axis})."
+    more = _plural(needed - count, "more replicate")
+    return f"{more} would probably settle {points}: {command.format(stop=first + needed)}."
 
 
 def _left_out(found: Found) -> str:
@@ -132,30 +136,38 @@ def interval_text(pair: Pair) -> str:
 
 def table_sentence(grid: Grid) -> str:
     """What the whole table says: in how many columns which method is best or may be, on how many replicates."""
-    found = verdicts(grid)
-    if not found:
+    if not grid.runs():
         return "No run has finished yet."
     if grid.spec.unit == "seed":
-        return f"No verdict: these are {SEEDS}. {_replicates_instead(grid)}"
+        command = _command(replace(grid, spec=replace(grid.spec, units=(0,))))
+        return (
+            "No verdict: the repetitions are training seeds on one split, whose spread contains neither split and "
+            f"sample nor the source network. Replicates give one: {command.format(stop=SUGGESTED)}."
+        )
+    found = verdicts(grid)
     judged = [one for one in found if one.best]
     if not judged:
         return "No verdict yet: no column has 2 methods with 2 common replicates."
+    own = f" Each column keeps its {100 * LEVEL:g} % on its own." if len(judged) > 1 else ""
+    return f"Of {_plural(len(judged), 'column')} ({_counts(judged)}): {_standings(grid, judged)}. {_what(grid)}{own}"
+
+
+def _standings(grid: Grid, judged: Sequence[Verdict]) -> str:
+    """In how many columns each method is best or may be, those that are best most often first."""
+    if all(set(one.best) == set(one.methods) for one in judged):
+        return "no method is shown to be better than another"
     clear = Counter(one.best[0] for one in judged if one.clear)
     maybe = Counter(method for one in judged if not one.clear for method in one.best)
-    methods = sorted(grid.spec.methods, key=lambda one: (-clear[one], -maybe[one]))
-    parts = [_standing(method, clear[method], maybe[method], len(judged)) for method in methods]
-    never = [display_name(one) for one in methods if not clear[one] + maybe[one]]
-    parts = [part for part in parts if part] + [f"{listed(never)} in none"] * bool(never)
-    open_ = [one for one in judged if not one.clear]
-    nothing = len(open_) == len(judged) and all(set(one.best) == set(one.methods) for one in judged)
-    text = "no method is shown to be better than another" if nothing else "; ".join(parts)
-    own = f" Each column keeps its {100 * LEVEL:g} % on its own." if len(judged) > 1 else ""
-    return f"Of {_plural(len(judged), 'column')} ({_counts(judged)}): {text}. {_what(grid)}{own}"
+    methods = [method for method in grid.spec.methods if any(method in one.methods for one in judged)]
+    methods.sort(key=lambda one: (-clear[one], -maybe[one]))
+    parts = [_standing(method, clear[method], maybe[method]) for method in methods if clear[method] + maybe[method]]
+    never = [display_name(method) for method in methods if not clear[method] + maybe[method]]
+    return "; ".join([*parts, f"{listed(never)} in none"] if never else parts)
 
 
-def _standing(method: str, clear: int, maybe: int, columns: int) -> str:
+def _standing(method: str, clear: int, maybe: int) -> str:
     parts = [f"is best in {clear}"] * bool(clear) + [f"may be best in {maybe}"] * bool(maybe)
-    return f"{display_name(method)} {' and '.join(parts)}" if parts else ""
+    return f"{display_name(method)} {' and '.join(parts)}"
 
 
 def _counts(judged: Sequence[Verdict]) -> str:
@@ -165,19 +177,12 @@ def _counts(judged: Sequence[Verdict]) -> str:
 
 def _what(grid: Grid) -> str:
     """What a replicate is, by what the runs say that differs between them."""
-    own = ["split and sample", "training seed"]
+    own = ["split", "sample", "training seed"]
     weights = {run.unit: run.weights_sha256 for run in grid.runs() if run.weights_sha256}
     own += ["source network"] * (len(set(weights.values())) > 1)
     tested = {run.test_sha256 for run in grid.runs() if run.data == grid.spec.data[0]} - {""}
     own += ["test images"] * (len(tested) > 1)
     return f"A replicate has its own {listed(own)}, the same for all methods."
-
-
-def _replicates_instead(grid: Grid) -> str:
-    axis = f'replicate="range({SUGGESTED})"'
-    if grid.spec.name in choices("table"):
-        return f"Replicates give one: python run.py table={grid.spec.name} {axis}."
-    return f"Replicates give one ({axis} in place of seed=)."
 
 
 def listed(names: Sequence[str], last: str = "and") -> str:
