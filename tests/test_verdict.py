@@ -171,8 +171,8 @@ def test_the_sentence_of_a_table():
     assert table_sentence(one) == "No verdict yet: no column has 2 methods with 2 common replicates."
     near = {"finetune": [90.0, 91.0], "bss": [90.5, 90.0], "cotuning": [91.0, 90.5]}
     assert table_sentence(grid_of(runs_of(near, weights_sha256="same"))) == (
-        "Of 1 column (2 replicates): no method is shown to be better than another. A replicate has its own split, sample "
-        "and training seed, the same for all methods."
+        "Of 1 column (2 replicates): no method is shown to be better than another. A replicate has its own split, "
+        "sample and training seed, the same for all methods."
     )
 
 
