@@ -46,7 +46,7 @@ def main() -> None:
         mine = runs[repetition * size : (repetition + 1) * size]
         found.append(judged([renamed(run, place) for place, run in enumerate(mine)], given))
     clear = sum(one["clear"] for one in found)
-    line = f"{given.data}, rate {given.rate:g}: fine-tuning is said to beat itself in {clear} of {len(found)} repetitions"
+    line = f"{given.data}, rate {given.rate:g}: fine-tuning beats itself in {clear} of {len(found)} repetitions"
     print(line)
     figures = {"environment": environment(1, ["torch", "numpy", "scipy"]), "printed": [line], "repetitions": found}
     given.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

@@ -21,7 +21,7 @@ from cotune_bench.comparing import (
     keys_of,
     overrides_of,
     recommendation,
-    scores,
+    scored,
     seconds_of,
 )
 from cotune_bench.config import build, choices, compose_config, run_config
@@ -34,7 +34,8 @@ from cotune_bench.records import Record, RecordStore
 
 METHODS = "finetune,l2sp,delta,bss,cotuning"
 #: Settings that the flags give.
-FLAGS = {"data": "--data FOLDER", "data.root": "--data FOLDER", "method": "--methods", "seed": "--seeds NUMBER"}
+FLAGS = {"data": "--data FOLDER", "data.root": "--data FOLDER", "method": "--methods"}
+FLAGS |= dict.fromkeys(("replicate", "seed", "split_seed"), "--replicates NUMBER")
 
 
 def main(arguments: list[str]) -> int:
@@ -43,14 +44,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data", required=True, metavar="FOLDER", help="class folders with your images")
     parser.add_argument("--budget", required=True, help="time, such as 2h, 90min or 1h30m")
     parser.add_argument("--methods", default=METHODS, help=f"separated by commas (default: {METHODS})")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each method (default: 3)")
+    parser.add_argument("--replicates", type=int, default=3, help="own split and seed each (default: 3)")
     parser.add_argument("overrides", nargs="*", help="settings of run.py, such as backbone=resnet18")
     given = parser.parse_intermixed_args(arguments)
     methods, budget = given.methods.split(","), seconds_of(given.budget)
     if unknown := [one for one in methods if one not in choices("method")]:
         raise UserError(f"--methods {unknown[0]} is unknown: {suggest(unknown[0], choices('method'))}")
-    if given.seeds < 1 or len(set(methods)) < 2:
-        raise UserError("a comparison needs two methods and a seed: give --methods and --seeds accordingly")
+    if given.replicates < 1 or len(set(methods)) < 2:
+        raise UserError("a comparison needs two methods and a replicate: change --methods or --replicates")
     for override in given.overrides:
         if (name := override.partition("=")[0]) in FLAGS:
             raise UserError(f"{override} has no place here: give {FLAGS[name]}")
@@ -61,18 +62,17 @@ def main(arguments: list[str]) -> int:
     results = Path(config.results)
     check_writable(results)
     say(*report(config), *([auto_line(config)] if config.protocol.name == "auto" else []))
-    asked = {"config": run_config(config), "methods": methods, "seeds": given.seeds, "budget": budget}
+    asked = {"config": run_config(config), "methods": methods, "replicates": given.replicates, "budget": budget}
     path = results / "comparisons" / f"{config.data.name}-{digest(asked)[:8]}.json"
-    chosen = kept_choice(path, lambda: planned(base, methods, given.seeds, budget))
+    chosen = kept_choice(path, lambda: planned(base, methods, given.replicates, budget))
     say(*chosen.lines())
     failed = run_all(base, chosen, results)
-    found = finished(base, chosen, results)
-    ranked = scores(found)
-    if not ranked:
-        raise UserError("no seed was finished by all methods: see the failures above, and run the command again")
-    val_images = counts_of(config).val
-    lines = [*chosen.lines(), "", *recommendation(ranked, val_images), *use(found, ranked[0].method, config.results)]
-    if len({record.data_sha256 for record in found.values()}) > 1:
+    found = scored(finished(base, chosen, results))
+    if not found:
+        raise UserError("no replicate was finished by all methods: see the failures above, and run the command again")
+    lines = [*chosen.lines(), "", *recommendation(found, counts_of(config).val), *use(found, config.results)]
+    images = {(replicate, record.data_sha256) for (replicate, _), record in found.items()}
+    if len(images) > len({replicate for replicate, _ in found}):
         lines.append("Warning: the images changed between these runs; with force=true all are run again.")
     if any(record.weights == "random" for record in found.values()):
         lines.append("Warning: random weights, not pre-trained: this says nothing about transfer.")
@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
-def planned(base: list[str], methods: list[str], seeds: int, budget: float) -> Chosen:
+def planned(base: list[str], methods: list[str], replicates: int, budget: float) -> Chosen:
     """Time every method here, and choose what fits in the rest of the budget."""
     config = compose_config(base)
     build(config.backbone, cache=Path(config.cache).expanduser())  # weights that cannot be had are told first
@@ -95,39 +95,42 @@ def planned(base: list[str], methods: list[str], seeds: int, budget: float) -> C
         paces[method] = measured(config, counts)
         evaluations[method] = (counts.val + views_of(config.protocol.views) * counts.test) * paces[method].view
     timing = time.monotonic() - started
-    return choose(paces, evaluations, updates=config.protocol.updates, seeds=seeds, budget=budget, timing=timing)
+    wanted = {"updates": config.protocol.updates, "replicates": replicates}
+    return choose(paces, evaluations, **wanted, budget=budget, timing=timing)
 
 
 def run_all(base: list[str], chosen: Chosen, results: Path) -> int:
-    """Run what is missing, seed by seed, while there is time for a whole round; gives the number of failures."""
+    """Run what is missing, replicate by replicate, while a whole round fits; gives the number of failures."""
     failed, round_ = 0, 0
-    for seed, method in chosen.cells():
-        if seed != round_:
-            round_ = seed
-            if not has_time(chosen, finished(base, chosen, results), seed):
-                say(f"the budget is used up: seeds from {seed} on are left out")
+    for replicate, method in chosen.cells():
+        if replicate != round_:
+            round_ = replicate
+            if not has_time(chosen, finished(base, chosen, results), replicate):
+                say(f"the budget is used up: replicates from {replicate} on are left out")
                 break
         try:
-            outcome = runner.run(compose_config(overrides_of(base, chosen, seed, method)), bar=sys.stderr.isatty())
+            config = compose_config(overrides_of(base, chosen, replicate, method))
+            outcome = runner.run(config, bar=sys.stderr.isatty())
             say(outcome.line)
         except UserError:
             raise
         except Exception as error:
             failed += 1
-            say(f"{method} seed {seed} failed: {type(error).__name__}: {error}; its seed is left out")
+            say(f"{method} replicate {replicate} failed: {type(error).__name__}: {error}; the replicate is left out")
     return failed
 
 
 def finished(base: list[str], chosen: Chosen, results: Path) -> dict[tuple[int, str], Record]:
-    """The records there are, by seed and method."""
+    """The records that exist, by replicate and method."""
     keys = keys_of(base, chosen)
     records = {record.key: record for record in RecordStore(results).read(keys.values())[0]}
     return {cell: records[key] for cell, key in keys.items() if key in records}
 
 
-def use(found: dict[tuple[int, str], Record], method: str, results: str) -> list[str]:
-    """How the best run's network is used: of the recommended method, the seed that validates best."""
-    runs = [record for (_, name), record in found.items() if name == method]
+def use(found: dict[tuple[int, str], Record], results: str) -> list[str]:
+    """How to use the best network: of the recommended method, which is the first, the run that validates best."""
+    recommended = next(name for _, name in found)
+    runs = [record for (_, name), record in found.items() if name == recommended]
     best = max(runs, key=lambda run: run.val_accuracy or 0.0)
     place = "" if results == "results" else f" results={shlex.quote(results)}"
     return ["", "Its best network:", f"  python scripts/predict.py {best.key} PICTURE...{place}"]

@@ -1,4 +1,4 @@
-"""Put generated pieces into README.md and the page on the desk benchmark: what stands between a mark and <!-- end -->.
+"""Put generated pieces into README.md and the page on the desk benchmark: all between a mark and <!-- end -->.
 
 <!-- grid:TABLE --> is that table, <!-- verdict:TABLE --> its verdict column by column, <!-- figure:TABLE NAME --> its
 figure of this name, kept in docs/images. Takes the overrides of run.py, such as results=FOLDER.

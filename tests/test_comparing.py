@@ -14,8 +14,11 @@ from trees import refused
 
 from cotune_bench import comparing
 from cotune_bench.cli import guarded
-from cotune_bench.comparing import choose, has_time, recommendation, scores, seconds_of
+from cotune_bench.comparing import choose, has_time, recommendation, scored, seconds_of
 from cotune_bench.planning import Pace
+from cotune_bench.reports.frame import run_frame
+from cotune_bench.reports.grid import Grid, TableSpec, build_grid
+from cotune_bench.reports.verdict import verdicts
 from cotune_bench.signals import InterruptedRun
 
 SCRIPT = runpy.run_path(str(SCRIPTS / "compare_methods.py"))
@@ -48,13 +51,13 @@ def test_a_budget_that_is_no_time_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    ("budget", "methods", "seeds", "updates", "seconds"),
+    ("budget", "methods", "replicates", "updates", "seconds"),
     [
         # all of it: 3 x (5 s x 900 + 40) + 200 = 13,820
         (13_820 / 0.8, 4, 3, 900, 13_820),
         # 600 updates: 3 x 5 x 600 + 320 = 9,320
         (9320 / 0.8, 4, 3, 600, 9320),
-        # 3 seeds of 300 updates, the least, are one second too long; 2 seeds: (4,819 - 280) / 10 = 453
+        # 3 replicates of 300 updates, the least, are one second too long; 2: (4,819 - 280) / 10 = 453
         (4819 / 0.8, 4, 2, 450, 10 * 450 + 280),
         # without DELTA: 3 s an update, 2 x 30 s: (2,000 - 60) / 6 = 323
         (2000 / 0.8, 3, 2, 320, 6 * 320 + 60),
@@ -62,40 +65,40 @@ def test_a_budget_that_is_no_time_is_refused(text):
         (1300 / 0.8, 2, 2, 310, 4 * 310 + 40),
         # fewer than a third of the updates: (600 - 40) / 4 = 140
         (600 / 0.8, 2, 2, 140, 4 * 140 + 40),
-        # one seed: (300 - 20) / 2 = 140
+        # one replicate: (300 - 20) / 2 = 140
         (300 / 0.8, 2, 1, 140, 2 * 140 + 20),
     ],
 )
-def test_updates_are_cut_before_seeds_and_seeds_before_methods(budget, methods, seeds, updates, seconds):
-    chosen = choose(PACES, EVALUATIONS, updates=900, seeds=3, budget=budget + 1e-6)
-    assert (len(chosen.methods), chosen.seeds, chosen.updates) == (methods, seeds, updates)
+def test_updates_are_cut_before_replicates_and_these_before_methods(budget, methods, replicates, updates, seconds):
+    chosen = choose(PACES, EVALUATIONS, updates=900, replicates=3, budget=budget + 1e-6)
+    assert (len(chosen.methods), chosen.replicates, chosen.updates) == (methods, replicates, updates)
     assert chosen.seconds == pytest.approx(seconds)
     assert {"finetune", "cotuning"} <= set(chosen.methods)
     told = "\n".join(chosen.lines())
     assert (f"{updates} instead of 900 updates" in told) == (updates < 900)
-    assert (f"{seeds} instead of 3 seeds" in told) == (seeds < 3)
+    assert (f"{replicates} instead of 3 replicates" in told) == (replicates < 3)
     assert ("without DELTA (2 s an update, 3 min before)" in told) == (methods < 4)
 
 
 def test_what_never_fits_is_told_with_what_it_needs():
-    # two methods, one seed, 100 updates: 2 x 100 + 20 = 220 s, of 0.8 of the budget
+    # two methods, one replicate, 100 updates: 2 x 100 + 20 = 220 s, of 0.8 of the budget
     refused(
-        lambda: choose(PACES, EVALUATIONS, updates=900, seeds=3, budget=200),
+        lambda: choose(PACES, EVALUATIONS, updates=900, replicates=3, budget=200),
         "the budget of 3 min is too short: Fine-tune and Co-Tuning with 100 updates need 5 min",
     )
 
 
 def test_the_time_that_timing_took_is_part_of_the_budget():
-    # 800 of 1,000 s are planned, 200 of them gone: 3 seeds have (800 - 200 - 60) / 6 = 90 updates, less than 100;
-    # 2 seeds (800 - 200 - 40) / 4 = 140
+    # 800 of 1,000 s are planned, 200 of them gone: 3 replicates have (800 - 200 - 60) / 6 = 90 updates, too few;
+    # 2 replicates (800 - 200 - 40) / 4 = 140
     paces = {"finetune": pace(1.0), "cotuning": pace(1.0)}
-    chosen = choose(paces, EVALUATIONS, updates=150, seeds=3, budget=1000, timing=200.0)
-    assert (chosen.updates, chosen.seeds, chosen.seconds) == (140, 2, 800)
+    chosen = choose(paces, EVALUATIONS, updates=150, replicates=3, budget=1000, timing=200.0)
+    assert (chosen.updates, chosen.replicates, chosen.seconds) == (140, 2, 800)
     assert "about 13 min of 17 min (timed on abacus, which took 3 min of them)" in chosen.lines()[0]
     assert has_time(chosen, found({"finetune": [80.0], "cotuning": [80.0]}, seconds=200.0), 1)  # 600, 400 to come
     assert not has_time(chosen, found({"finetune": [80.0], "cotuning": [80.0]}, seconds=201.0), 1)
     refused(
-        lambda: choose(paces, EVALUATIONS, updates=150, seeds=3, budget=500, timing=200.0),
+        lambda: choose(paces, EVALUATIONS, updates=150, replicates=3, budget=500, timing=200.0),
         "the budget of 8 min is too short: Fine-tune and Co-Tuning with 100 updates need 9 min",
     )
 
@@ -103,45 +106,52 @@ def test_the_time_that_timing_took_is_part_of_the_budget():
 def found(validation: dict[str, list[float]], seconds: float = 60.0) -> dict:
     return {
         (seed, method): toy_record(
-            method=method, seed=seed, val_accuracy=value, accuracy=99.0 - value, seconds=seconds
+            key=f"{method}-{seed}",
+            method=method,
+            seed=seed,
+            val_accuracy=value,
+            accuracy=99.0 - value,
+            seconds=seconds,
+            config={"split_seed": seed, "protocol": {"val": 0.2, "split_order": "split_then_sample"}},
         )
         for method, values in validation.items()
         for seed, value in enumerate(values)
     }
 
 
-def test_validation_chooses_and_a_tie_is_called_a_tie():
-    ranked = scores(
-        found({"finetune": [80.0, 81.0, 82.0], "bss": [80.0, 82.0, 82.5], "cotuning": [90.0, 91.0, 92.1]})
-    )
-    assert [one.method for one in ranked] == ["cotuning", "bss", "finetune"]  # tests would turn it round
-    # behind: 10, 9, 9.6: mean 9.533, sd 0.503, t(2) 4.303: 9.533 -+ 1.25
-    bounds = ranked[1].behind.interval()
-    assert bounds == (pytest.approx(8.283, abs=1e-3), pytest.approx(10.783, abs=1e-3))
-    assert [one.tied for one in ranked[1:]] == [False, False]
-    text = "\n".join(recommendation(ranked, 40))
-    assert "Recommended: Co-Tuning. Its lead over every other method is more than chance." in text
-    assert "9.53 [8.28, 10.78]" in text
-    assert "one of the 40 validation images is 2.5 points" in text
+def grid_of_records(runs: dict) -> Grid:
+    units = tuple(sorted({replicate for replicate, _ in runs}))
+    methods = tuple(sorted({method for _, method in runs}))
+    return build_grid(TableSpec("own", "Own", ("cub",), methods, (0.15,), units), run_frame(list(runs.values()))[0])
 
-    near = found({"finetune": [80.0, 81.0, 82.0], "cotuning": [81.0, 80.0, 84.0]})
+
+def test_validation_recommends_and_the_test_images_give_the_verdict():
+    runs = scored(found({"finetune": [80.0, 81.0, 82.0], "bss": [80.0, 82.0, 82.5], "cotuning": [90.0, 91.0, 92.1]}))
+    assert list(dict.fromkeys(name for _, name in runs)) == ["cotuning", "bss", "finetune"]  # tests would reverse it
+    text = "\n".join(recommendation(runs, 40))
+    assert "Co-Tuning  91.03 ± 1.05  7.97 ± 1.05   60 s" in text
+    assert (
+        "Recommended: Co-Tuning, which has the highest validation accuracy over 3 replicates; one of the 40 "
+        "validation images is 2.5 points." in text
+    )
+    (verdict,) = verdicts(grid_of_records(runs))
+    assert f"On the test images, which played no part in this: {verdict.sentence.partition(': ')[0]}" in text
+    assert "--replicates" in text
+    assert "python run.py" not in text
+
+    near = found({"finetune": [80.0, 80.0], "cotuning": [81.0, 79.0]})
     near[0, "finetune"] = toy_record(val_accuracy=80.0, seconds=1.0)
-    near[1, "finetune"] = toy_record(val_accuracy=81.0, seconds=1.0)
-    assert "Recommended: Co-Tuning, but Fine-tune may be as good: a tie" in "\n".join(
-        recommendation(scores(near), 40)
-    )
-    assert "The quickest of them is Fine-tune." in "\n".join(recommendation(scores(near), 40))
+    near[1, "finetune"] = toy_record(val_accuracy=80.0, seconds=1.0)
+    assert next(name for _, name in scored(near)) == "finetune"  # of equal ones the quicker
 
 
-def test_one_seed_is_a_guess_and_a_seed_that_one_method_lacks_does_not_count():
-    runs = found({"finetune": [80.0, 70.0], "cotuning": [90.0]})
-    ranked = scores(runs)
-    assert [one.validation for one in ranked] == [(90.0,), (80.0,)]
-    text = "\n".join(recommendation(ranked, 10))
-    assert "on the word of a single seed: a guess" in text
-    assert "Chosen by validation accuracy of one run each; one of the 10" in text
-    assert not any(word in text for word in ("tie", "interval", "clear"))  # one run each tells nothing of them
-    assert scores({(0, "finetune"): toy_record(val_accuracy=1.0), (1, "bss"): toy_record(val_accuracy=1.0)}) == []
+def test_one_replicate_is_a_guess_and_one_that_a_method_lacks_does_not_count():
+    runs = scored(found({"finetune": [80.0, 70.0], "cotuning": [90.0]}))
+    assert list(runs) == [(0, "cotuning"), (0, "finetune")]
+    text = "\n".join(recommendation(runs, 10))
+    assert "Recommended: Co-Tuning, which has the highest validation accuracy of one replicate, a guess;" in text
+    assert "no verdict: 1 replicate with runs of all methods, 2 are needed." in text
+    assert scored({(0, "finetune"): toy_record(val_accuracy=1.0), (1, "bss"): toy_record(val_accuracy=1.0)}) == {}
 
 
 def test_a_round_is_begun_only_if_it_fits():
@@ -149,7 +159,7 @@ def test_a_round_is_begun_only_if_it_fits():
         {"finetune": pace(1.0), "cotuning": pace(1.0)},
         {"finetune": 0, "cotuning": 0},
         updates=100,
-        seeds=3,
+        replicates=3,
         budget=1000,
     )
     runs = found({"finetune": [80.0], "cotuning": [80.0]}, seconds=250.0)
@@ -187,14 +197,14 @@ def test_a_comparison_stops_and_goes_on_and_ends_with_a_recommendation(here, cap
         return run(config, **options)
 
     monkeypatch.setattr(SCRIPT["runner"], "run", killed_at_the_third)
-    assert ask("--budget", "1h", "--seeds", "2") == 130
+    assert ask("--budget", "1h", "--replicates", "2") == 130
     assert "Recommended" not in capsys.readouterr().out
     assert runs == [("finetune", 0), ("bss", 0), ("finetune", 1)]
     monkeypatch.setitem(SCRIPT["planned"].__globals__, "measured", None)  # the plan is kept
-    assert ask("--budget", "1h", "--seeds", "2") == 0
+    assert ask("--budget", "1h", "--replicates", "2") == 0
     assert len(list((here / "results/records").iterdir())) == 4
     out, err = capsys.readouterr()
-    assert "plan: Fine-tune, BSS; 2 seeds, 4 updates each: 4 runs, about 36 s of 60 min" in err
+    assert "plan: Fine-tune, BSS; 2 replicates, 4 updates each: 4 runs, about 36 s of 60 min" in err
     assert "Recommended: " in out
     assert "  python scripts/predict.py my-pets-" in out
     assert "Warning: random weights" in out
@@ -203,11 +213,11 @@ def test_a_comparison_stops_and_goes_on_and_ends_with_a_recommendation(here, cap
     assert "images changed" not in out
     path = next((here / "results/records").iterdir())
     path.write_text(re.sub(r'("data_sha256": ")....', r"\1abcd", path.read_text()))
-    assert ask("--budget", "1h", "--seeds", "2") == 0
+    assert ask("--budget", "1h", "--replicates", "2") == 0
     assert "Warning: the images changed between these runs; with force=true" in capsys.readouterr().out
 
 
-def test_a_failed_run_costs_its_seed_and_is_told(here, capsys, monkeypatch):
+def test_a_failed_run_costs_its_replicate(here, capsys, monkeypatch):
     run = SCRIPT["runner"].run
 
     def failing(config, **options):
@@ -216,11 +226,11 @@ def test_a_failed_run_costs_its_seed_and_is_told(here, capsys, monkeypatch):
         return run(config, **options)
 
     monkeypatch.setattr(SCRIPT["runner"], "run", failing)
-    assert ask("--budget", "1h", "--seeds", "2") == 1
+    assert ask("--budget", "1h", "--replicates", "2") == 1
     out, err = capsys.readouterr()
-    assert "bss seed 1 failed: RuntimeError: out of luck" in err
-    assert "on the word of a single seed" in out
-    assert ask("--budget", "1h", "--seeds", "1", "results=my results") == 0
+    assert "bss replicate 1 failed: RuntimeError: out of luck" in err
+    assert "of one replicate, a guess" in out
+    assert ask("--budget", "1h", "--replicates", "1", "results=my results") == 0
     assert "PICTURE... results='my results'" in capsys.readouterr().out
 
 
@@ -235,7 +245,7 @@ def test_a_failed_run_costs_its_seed_and_is_told(here, capsys, monkeypatch):
         (["--budget", "1s"], "the budget of 1 s is too short"),
         (["--budgit", "1h"], "--budget"),
         (["--budget", "1h", "method=bss"], "method=bss has no place here: give --methods"),
-        (["--budget", "1h", "seed=4"], "seed=4 has no place here: give --seeds"),
+        (["--budget", "1h", "seed=4"], "seed=4 has no place here: give --replicates"),
         (["--budget", "1h", "data=digits"], "data=digits has no place here: give --data FOLDER"),
     ],
 )
@@ -255,4 +265,4 @@ def test_weights_that_cannot_be_had_are_told_before_anything_is_timed(here, caps
 
 def test_what_cannot_be_read_of_a_plan_is_told(tmp_path):
     (tmp_path / "plan.json").write_text("{")
-    refused(lambda: comparing.kept_choice(tmp_path / "plan.json", lambda: None), "delete it to plan anew")
+    refused(lambda: comparing.kept_choice(tmp_path / "plan.json", lambda: None), "delete it to plan again")

@@ -1,4 +1,6 @@
-"""Average ranks, Friedman and Nemenyi against scipy.stats and by hand."""
+"""Average ranks over data sets, Friedman and Nemenyi, and mean gains, worked out independently."""
+
+import dataclasses
 
 import numpy as np
 import pandas as pd
@@ -11,45 +13,36 @@ from cotune_bench.reports.ranks import (
     Ranks,
     average_ranks,
     critical_difference,
-    friedman,
+    gain_sentence,
     grid_ranks,
     least_columns,
-    studentized_range,
+    set_means,
 )
 
-TIED = np.array([[90.0, 90.0, 80.0, 70.0], [60.0, 70.0, 50.0, 50.0], [30.0, 30.0, 30.0, 30.0], [4.0, 3.0, 2.0, 1.0]])
 
-
-def toy(means: dict[str, list[float | None]]) -> Grid:
-    """One run for each mean; columns are sampling rates."""
+def toy(means: dict[str, list[float | None]], unit: str = "replicate") -> Grid:
+    """Two rates and two replicates around each mean; the columns are data sets."""
     count = max(map(len, means.values()))
-    rates = tuple((place + 1) / count for place in range(count))
+    sets = tuple(f"set {place}" for place in range(count))
     rows = [
-        {"method": method, "rate": rate, "accuracy": mean, "key": f"{method}-{rate}"}
+        {"method": method, "data": data, "rate": rate, "seed": seed, "accuracy": mean + 4 * rate + 2 * seed - 4}
         for method, column in means.items()
-        for rate, mean in zip(rates, column, strict=False)
+        for data, mean in zip(sets, column, strict=False)
         if mean is not None
+        for rate in (0.5, 1.0)
+        for seed in (0, 1)
     ]
-    usual = {"data": "a_b & <c>", "backbone": "glyphnet", "protocol": "desk", "weights": "glyphs", "torch": "2.15.0"}
-    runs = pd.DataFrame(rows).assign(**usual, seed=0, version="0.1.0", finished="2024-05-01T10:00:00+00:00")
-    return build_grid(TableSpec("toy", "Toy", ("a_b & <c>",), tuple(means), rates, (0,)), runs)
+    usual = {"backbone": "glyphnet", "protocol": "desk", "weights": "glyphs", "version": "0.1.0", "torch": "2.15.0"}
+    runs = pd.DataFrame(rows).assign(
+        **usual, finished="2024-05-01T10:00:00+00:00", split_seed=lambda one: one["seed"]
+    )
+    runs["key"] = [f"run{number}" for number in range(len(runs))]
+    return build_grid(TableSpec("toy", "Toy", sets, tuple(means), (0.5, 1.0), (0, 1), unit), runs)
 
 
-def test_ranks_and_friedman_agree_with_scipy_with_and_without_ties():
-    untied = np.random.default_rng(0).normal(size=(12, 5))
-    for accuracies in (TIED, untied):
-        np.testing.assert_allclose(average_ranks(accuracies), stats.rankdata(-accuracies, axis=1).mean(axis=0))
-        expected = stats.friedmanchisquare(*accuracies.T)
-        assert friedman(accuracies) == pytest.approx((expected.statistic, expected.pvalue), rel=1e-12)
-    assert friedman(np.ones((4, 3))) == (None, None)
-
-
-@pytest.mark.parametrize("count", [2, 5, 14])
-def test_studentized_range_agrees_with_scipy(count):
-    for level in (0.05, 0.1):
-        assert studentized_range(count, level) == pytest.approx(
-            stats.studentized_range.ppf(1 - level, count, np.inf), rel=1e-6
-        )
+def test_ranks_share_ties():
+    accuracies = np.array([[90.0, 60.0], [90.0, 70.0], [80.0, 50.0]])  # methods, data sets
+    np.testing.assert_allclose(average_ranks(accuracies), [(1.5 + 2) / 2, (1.5 + 1) / 2, 3.0])
 
 
 def test_critical_difference_of_demsars_table():
@@ -59,9 +52,15 @@ def test_critical_difference_of_demsars_table():
     assert least_columns(5) == 3
 
 
-def test_ranks_of_a_grid_use_the_columns_that_all_methods_have():
-    columns = {"finetune": [10, 20, 30, 40], "_mine": [50, 60, 70, 80], "bss": [1, 2, 3, None], "delta": []}
-    ranks = grid_ranks(toy(columns))
+def test_a_data_set_counts_once_with_its_mean_over_rates_and_replicates():
+    means = set_means(toy({"finetune": [10, 20], "bss": [12, 18], "delta": [None, 5]}))
+    assert means.methods == ("finetune", "bss", "delta")
+    np.testing.assert_allclose(means.accuracies, [[20.0], [18.0], [5.0]])  # the first set lacks DELTA
+
+
+def test_ranks_of_a_grid_use_the_data_sets_that_all_methods_have():
+    grid = toy({"finetune": [10, 20, 30, 40], "_mine": [50, 60, 70, 80], "bss": [4, 5, 6, None], "delta": []})
+    ranks = grid_ranks(grid)
     assert isinstance(ranks, Ranks)
     assert (ranks.methods, ranks.ranks) == (("_mine", "finetune", "bss"), (1.0, 2.0, 3.0))
     assert (ranks.columns, ranks.asked) == (3, 4)
@@ -76,18 +75,36 @@ def test_groups_are_the_largest():
     assert Ranks(("a", "b"), (1.0, 3.0), 9, 9, 1.0, 0.5, 1.9).groups() == []
 
 
-def test_too_little_is_told_in_a_sentence():
-    assert grid_ranks(toy({"finetune": [1, 2], "bss": [2, 3]})) == "Ranks need runs of at least 3 methods: 2 found."
-    told = grid_ranks(toy({"finetune": [1, 2], "bss": [2, 3], "delta": [3, None]}))
-    assert str(told).startswith("Ranks of 3 methods need at least 3 columns in which each has a run: 1 of 2 found")
+def test_too_little_is_said_in_a_sentence():
+    assert grid_ranks(toy({"finetune": [5, 6], "bss": [6, 7]})) == "Ranks need runs of at least 3 methods: 2 found."
+    few = {"finetune": [10, 20], "bss": [20, 30], "delta": [30, None]}
+    assert str(grid_ranks(toy(few))).startswith(
+        "Ranks of 3 methods need at least 3 data sets with replicates of each"
+    )
+    assert "1 of 2 found" in str(grid_ranks(toy(few)))
+    seeds = toy({"finetune": [5, 6, 7], "bss": [6, 7, 8], "delta": [7, 8, 9]}, "seed")
+    assert grid_ranks(seeds) == "Ranks need replicates: training seeds share one split."
+    assert gain_sentence(seeds) == ""
+
+
+def test_gains_are_tested_with_data_sets_as_units():
+    grid = toy({"finetune": [10, 20, 30, 40], "bss": [11, 21, 32, 42], "cotuning": [9, 23, 31, 44]})
+    gains = np.array([1.0, 1.0, 2.0, 2.0])
+    half = stats.t.ppf(1 - 0.05 / 4, 3) * gains.std(ddof=1) / 2  # two methods against fine-tune
+    sentence = gain_sentence(grid)
+    assert sentence.startswith("Mean gain over Fine-tune in points, with the 4 data sets as units (paired t, simul")
+    assert f"BSS +1.5 [{1.5 - half:+.1f}, {1.5 + half:+.1f}], Co-Tuning +1.8 [" in sentence
+    worse = toy({"cotuning": [9, 18, 29], "finetune": [10, 20, 30]})
+    assert "Co-Tuning -1.3 [" in gain_sentence(worse)
+    assert gain_sentence(toy({"finetune": [10], "bss": [11]})) == ""
 
 
 def test_rank_plot_shows_every_method_at_its_rank():
-    grid = toy({"finetune": [10, 20, 30, 40], "_mine": [50, 60, 70, 80], "bss": [1, 2, 3, 4]})
+    grid = toy({"finetune": [10, 20, 30, 40], "_mine": [50, 60, 70, 80], "bss": [4, 5, 6, 7]})
     ((named,), left_out) = rank_figures(grid, 5.5)
     assert left_out == []
     assert named.rows == (("Method", "Average rank"), ("_mine", "1.00"), ("Fine-tune", "2.00"), ("BSS", "3.00"))
-    assert "4 columns" in named.caption
+    assert "over 4 data sets" in named.caption
     ranks = grid_ranks(grid)
     assert isinstance(ranks, Ranks)
     (axes,) = draw(ranks, 5.5).axes
@@ -100,4 +117,12 @@ def test_rank_plot_shows_every_method_at_its_rank():
 
 def test_all_tied_is_no_division_by_zero():
     ((named,), _) = rank_figures(toy({name: [50, 50, 50] for name in ("finetune", "bss", "delta")}), 5.5)
-    assert "tied in every column" in named.caption
+    assert "tied in every data set" in named.caption
+
+
+def test_baselines_are_not_ranked():
+    grid = toy({"finetune": [10, 20, 30], "bss": [11, 21, 31], "delta": [12, 22, 32], "svm": [9, 9, 9]})
+    spec = dataclasses.replace(grid.spec, methods=grid.spec.methods[:3], baselines=("svm",))
+    ranks = grid_ranks(dataclasses.replace(grid, spec=spec))
+    assert isinstance(ranks, Ranks)
+    assert ranks.methods == ("delta", "bss", "finetune")

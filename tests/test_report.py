@@ -17,7 +17,7 @@ from cotune_bench.reports.make import run_frame
 from cotune_bench.reports.page import Part, report_html, table_html, text_columns
 from cotune_bench.reports.page.curves import POINTS, curve_svg, read_curve, thinned
 from cotune_bench.reports.page.drill import anchor, setting_lines
-from cotune_bench.reports.page.summary import lead_rows, leads, sentences
+from cotune_bench.reports.page.summary import sentences
 from cotune_bench.reports.status import CellStatus, TableStatus
 
 VOID = {"meta", "br", "hr", "link", "img", "input"}
@@ -175,35 +175,21 @@ def test_summary_in_words():
         "21 of 48 runs: Fine-tune, BSS, Co-Tuning and my|own* on cub and a_b & <c>, at 15 % and 100 % of the "
         "training images, seeds 0, 1 and 2."
     )
-    assert told["What is best"] == "Highest mean accuracy, of 3 columns: Co-Tuning in 3."
+    assert told["What is best"].startswith("No verdict: the repetitions are training seeds on one split")
     # of 8 cells with runs, 2 are of a data set that was not published and 1 of a method that was not;
-    # of the others 1 has random weights; Co-Tuning: (49.25 - 52.58 + 80.8333 - 81.24) / 2 = -1.87
-    published = (
-        "Of 5 cells with both values: differs in 1 and no difference shown in 4. Mean difference: "
-        "Fine-tune +0.07, BSS -0.04, Co-Tuning -1.87 points. 1 cell with random weights cannot be compared."
+    # Co-Tuning: (49.25 - 52.58 + 80.8333 - 81.24) / 2 = -1.87
+    assert told["Published numbers"] == (
+        "Mean difference over 5 cells with both values: Fine-tune +0.07, BSS -0.04, Co-Tuning -1.87 points."
     )
-    assert told["Published numbers"] == published
     assert told["What is missing"] == "27 runs, in 10 cells; 1 of them failed."
 
 
-def test_leads_by_hand():
-    first, second, third = leads(toy_grid())
-    # cub at 15 %: 49.0 - 47.7 and 49.5 - 47.7 on the seeds that both have: mean 1.55, t = 1.55 / 0.25 = 6.2, df 1
-    assert (first.difference.mean, first.difference.stderr) == (pytest.approx(1.55), pytest.approx(0.25))
-    assert (first.second.method, second.second.method) == ("bss", "finetune")
-    # the others' p by t with df 2: 2.7333 / 0.2963 and 3.9 / 1.1015; Holm multiplies the smallest of three by 3
-    assert second.p_holm == pytest.approx(3 * second.difference.p)
-    assert [lead.verdict for lead in (first, second, third)] == ["open", "clear", "open"]
-    assert lead_rows([second])[1][:6] == ["cub", "100 %", "Co-Tuning", "80.83 ± 0.57", "Fine-tune", "+2.73"]
-
-
-def test_ties_and_lonely_methods_are_named():
-    grid = toy_grid()
-    cells = [dataclasses.replace(cell, best=cell.method in ("finetune", "bss")) for cell in grid.cells]
-    tied = Grid(grid.spec, tuple(cells))
-    assert leads(tied)[0].verdict == "tie"
-    alone = tuple(c if c.method == "cotuning" else dataclasses.replace(c, runs=(), mean=None) for c in grid.cells)
-    assert {lead.verdict for lead in leads(Grid(grid.spec, alone))} == {"alone"}
+def test_a_table_of_replicates_has_its_verdict_and_its_gains(report):
+    grid = toy_grid(dataclasses.replace(SPEC, unit="replicate"))
+    told = dict(sentences(grid, None, toy_status(grid)))
+    assert "replicates 0, 1 and 2." in told["What was run"]
+    assert told["What is best"].startswith("Of 2 columns (3 replicates): Co-Tuning is best in 1")
+    assert not re.search(r"\bp =|95 % interval", Page(report).text)  # the toy table is one of training seeds
 
 
 def test_a_page_without_runs_says_so(tmp_path):

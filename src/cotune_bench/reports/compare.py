@@ -1,7 +1,4 @@
-"""The paper beside ours: what differs, by cell and by method, the order of the methods, what Co-Tuning gains.
-
-Nothing here needs scipy.stats, whose import alone takes longer than all tables.
-"""
+"""The paper beside ours, as description: differences by cell and method, the order of methods, gains of Co-Tuning."""
 
 import csv
 import math
@@ -10,19 +7,16 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy import stats
 
 from cotune_bench.errors import UserError
+from cotune_bench.reports.columns import find_column
 from cotune_bench.reports.grid import Cell, Grid, Place, spread
+from cotune_bench.reports.statistics import compare_all
 
 PAPER = Path(__file__).parents[1] / "paper"
 PAPER_SEEDS = 3  # behind the paper's std: an assumption
-LEVEL = 0.05  # of tests; intervals cover 1 - LEVEL
-DRAWS = 1000  # of the bootstrap
 BASELINE, CHALLENGER = "finetune", "cotuning"
-#: Percentage points that equal differences may be apart as floating-point numbers; an image is far more.
-ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -35,136 +29,44 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Of two means: ours less the paper's, or one method less another on the same seeds.
+class Gain:
+    """Mean difference to fine-tune in points, over the units that both have.
 
-    ``stderr``, ``df`` and the two-sided ``p`` are None where no spread is known, ``p`` also where it is 0: a
-    few seeds often differ by the same number of images, which proves nothing.
+    With replicates, over those that all methods of the column have, and with ``bounds``: the verdict's 95 % interval,
+    simultaneous over all pairs of methods.
     """
 
     mean: float
-    stderr: float | None = None
-    df: float | None = None
-    p: float | None = None
+    units: int
+    bounds: tuple[float, float] | None = None
 
     def interval(self) -> tuple[float, float] | None:
-        """Bounds of the 95 % t interval, where there is a spread."""
-        if not self.stderr or self.df is None:
-            return None
-        half = float(stdtrit(self.df, 1 - LEVEL / 2)) * self.stderr
-        return self.mean - half, self.mean + half
+        """Bounds of the interval, where there is one."""
+        return self.bounds
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One cell: the paper's value and ours, their difference, the p value after Holm, and the gain over fine-tune."""
+    """One cell: the paper's value and ours, ours less the paper's in points, and the gain over fine-tune.
+
+    No difference where a run had random weights: nobody published such a number.
+    """
 
     cell: Cell
     paper: Sample | None
     ours: Sample | None
-    difference: Difference | None
-    p_holm: float | None
-    gain: Difference | None
-    pairs: int  # seeds behind the gain
-
-    @property
-    def verdict(self) -> str:
-        """``differs``, ``open`` (no difference shown), ``not decidable``, or nothing without a paper value.
-
-        ``random weights`` wherever a run had no pre-trained ones, which nobody published.
-        """
-        if self.cell.random:
-            return "random weights"
-        if self.paper is None:
-            return ""
-        if self.p_holm is None:
-            return "not decidable"
-        return "differs" if self.p_holm < LEVEL else "open"
+    difference: float | None
+    gain: Gain | None
 
 
 @dataclass(frozen=True)
 class Order:
-    """Kendall's tau-b between the paper's order of methods and ours in one column, with a bootstrap interval."""
+    """Kendall's tau-b between the paper's order of methods and ours in one column; None if one side is all tied."""
 
     data: str
     rate: float
     methods: int
-    seeds: int  # those that every method of the column has
     tau: float | None
-    interval: tuple[float, float] | None
-
-
-# Statistics -------------------------------------------------------------------------------------------------------
-
-
-def welch(ours: Sample, paper: Sample) -> Difference:
-    """Welch's t test of two means with unequal variances, with its fractional degrees of freedom (Welch, 1947)."""
-    mean = ours.mean - paper.mean
-    if ours.std is None or paper.std is None:
-        return Difference(mean)
-    a, b = ours.std**2 / ours.n, paper.std**2 / paper.n
-    if a + b == 0:
-        return Difference(mean, stderr=0.0)
-    df = (a + b) ** 2 / (a**2 / (ours.n - 1) + b**2 / (paper.n - 1))
-    return _tested(mean, math.sqrt(a + b), df)
-
-
-def paired(differences: Sequence[float]) -> Difference | None:
-    """Paired t test of differences on the same seeds; None without any."""
-    if not differences:
-        return None
-    mean, n = math.fsum(differences) / len(differences), len(differences)
-    std = spread(differences, "sample")
-    if std is None:
-        return Difference(mean)
-    return _tested(mean, std / math.sqrt(n), n - 1)
-
-
-def _tested(mean: float, stderr: float, df: float) -> Difference:
-    if stderr < ROUNDING:
-        stderr = 0.0
-    p = None if stderr == 0 else float(2 * stdtr(df, -abs(mean / stderr)))
-    return Difference(mean, stderr, df, p)
-
-
-def holm(values: Sequence[float | None]) -> list[float | None]:
-    """p values adjusted for their number by Holm's step-down rule (Holm, 1979); None stays and does not count."""
-    adjusted: list[float | None] = [None] * len(values)
-    ranked = sorted((value, place) for place, value in enumerate(values) if value is not None)
-    highest = 0.0
-    for rank, (value, place) in enumerate(ranked):
-        highest = max(highest, min(1.0, (len(ranked) - rank) * value))
-        adjusted[place] = highest
-    return adjusted
-
-
-def kendall_tau_b(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Tau-b of (M,) or (draws, M) values, with ties (Kendall, 1945); NaN where one side is all tied."""
-    first, second = (np.sign(side[..., :, None] - side[..., None, :]) for side in (a, b))
-    norm = np.sqrt((first**2).sum((-2, -1)) * (second**2).sum((-2, -1)))
-    return (first * second).sum((-2, -1)) / np.where(norm > 0, norm, np.nan)
-
-
-def tau_interval(paper: np.ndarray, accuracies: np.ndarray, draws: int = DRAWS) -> tuple[float, float] | None:
-    """Percentile interval of tau-b between (M,) published means and means over redrawn columns of (M, seeds).
-
-    All methods are redrawn with the same seeds, as they shared samples. None with fewer than two seeds, or if no
-    draw has an order.
-    """
-    seeds = accuracies.shape[1]
-    if seeds < 2:
-        return None
-    picks = np.random.default_rng(0).integers(seeds, size=(draws, seeds))
-    means = np.round(accuracies[:, picks].mean(2).T, 9)  # sums of equal numbers stay equal in any order
-    taus = kendall_tau_b(paper, means)
-    taus = taus[np.isfinite(taus)]
-    if not len(taus):
-        return None
-    low, high = np.quantile(taus, [LEVEL / 2, 1 - LEVEL / 2])
-    return float(low), float(high)
-
-
-# From files and grids ---------------------------------------------------------------------------------------------
 
 
 @cache
@@ -211,34 +113,23 @@ def paper_table(name: str, chosen: str | None) -> str | None:
 
 
 def compare(grid: Grid, paper: str | None) -> tuple[Comparison, ...]:
-    """Every cell of a grid against the published table, if there is one; Holm's correction is over all tested cells.
-
-    Cells with random weights have neither a difference from the paper nor a test.
-    """
-    cells = [
-        (cell, published(paper).get((cell.data, cell.method, cell.rate)) if paper else None) for cell in grid.cells
-    ]
-    samples = [_sample(cell) for cell in grid.cells]
-    differences = [
-        welch(ours, theirs) if ours and theirs and not cell.random else None
-        for ours, (cell, theirs) in zip(samples, cells, strict=True)
-    ]
-    corrected = holm([difference and difference.p for difference in differences])
-    gains = [_gains(grid, cell) for cell in grid.cells]
-    return tuple(
-        Comparison(cell, theirs, ours, difference, p, paired(gain), len(gain))
-        for (cell, theirs), ours, difference, p, gain in zip(
-            cells, samples, differences, corrected, gains, strict=True
-        )
-    )
+    """Every cell of a grid beside the published table, if there is one."""
+    gains = _gains(grid)
+    found = []
+    for cell in grid.cells:
+        theirs = published(paper).get((cell.data, cell.method, cell.rate)) if paper else None
+        ours = _sample(cell)
+        difference = ours.mean - theirs.mean if ours and theirs and not cell.random else None
+        found.append(Comparison(cell, theirs, ours, difference, gains.get((cell.data, cell.method, cell.rate))))
+    return tuple(found)
 
 
 def offsets(comparisons: Sequence[Comparison]) -> dict[str, list[float]]:
     """Ours less the paper's in points, for each method in all cells with both values; no method without any."""
     found: dict[str, list[float]] = {}
     for one in comparisons:
-        if one.difference:
-            found.setdefault(one.cell.method, []).append(one.difference.mean)
+        if one.difference is not None:
+            found.setdefault(one.cell.method, []).append(one.difference)
     return found
 
 
@@ -250,23 +141,17 @@ def orders(grid: Grid, paper: str) -> tuple[Order, ...]:
     found = []
     for data in grid.spec.data:
         for rate in grid.spec.rates:
-            column = [grid.cell(data, method, rate) for method in grid.spec.methods]
-            theirs = {cell.method: published(paper).get((data, cell.method, rate)) for cell in column}
+            cells = [grid.cell(data, method, rate) for method in grid.spec.methods]
             both = [
-                (cell, sample) for cell in column if cell.n and not cell.random and (sample := theirs[cell.method])
+                (sample.mean, cell.mean)
+                for cell in cells
+                if cell.n and not cell.random and (sample := published(paper).get((data, cell.method, rate)))
             ]
             if len(both) > 1:
-                found.append(_order(data, rate, [cell for cell, _ in both], [sample.mean for _, sample in both]))
+                ours, theirs = zip(*both, strict=True)
+                tau = float(stats.kendalltau(ours, theirs)[0])  # pyright: ignore
+                found.append(Order(data, rate, len(both), None if math.isnan(tau) else tau))
     return tuple(found)
-
-
-def _order(data: str, rate: float, cells: list[Cell], means: list[float]) -> Order:
-    runs = [dict(cell.values) for cell in cells]
-    shared = [seed for seed in runs[0] if all(seed in other for other in runs)]
-    accuracies = np.array([[run[seed] for seed in shared] for run in runs]).reshape(len(runs), len(shared))
-    tau = float(kendall_tau_b(np.array(means), np.array([cell.mean for cell in cells])))
-    interval = tau_interval(np.array(means), accuracies)
-    return Order(data, rate, len(cells), len(shared), None if math.isnan(tau) else tau, interval)
 
 
 def _sample(cell: Cell) -> Sample | None:
@@ -275,8 +160,28 @@ def _sample(cell: Cell) -> Sample | None:
     return Sample(cell.mean, spread((accuracy for _, accuracy in cell.values), "sample"), cell.n)
 
 
-def _gains(grid: Grid, cell: Cell) -> list[float]:
-    if BASELINE not in grid.spec.methods or cell.method == BASELINE:
-        return []
-    baseline = dict(grid.cell(cell.data, BASELINE, cell.rate).values)
-    return [accuracy - baseline[seed] for seed, accuracy in cell.values if seed in baseline]
+def _gains(grid: Grid) -> dict[Place, Gain]:
+    """The gain over fine-tune of every other cell that shares a unit with it."""
+    found = {}
+    for data in grid.spec.data if BASELINE in grid.spec.rows else ():
+        for rate in grid.spec.rates:
+            baseline = dict(grid.cell(data, BASELINE, rate).values)
+            for method in grid.spec.rows:
+                values = grid.cell(data, method, rate).values
+                gains = [accuracy - baseline[unit] for unit, accuracy in values if unit in baseline]
+                if gains and method != BASELINE:
+                    found[data, method, rate] = Gain(math.fsum(gains) / len(gains), len(gains))
+            found |= {(data, method, rate): gain for method, gain in _tested(grid, data, rate).items()}
+    return found
+
+
+def _tested(grid: Grid, data: str, rate: float) -> dict[str, Gain]:
+    """Gains with the interval of the verdict, over the replicates of all methods; none from training seeds."""
+    found = find_column(grid, data, rate)
+    if grid.spec.unit != "replicate" or len(found.units) < 2:
+        return {}
+    pairs = [one for one in compare_all(found.column) if BASELINE in (one.first, one.second)]
+    return {
+        pair.first: Gain(pair.difference, len(found.units), (pair.low, pair.high) if pair.stderr else None)
+        for pair in (one.over(BASELINE) for one in pairs)
+    }

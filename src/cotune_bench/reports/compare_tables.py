@@ -2,16 +2,14 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from cotune_bench.reports.captions import random_weights, setting
 from cotune_bench.reports.compare import (
     BASELINE,
     CHALLENGER,
-    DRAWS,
     PAPER_SEEDS,
-    ROUNDING,
     Comparison,
     Order,
     Sample,
@@ -23,37 +21,34 @@ from cotune_bench.reports.compare import (
     tllib,
 )
 from cotune_bench.reports.grid import Cell, Grid, Place
+from cotune_bench.reports.statistics import ROUNDING
 from cotune_bench.reports.tables import aligned, display_name, display_rate, escaped
 
 COLUMNS = (
     *("table", "data", "method", "rate", "paper_mean", "paper_std", "tllib", "mean", "std", "n"),
-    *("difference", "stderr", "df", "p", "p_holm", "verdict"),
-    *("gain", "gain_low", "gain_high", "gain_p", "gain_pairs"),
+    *("difference", "random", "gain", "gain_low", "gain_high", "gain_units"),
 )
 CELLS = (
-    f"Mean ± sample std, top-1 test accuracy in percent. Paper: its std is taken as that of {PAPER_SEEDS} seeds, an "
-    "assumption. Difference: ours less the paper's ± standard error from both "
-    "spreads; p: two-sided Welch test with df degrees of freedom; p (Holm): corrected over all tested cells of this "
-    "table. differs: p (Holm) < 0.05; open: no difference shown, which few seeds seldom can, and no agreement; "
-    "not decidable: fewer than two runs, or no spread on either side; random weights: a run was not pre-trained: no "
-    "published number is its like, and nothing is tested. TLlib: ResNet-50, one run each, trained on all training "
-    "images and read at the epoch that is best on the test images."
+    f"Mean ± sample std, top-1 test accuracy in percent; the paper's std is taken as that of {PAPER_SEEDS} seeds, an "
+    "assumption. Difference: ours less the paper's in percentage points, as description: a spread of training seeds "
+    "contains neither split nor sample, so nothing is tested. Random weights are not compared. TLlib: ResNet-50, one "
+    "run each, trained on all training images and read at the epoch that is best on the test images."
 )
 OFFSETS = (
     "Over all cells of a method with both values: in how many ours is above and below the paper's, and the mean "
-    "difference in percentage points. Cells that are open one by one but lie on one side tell that the experiments "
-    "differ. No p value: the cells of one data set share their test images."
+    "difference in percentage points. Differences that lie on one side suggest that the experiments differ."
 )
 ORDER = (
     "Kendall's tau-b between the paper's and our means of the methods in one column: 1 is the same order, -1 the "
-    f"reverse. 95 % interval: percentile bootstrap over the seeds that all methods have, {DRAWS:,} draws, the same "
-    "seeds for every method; the paper's means are held fixed. With few seeds it is coarse. Random weights are left "
-    "out."
+    "reverse; a description, without the error of the means. Random weights are left out."
+)
+SEED_GAIN = (
+    "Mean difference in percentage points over the training seeds that both have; no interval, because these seeds "
+    "share one split. No published gain stands beside random weights."
 )
 GAIN = (
-    "Mean difference in percentage points over the seeds that both have, with its 95 % paired t interval and the "
-    "two-sided p of the paired t test, not corrected for the number of columns. No published gain stands beside "
-    "random weights."
+    "Mean difference in percentage points over the replicates that all methods of the column have, with the 95 % "
+    "interval of the verdict, simultaneous over all pairs of methods. No published gain stands beside random weights."
 )
 
 
@@ -70,39 +65,42 @@ def compare_markdown(grid: Grid, paper: str | None) -> str:
             parts += ["## Order of the methods", ORDER, _markdown(order_rows(columns))]
     if {BASELINE, CHALLENGER} <= set(grid.spec.methods):
         title = f"## Gain of {display_name(CHALLENGER)} over {display_name(BASELINE)}"
-        parts += [title, GAIN, _markdown(gain_rows(comparisons, paper))]
+        parts += [title, gain_text(grid), _markdown(gain_rows(comparisons, paper))]
     return "\n\n".join(parts) + "\n"
 
 
+def gain_text(grid: Grid) -> str:
+    """What the gains of a table are."""
+    return GAIN if grid.spec.unit == "replicate" else SEED_GAIN
+
+
 def compare_csv(grid: Grid, paper: str | None) -> str:
-    """One line per cell in full precision; the gain is over fine-tune on the same seeds."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    """One line per cell in full precision; ``random`` counts its runs with random weights."""
+    rows = []
     for one in compare(grid, paper):
-        cell, test, gain = one.cell, one.difference, one.gain
+        cell, gain = one.cell, one.gain
         low, high = (gain and gain.interval()) or (None, None)
-        writer.writerow(
+        rows.append(
             [
                 *(grid.spec.name, cell.data, cell.method, float(cell.rate)),
                 *((one.paper.mean, one.paper.std) if one.paper else ("", "")),
                 _tllib(cell),
                 *((one.ours.mean, one.ours.std, one.ours.n) if one.ours else ("", "", 0)),
-                *((test.mean, test.stderr, test.df, test.p) if test else ("", "", "", "")),
-                *(one.p_holm, one.verdict, gain and gain.mean, low, high, gain and gain.p, one.pairs),
+                *(one.difference, cell.random, gain and gain.mean, low, high, gain.units if gain else 0),
             ]
         )
-    return buffer.getvalue()
+    return _csv(COLUMNS, rows)
 
 
 def order_csv(columns: Sequence[Order]) -> str:
     """One line per column of the table in full precision."""
+    rows = [[one.data, float(one.rate), one.methods, one.tau] for one in columns]
+    return _csv(("data", "rate", "methods", "tau_b"), rows)
+
+
+def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["data", "rate", "methods", "seeds", "tau_b", "low", "high"])
-    for one in columns:
-        bounds = one.interval or (None, None)
-        writer.writerow([one.data, float(one.rate), one.methods, one.seeds, one.tau, *bounds])
+    csv.writer(buffer, lineterminator="\n").writerows([head, *rows])
     return buffer.getvalue()
 
 
@@ -131,33 +129,12 @@ def _markdown(rows: list[list[str]]) -> str:
 
 def cell_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
     """A header and one row for each cell, plain text."""
-    head = ["Data set", "Method", "Rate", "Paper", "TLlib", "Ours", "Runs"]
-    head += ["Difference", "df", "p value", "p (Holm)", "Verdict"]
-    rows = [head]
+    rows = [["Data set", "Method", "Rate", "Paper", "TLlib", "Ours", "Runs", "Difference"]]
     for one in comparisons:
-        cell, test = one.cell, one.difference
-        difference = "–" if test is None else f"{test.mean:+.2f}"
-        if test and test.stderr is not None:
-            difference += f" ± {test.stderr:.2f}"
-        reference = _tllib(cell)
-        rows.append(
-            [
-                *(cell.data, display_name(cell.method), display_rate(cell.rate)),
-                *(
-                    _sample(one.paper),
-                    "–" if reference is None else f"{reference:.1f}",
-                    _sample(one.ours),
-                    str(cell.n),
-                ),
-                *(
-                    difference,
-                    _number(test and test.df, ".1f"),
-                    _p(test and test.p),
-                    _p(one.p_holm),
-                    one.verdict or "–",
-                ),
-            ]
-        )
+        cell = one.cell
+        difference = "random weights" if cell.random else _number(one.difference, "+.2f")
+        values = [_sample(one.paper), _number(_tllib(cell), ".1f"), _sample(one.ours), str(cell.n), difference]
+        rows.append([cell.data, display_name(cell.method), display_rate(cell.rate), *values])
     return rows
 
 
@@ -172,27 +149,28 @@ def offset_rows(found: Mapping[str, Sequence[float]]) -> list[list[str]]:
 
 def order_rows(columns: Sequence[Order]) -> list[list[str]]:
     """A header and one row for each column of the table, plain text."""
-    rows = [["Data set", "Rate", "Methods", "Seeds", "tau-b", "95 % interval"]]
+    rows = [["Data set", "Rate", "Methods", "tau-b"]]
     for one in columns:
-        counts = [str(one.methods), str(one.seeds)]
-        rows.append([one.data, display_rate(one.rate), *counts, _number(one.tau, ".2f"), _interval(one.interval)])
+        rows.append([one.data, display_rate(one.rate), str(one.methods), _number(one.tau, ".2f")])
     return rows
 
 
 def gain_rows(comparisons: Sequence[Comparison], paper: str | None) -> list[list[str]]:
-    """A header and one row for each column of the table, plain text."""
+    """A header and one row for each column of the table, plain text; intervals where there are any."""
     theirs = published(paper) if paper else {}
     pair = [one.cell for one in comparisons if one.cell.method in (BASELINE, CHALLENGER)]
     random = {(cell.data, cell.rate) for cell in pair if cell.random}
-    rows = [["Data set", "Rate", *(["Paper"] if paper else []), "Ours", "95 % interval", "p value", "Seeds"]]
-    for one in comparisons:
+    gains = [one for one in comparisons if one.cell.method == CHALLENGER]
+    tested = any(one.gain and one.gain.interval() for one in gains)
+    rows = [
+        ["Data set", "Rate", *["Paper"] * bool(paper), "Ours", *["95 % interval"] * tested, "Pairs"],
+    ]
+    for one in gains:
         cell, gain = one.cell, one.gain
-        if cell.method != CHALLENGER:
-            continue
-        ours = [_number(gain and gain.mean, "+.2f"), _interval(gain and gain.interval()), _p(gain and gain.p)]
         reference = None if (cell.data, cell.rate) in random else _paper_gain(theirs, cell.data, cell.rate)
-        shown = [_number(reference, "+.2f")] if paper else []
-        rows.append([cell.data, display_rate(cell.rate), *shown, *ours, str(one.pairs)])
+        shown = [_number(reference, "+.2f")] * bool(paper) + [_number(gain and gain.mean, "+.2f")]
+        shown += [_interval(gain and gain.interval())] * tested
+        rows.append([cell.data, display_rate(cell.rate), *shown, str(gain.units if gain else 0)])
     return rows
 
 
@@ -213,10 +191,6 @@ def _tllib(cell: Cell) -> float | None:
 
 def _number(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
-
-
-def _p(value: float | None) -> str:
-    return "–" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _interval(bounds: tuple[float, float] | None) -> str:

@@ -1,31 +1,32 @@
-"""Average ranks of the methods over all columns of a table, Friedman's test and Nemenyi's critical difference.
+"""Methods over the data sets of a table: average ranks with Nemenyi's critical difference, and mean gains.
 
-Demšar: Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006. Nothing here needs scipy.stats,
-whose import alone takes longer than all tables.
+The unit is the data set, with the mean accuracy over the table's rates: rates of one data set share their test
+images. Demšar: Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.integrate import quad
-from scipy.optimize import brentq
-from scipy.special import chdtrc, ndtr
+from scipy import stats
 
-from cotune_bench.reports.compare import LEVEL
+from cotune_bench.reports.columns import find_column
+from cotune_bench.reports.compare import BASELINE
 from cotune_bench.reports.grid import DECIMALS, Grid
+from cotune_bench.reports.statistics import LEVEL, Column, Pair, compare_all
+from cotune_bench.reports.tables import display_name
+from cotune_bench.reports.verdict import interval_text
 
 LEAST_METHODS = 3  # with two, the paired gain says more
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Average ranks over columns, 1 the most accurate, best first.
+    """Average ranks over data sets, 1 the most accurate, best first.
 
     Attributes:
         methods, ranks: names, and the average rank of each.
-        columns: number of data sets times rates that are counted, of ``asked``.
-        statistic, p: of Friedman's test (chi-square with ties); None if every column is all tied.
+        columns: number of data sets that are counted, of ``asked``.
+        statistic, p: of Friedman's test (chi-square with ties); None if every data set is all tied.
         critical: Nemenyi's difference at LEVEL; methods whose average ranks differ by less are not told apart.
     """
 
@@ -47,82 +48,83 @@ class Ranks:
         return found
 
 
+def set_means(grid: Grid) -> Column:
+    """Accuracies with data sets in the place of replicates: those with replicates of every method at every rate.
+
+    A data set's value is the mean over the rates, of each the mean over the replicates that all methods have.
+    """
+    methods = tuple(method for method in grid.spec.methods if any(c.n for c in grid.cells if c.method == method))
+    found = []
+    for data in grid.spec.data if grid.spec.unit == "replicate" else ():
+        columns = [find_column(grid, data, rate, methods) for rate in grid.spec.rates]
+        if all(one.units and one.methods == methods for one in columns):
+            found.append(np.mean([one.column.accuracies.mean(axis=1) for one in columns], axis=0))
+    return Column(methods, np.array(found).reshape(len(found), len(methods)).T)
+
+
 def grid_ranks(grid: Grid) -> Ranks | str:
-    """Ranks of all methods that have runs over the columns where each has, or why there are none, in one sentence."""
-    methods = [method for method in grid.spec.methods if any(c.n for c in grid.cells if c.method == method)]
-    if len(methods) < LEAST_METHODS:
-        return f"Ranks need runs of at least {LEAST_METHODS} methods: {len(methods)} found."
-    columns = []
-    for data in grid.spec.data:
-        for rate in grid.spec.rates:
-            means = [grid.cell(data, method, rate).mean for method in methods]
-            if all(mean is not None for mean in means):
-                columns.append([round(mean, DECIMALS) for mean in means if mean is not None])
-    asked = len(grid.spec.data) * len(grid.spec.rates)
-    least = least_columns(len(methods))
-    if len(columns) < least:
+    """Ranks of all methods that have runs over the data sets where each has, or why there are none, in a sentence."""
+    if grid.spec.unit == "seed":
+        return "Ranks need replicates: training seeds share one split."
+    means = set_means(grid)
+    count, sets = means.accuracies.shape
+    if count < LEAST_METHODS:
+        return f"Ranks need runs of at least {LEAST_METHODS} methods: {count} found."
+    if sets < (least := least_columns(count)):
         return (
-            f"Ranks of {len(methods)} methods need at least {least} columns in which each has a run: "
-            f"{len(columns)} of {asked} found; with fewer, not even the first and the last could be told apart."
+            f"Ranks of {count} methods need at least {least} data sets with replicates of each at every rate: "
+            f"{sets} of {len(grid.spec.data)} found; with fewer, not even the first and the last could be told apart."
         )
-    accuracies = np.array(columns)
+    accuracies = np.round(means.accuracies, DECIMALS)
     averages = average_ranks(accuracies)
     order = np.argsort(averages, kind="stable")
-    statistic, p = friedman(accuracies)
+    tied = (accuracies == accuracies[0]).all()
+    test = None if tied else stats.friedmanchisquare(*accuracies)
     return Ranks(
-        methods=tuple(methods[place] for place in order),
+        methods=tuple(means.methods[place] for place in order),
         ranks=tuple(float(averages[place]) for place in order),
-        columns=len(columns),
-        asked=asked,
-        statistic=statistic,
-        p=p,
-        critical=critical_difference(len(methods), len(columns)),
+        columns=sets,
+        asked=len(grid.spec.data),
+        statistic=None if test is None else float(test.statistic),
+        p=None if test is None else float(test.pvalue),
+        critical=critical_difference(count, sets),
     )
 
 
 def average_ranks(accuracies: np.ndarray) -> np.ndarray:
-    """(M,) average ranks of (columns, M) accuracies, 1 for the highest; ties share the mean of their ranks."""
-    return _ranks(accuracies).mean(axis=0)
+    """(M,) average ranks of (M, data sets) accuracies, 1 for the highest; ties share the mean of their ranks."""
+    return stats.rankdata(-accuracies, axis=0).mean(axis=1)
 
 
-def friedman(accuracies: np.ndarray) -> tuple[float | None, float | None]:
-    """Friedman's chi-square of (columns, M) accuracies, corrected for ties, and its p value; None if all are tied."""
-    columns, count = accuracies.shape
-    ranks = _ranks(accuracies)
-    spread = ((ranks - (count + 1) / 2) ** 2).sum() / (columns * (count - 1))
-    if spread == 0:
-        return None, None
-    statistic = float(columns * ((ranks.mean(axis=0) - (count + 1) / 2) ** 2).sum() / spread)
-    return statistic, float(chdtrc(count - 1, statistic))
-
-
-def critical_difference(methods: int, columns: int, level: float = LEVEL) -> float:
-    """Nemenyi's q sqrt(M (M + 1) / (6 columns)) with q the studentised range over sqrt 2: of average ranks."""
-    return studentized_range(methods, level) * math.sqrt(methods * (methods + 1) / (12 * columns))
-
-
-def studentized_range(count: int, level: float) -> float:
-    """What the range of ``count`` independent standard normal numbers exceeds with probability ``level``."""
-
-    def below(size: float) -> float:
-        def density(low: float) -> float:
-            within = ndtr(low + size) - ndtr(low)
-            return math.exp(-low * low / 2) / math.sqrt(2 * math.pi) * within ** (count - 1)
-
-        return count * quad(density, -8 - size, 8, epsabs=1e-12, limit=200)[0]
-
-    return float(brentq(lambda size: below(size) - (1 - level), 0.01, 20.0, xtol=1e-10))  # pyright: ignore
+def critical_difference(methods: int, sets: int, level: float = LEVEL) -> float:
+    """Nemenyi's q sqrt(M (M + 1) / (6 sets)) with q the studentised range over sqrt 2: of average ranks."""
+    quantile = float(stats.studentized_range.isf(level, methods, np.inf))
+    return quantile * (methods * (methods + 1) / (12 * sets)) ** 0.5
 
 
 def least_columns(methods: int) -> int:
-    """The fewest columns with which a method that is always first differs from one that is always last."""
-    needed = 1
-    while critical_difference(methods, needed) >= methods - 1:
-        needed += 1
-    return needed
+    """The fewest data sets with which a method that is always first differs from one that is always last."""
+    return 1 + int((critical_difference(methods, 1) / (methods - 1)) ** 2)
 
 
-def _ranks(accuracies: np.ndarray) -> np.ndarray:
-    higher = (accuracies[:, None, :] > accuracies[:, :, None]).sum(axis=2)
-    equal = (accuracies[:, None, :] == accuracies[:, :, None]).sum(axis=2)
-    return higher + (equal + 1) / 2
+def gains(grid: Grid) -> tuple[tuple[Pair, ...], int]:
+    """Every method against fine-tune with data sets as units, intervals simultaneous, and the number of data sets."""
+    means = set_means(grid)
+    if means.replicates < 2 or BASELINE not in means.methods or len(means.methods) < 2:
+        return (), means.replicates
+    return compare_all(means, against=BASELINE), means.replicates
+
+
+def gain_sentence(grid: Grid) -> str:
+    """Mean gains over fine-tune across data sets, or nothing with fewer than two data sets."""
+    found, sets = gains(grid)
+    if not found:
+        return ""
+    parts = []
+    for pair in (one.over(BASELINE) for one in found):
+        bounds = f" {interval_text(pair)}" if pair.stderr else ""
+        parts.append(f"{display_name(pair.first)} {pair.difference:+.1f}{bounds}")
+    return (
+        f"Mean gain over {display_name(BASELINE)} in points, with the {sets} data sets as units (paired t, "
+        f"simultaneous 95 % intervals): {', '.join(parts)}."
+    )

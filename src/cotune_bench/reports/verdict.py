@@ -1,24 +1,194 @@
-"""Placeholder."""
+"""Which method is best, in words: the only place where a verdict is worded (docs/verdict.md)."""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from cotune_bench.config import choices
+from cotune_bench.reports.columns import Found, find_column
 from cotune_bench.reports.grid import Grid
+from cotune_bench.reports.statistics import (
+    LEVEL,
+    Pair,
+    best_set,
+    compare_all,
+    least_difference,
+    replicates_needed,
+)
+from cotune_bench.reports.tables import display_name, display_rate
+
+POINTS = 1.0  # the difference that the number of replicates is worked out for
+SUGGESTED = 10  # replicates for a table that has none
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Placeholder."""
+    """What one column says.
 
+    Attributes:
+        data, rate: the column.
+        methods: the contenders with runs.
+        units: the replicates that all of them have.
+        best: the methods that no other is shown to beat; empty if nothing can be said.
+        pairs: every pair of contenders, with simultaneous intervals.
+        sentence: all of it in words.
+    """
+
+    data: str
+    rate: float
+    methods: tuple[str, ...]
+    units: tuple[int, ...]
+    best: tuple[str, ...]
+    pairs: tuple[Pair, ...]
     sentence: str
+
+    @property
+    def clear(self) -> bool:
+        """Whether one method is shown to beat all others, of which there is at least one."""
+        return len(self.best) == 1
+
+
+def verdicts(grid: Grid, command: str | None = None) -> list[Verdict]:
+    """The verdict of every column that has runs of contenders, by data set and rate; none from training seeds.
+
+    ``command`` runs more replicates, with ``{stop}`` for their number; by default the table's.
+    """
+    if grid.spec.unit == "seed":
+        return []
+    columns = [find_column(grid, data, rate) for data in grid.spec.data for rate in grid.spec.rates]
+    return [_verdict(grid, found, command or _command(grid)) for found in columns if found.methods]
+
+
+def _command(grid: Grid) -> str:
+    axis = f'replicate="range({grid.spec.units[0]},{{stop}})"'
+    return f"python run.py table={grid.spec.name} {axis}" if grid.spec.name in choices("table") else axis
+
+
+def _verdict(grid: Grid, found: Found, command: str) -> Verdict:
+    pairs: tuple[Pair, ...] = ()
     best: tuple[str, ...] = ()
-    clear: bool = False
+    if len(found.methods) < 2:
+        text = f"only {display_name(next(iter(found.methods)))} has runs, so there is nothing to compare."
+    elif len(found.units) < 2:
+        text = f"no verdict: {_plural(len(found.units), 'replicate')} with runs of all methods, 2 are needed."
+    else:
+        pairs = compare_all(found.column)
+        best = best_set(found.methods, pairs)
+        text = _clear(grid, found, pairs) if len(best) == 1 else _open(grid, found, best, command)
+    sentence = f"{found.data}, {display_rate(found.rate)}: {text}{_left_out(found)}"
+    return Verdict(found.data, found.rate, found.methods, found.units, best, pairs, sentence)
 
 
-def verdicts(grid: Grid) -> list[Verdict]:
-    """Placeholder."""
-    return []
+def _clear(grid: Grid, found: Found, pairs: Sequence[Pair]) -> str:
+    (best,) = best_set(found.methods, pairs)
+    ahead = min((pair for pair in pairs if pair.first == best), key=lambda pair: pair.difference)
+    lead = f"{ahead.difference:+.1f} points over {display_name(ahead.second)}, {interval_text(ahead)}"
+    if len(found.methods) == 2:
+        return f"{display_name(best)} is best: {lead} ({_basis(grid, found)})."
+    return f"{display_name(best)} is best: it beats every other method (smallest lead {lead}; {_basis(grid, found)})."
+
+
+def _open(grid: Grid, found: Found, best: Sequence[str], command: str) -> str:
+    beaten = [display_name(method) for method in found.methods if method not in best]
+    basis, more = _basis(grid, found), _more(found, grid.spec.units[0], command)
+    if not beaten:
+        return f"no method is shown to be better than another ({basis}). {more}"
+    verb = "is" if len(beaten) == 1 else "are"
+    names = [display_name(method) for method in best]
+    return f"{listed(names, 'or')} may be best ({basis}; {listed(beaten)} {verb} beaten). {more}"
+
+
+def _basis(grid: Grid, found: Found) -> str:
+    """How many replicates, and what the statement is about where it is less than usual."""
+    count, asked = len(found.units), len(grid.spec.units)
+    text = _plural(count, "replicate") if count == asked else f"{count} of {asked} replicates, those of all methods"
+    return text + (", for these very test images" if found.column.design == "fixed" else "")
+
+
+def _more(found: Found, first: int, command: str) -> str:
+    """What it takes to settle a difference of ``POINTS`` between the methods that may be best."""
+    count, needed = len(found.units), replicates_needed(found.column, POINTS)
+    points = f"{POINTS:g} point"
+    if needed is None:
+        least = least_difference(found.column)
+        return f"No number of replicates would settle {points}: the test images settle {least:.1f} points at best."
+    if needed <= count:
+        return f"A difference of {points} would probably have been found."
+    more = _plural(needed - count, "more replicate")
+    return f"{more} would probably settle {points}: {command.format(stop=first + needed)}."
+
+
+def _left_out(found: Found) -> str:
+    if not found.clashing:
+        return ""
+    names = listed([str(unit) for unit in found.clashing])
+    word = "Replicate" if len(found.clashing) == 1 else "Replicates"
+    return f" {word} {names} left out: the methods had different training images or source weights."
+
+
+def interval_text(pair: Pair) -> str:
+    """The simultaneous 95 % interval of a difference in points."""
+    return f"[{pair.low:+.1f}, {pair.high:+.1f}]"
+
+
+# The whole table ----------------------------------------------------------------------------------------------------
 
 
 def table_sentence(grid: Grid) -> str:
-    """Placeholder."""
-    return "No verdict."
+    """What the whole table says: in how many columns which method is best or may be, on how many replicates."""
+    if not grid.runs():
+        return "No run has finished yet."
+    if grid.spec.unit == "seed":
+        command = _command(replace(grid, spec=replace(grid.spec, units=(0,))))
+        return (
+            "No verdict: the repetitions are training seeds on one split, whose spread contains neither split and "
+            f"sample nor the source network. Replicates give one: {command.format(stop=SUGGESTED)}."
+        )
+    found = verdicts(grid)
+    judged = [one for one in found if one.best]
+    if not judged:
+        return "No verdict yet: no column has 2 methods with 2 common replicates."
+    own = f" Each column keeps its {100 * LEVEL:g} % on its own." if len(judged) > 1 else ""
+    return f"Of {_plural(len(judged), 'column')} ({_counts(judged)}): {_standings(grid, judged)}. {_what(grid)}{own}"
+
+
+def _standings(grid: Grid, judged: Sequence[Verdict]) -> str:
+    """In how many columns each method is best or may be, those that are best most often first."""
+    if all(set(one.best) == set(one.methods) for one in judged):
+        return "no method is shown to be better than another"
+    clear = Counter(one.best[0] for one in judged if one.clear)
+    maybe = Counter(method for one in judged if not one.clear for method in one.best)
+    methods = [method for method in grid.spec.methods if any(method in one.methods for one in judged)]
+    methods.sort(key=lambda one: (-clear[one], -maybe[one]))
+    parts = [_standing(method, clear[method], maybe[method]) for method in methods if clear[method] + maybe[method]]
+    never = [display_name(method) for method in methods if not clear[method] + maybe[method]]
+    return "; ".join([*parts, f"{listed(never)} in none"] if never else parts)
+
+
+def _standing(method: str, clear: int, maybe: int) -> str:
+    parts = [f"is best in {clear}"] * bool(clear) + [f"may be best in {maybe}"] * bool(maybe)
+    return f"{display_name(method)} {' and '.join(parts)}"
+
+
+def _counts(judged: Sequence[Verdict]) -> str:
+    counts = sorted({len(one.units) for one in judged})
+    return _plural(counts[0], "replicate") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} replicates"
+
+
+def _what(grid: Grid) -> str:
+    """What a replicate is, by what the runs say that differs between them."""
+    own = ["split", "sample", "training seed"]
+    weights = {run.unit: run.weights_sha256 for run in grid.runs() if run.weights_sha256}
+    own += ["source network"] * (len(set(weights.values())) > 1)
+    tested = {run.test_sha256 for run in grid.runs() if run.data == grid.spec.data[0]} - {""}
+    own += ["test images"] * (len(tested) > 1)
+    return f"A replicate has its own {listed(own)}, the same for all methods."
+
+
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """Names as an English list."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")

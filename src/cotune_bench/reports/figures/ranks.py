@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from cotune_bench.reports.compare import LEVEL
 from cotune_bench.reports.figures.base import NamedFigure, method_names, new_figure, stem, style
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.ranks import Ranks, grid_ranks
+from cotune_bench.reports.statistics import LEVEL
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ BAR = "#555555"
 
 
 def rank_figures(grid: Grid, width: float) -> tuple[list[NamedFigure], list[str]]:
-    """One figure over all columns, or the sentence that tells why there is none."""
+    """One figure over all data sets, or the sentence that says why there is none."""
     ranks = grid_ranks(grid)
     if isinstance(ranks, str):
         return [], [ranks]
@@ -65,13 +65,12 @@ def _caption(ranks: Ranks) -> str:
     test = (
         f"Friedman's test: chi-square {ranks.statistic:.2f}, p = {ranks.p:.2g}."
         if ranks.statistic is not None and ranks.p is not None
-        else "All methods are tied in every column."
+        else "All methods are tied in every data set."
     )
     asked = "" if ranks.columns == ranks.asked else f"of {ranks.asked} "
     return (
-        f"Average rank of mean accuracy over {ranks.columns} {asked}columns (data set and sampling rate; those in "
-        f"which every method has a run). {test} Methods joined by a bar at the right differ by less than Nemenyi's "
-        f"critical difference {ranks.critical:.2f} at the {LEVEL:.0%} level. Both suppose independent columns; the "
-        "sampling rates of one data set share their test images, so that differences are less certain than this "
-        "says, and the chi-square approximation is rough for few columns."
+        f"Average rank over {ranks.columns} {asked}data sets, each with its mean accuracy over sampling rates and "
+        f"replicates. {test} Methods joined by a bar at the right differ by less than Nemenyi's critical difference "
+        f"{ranks.critical:.2f} at the {100 * LEVEL:g} % level. The chi-square approximation is rough for few data "
+        "sets, which are also no random sample of all there are."
     )

@@ -17,19 +17,19 @@ from cotune_bench.reports.captions import caption, warnings
 from cotune_bench.reports.compare import BASELINE, CHALLENGER, compare, offsets, orders
 from cotune_bench.reports.compare_tables import (
     CELLS,
-    GAIN,
     OFFSETS,
     ORDER,
     backbones,
     cell_rows,
     gain_rows,
+    gain_text,
     offset_rows,
     order_rows,
 )
 from cotune_bench.reports.figures import NamedFigure, grid_figures, inline_svg
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.page.drill import anchor, cell_views
-from cotune_bench.reports.page.summary import LEADS, lead_rows, leads, sentences
+from cotune_bench.reports.page.summary import sentences
 from cotune_bench.reports.status import TableStatus
 from cotune_bench.reports.tables import cell_text, display_name, display_rate
 from cotune_bench.reports.verdict import table_sentence, verdicts
@@ -90,7 +90,6 @@ def _shown(part: Part) -> dict[str, object]:
         "grid": part.grid,
         "verdict": part.verdict[0],  # that of the whole table is in the summary
         "sentences": sentences(part.grid, part.paper, part.status),
-        "leads": lead_rows(leads(part.grid)),
         "cells": cell_views(part.grid, part.status, RecordStore(part.results)),
         "listings": _listings(part.grid, part.paper),
         "figures": [(one, inline_svg(one)) for one in figures],
@@ -109,7 +108,7 @@ def _listings(grid: Grid, paper: str | None) -> list[Listing]:
             found.append(Listing(f"{name}.order", "Order of the methods", [ORDER], order_rows(columns)))
     if {BASELINE, CHALLENGER} <= set(grid.spec.methods):
         title = f"Gain of {display_name(CHALLENGER)} over {display_name(BASELINE)}"
-        found.append(Listing(f"{name}.gain", title, [GAIN], gain_rows(comparisons, paper)))
+        found.append(Listing(f"{name}.gain", title, [gain_text(grid)], gain_rows(comparisons, paper)))
     return found
 
 
@@ -139,7 +138,6 @@ def _templates() -> Environment:
         "display_rate": display_rate,
         "anchor": anchor,
         "text_columns": text_columns,
-        "leads_told": LEADS,
         "style": (HERE / "report.css").read_text(encoding="utf-8"),
         "script": (HERE / "report.js").read_text(encoding="utf-8"),
     }

@@ -1,0 +1,64 @@
+"""The columns of a table as the statistics take them: one data set at one rate, replicates that all methods have."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cotune_bench.reports.grid import Grid, Run
+from cotune_bench.reports.statistics import Column
+
+
+@dataclass(frozen=True)
+class Found:
+    """A column of a grid: the methods that have runs, the units that all of these have, and what goes into a test.
+
+    ``clashing`` are units whose methods did not share training images or source weights, which are left out.
+    """
+
+    data: str
+    rate: float
+    methods: tuple[str, ...]
+    units: tuple[int, ...]
+    clashing: tuple[int, ...]
+    column: Column
+
+
+def find_column(grid: Grid, data: str, rate: float, methods: Sequence[str] | None = None) -> Found:
+    """The column of these methods, by default of all contenders, as far as they have runs."""
+    asked = grid.spec.methods if methods is None else methods
+    runs = {one: {run.unit: run for run in grid.cell(data, one, rate).runs} for one in asked}
+    runs = {method: found for method, found in runs.items() if found}
+    shared = [unit for unit in grid.spec.units if runs and all(unit in found for found in runs.values())]
+    clashing = tuple(unit for unit in shared if _clash([found[unit] for found in runs.values()]))
+    units = tuple(unit for unit in shared if unit not in clashing)
+    table = [[found[unit] for unit in units] for found in runs.values()]
+    return Found(data, rate, tuple(runs), units, clashing, _column(tuple(runs), table))
+
+
+def _clash(runs: Sequence[Run]) -> bool:
+    return any(len({getattr(run, name) for run in runs} - {""}) > 1 for name in ("images", "weights_sha256"))
+
+
+def _column(methods: tuple[str, ...], table: Sequence[Sequence[Run]]) -> Column:
+    runs = [run for row in table for run in row]
+    shape = len(methods), len(table[0]) if table else 0
+    accuracies = np.array([run.accuracy for run in runs]).reshape(shape)
+    prints = {run.test_sha256 for run in runs}
+    if len(prints - {""}) > 1:
+        return Column(methods, accuracies, test_to_train=max(map(test_to_train, runs)))
+    if not runs or "" in prints or not all(run.correct for run in runs):
+        return Column(methods, accuracies)
+    return Column(methods, accuracies, np.array([[correct_of(run) for run in row] for row in table]))
+
+
+def correct_of(run: Run) -> np.ndarray:
+    """(N,) bool: which test images, in order, the run classified correctly."""
+    packed = np.frombuffer(base64.b64decode(run.correct), dtype=np.uint8)
+    return np.unpackbits(packed, count=run.test_images).astype(bool)
+
+
+def test_to_train(run: Run) -> float:
+    """Test images over the images that training images are sampled from: those trained on, divided by the rate."""
+    return run.test_images * run.rate / run.train_images
