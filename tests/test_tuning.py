@@ -1,5 +1,6 @@
 """Choosing a trade-off: the grid, the score, the file that later runs read."""
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
@@ -33,7 +34,7 @@ def test_points_are_trained_with_their_value_and_scored_per_seed_and_test_is_nev
 
     def watched(method, images):
         evaluated.append((method.weight, len(images)))
-        return {"accuracy": 50.0 + len(evaluated), "nll": 1.0}
+        return {"accuracy": 50.0 + len(evaluated), "nll": 1.0}, np.ones(len(images), dtype=bool)
 
     monkeypatch.setattr(experiment, "evaluate", watched)
     overrides = [*TINY, "method=bss", "method.tune.weight=[0.5,2.0]", f"results={tmp_path}", f"cache={tmp_path}"]
