@@ -1,12 +1,9 @@
 """Choosing trade-offs: the grid, the score, replicates, and the file from which later runs take values by rate."""
 
-<<<<<<< HEAD
 import runpy
 import shutil
 from pathlib import Path
 
-=======
->>>>>>> plumb
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
@@ -90,11 +87,7 @@ def test_the_test_images_are_never_read_and_nothing_is_recorded(monkeypatch, tmp
 
     def watched(method, images):
         evaluated.append((method.weight, len(images)))
-<<<<<<< HEAD
         return {"accuracy": 50.0, "nll": 1.0}, np.ones(len(images), bool)
-=======
-        return {"accuracy": 50.0 + len(evaluated), "nll": 1.0}, np.ones(len(images), dtype=bool)
->>>>>>> plumb
 
     monkeypatch.setattr(experiment, "evaluate", watched)
     overrides = [*TINY, "method=bss", "method.tune.weight=[0.5,2.0]", f"results={tmp_path}", f"cache={tmp_path}"]
