@@ -22,7 +22,7 @@ from cotune_bench.reports.page import Part, table_html, write_report
 from cotune_bench.reports.status import table_status
 from cotune_bench.reports.tables import print_grid, write_tables
 
-NAMED = 6  # cells that a line about missing runs names before it only counts
+NAMED = 6  # cells that a line about missing runs names before it only counts, and runs of a cell
 MANY = 8  # verdicts on single columns that the terminal shows
 
 
@@ -67,8 +67,10 @@ def missing(grid: Grid, overrides: Sequence[str] = ()) -> str:
 
 def _lack(cell: Cell, grid: Grid) -> str:
     found = [run.unit for run in cell.runs]
-    lacking = [str(unit) for unit in grid.spec.units if unit not in found]
-    return f"{cell.data} {cell.method} rate {cell.rate:g} {grid.spec.unit} {'+'.join(lacking)}"
+    lacking = [unit for unit in grid.spec.units if unit not in found]
+    whole = len(lacking) > NAMED and lacking == list(range(lacking[0], lacking[-1] + 1))
+    numbers = f"{lacking[0]} to {lacking[-1]}" if whole else "+".join(map(str, lacking))
+    return f"{cell.data} {cell.method} rate {cell.rate:g} {grid.spec.unit} {numbers}"
 
 
 def make_tables(
