@@ -1,96 +1,28 @@
 """How often the verdict is wrong, and how often it finds what is there: simulated worlds, from images to sentence.
 
-Five methods classify test images of different difficulty. Replicates share these images or draw them from a pool;
-within a replicate the methods share source network and sample, so that their errors are strongly correlated. The
-variance between replicates of a paired difference is set to what the desk benchmark's components add up to
-(source 0.21, split and sample 0.08, their interaction 0.76, training seed 0.08 squared points; docs/verdict.md).
+    python benchmarks/verdict.py                 all parts, half an hour of one core
+    python benchmarks/verdict.py --only chain    this part; the others' last figures stay
+
+benchmarks/worlds.py describes the simulation, docs/verdict.md its figures.
 """
 
 import argparse
-import base64
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from harness import environment
 from scipy import stats
+from worlds import EQUAL, METHODS, ONE, OWN, OWN_OVERLAP, UNEQUAL, World, chain, column_of, draw
 
-from cotune_bench.records import Record
 from cotune_bench.reports import statistics
-from cotune_bench.reports.frame import run_frame
-from cotune_bench.reports.grid import TableSpec, build_grid
 from cotune_bench.reports.statistics import LEVEL, Column, Pair, compare_all
-from cotune_bench.reports.verdict import Verdict, verdicts
 
-METHODS = ("finetune", "l2sp", "delta", "bss", "cotuning")
 SIZES = (3, 5, 10, 16)
 KEPT = Path(__file__).parent / "results" / "verdict.json"
-
-
-@dataclass(frozen=True)
-class World:
-    """Standard deviations of a probit model of which images are classified correctly.
-
-    An image is correct if its difficulty, its reading in this replicate, the method's own view of it, the replicate's
-    and the method's level in it, and noise add up to more than a threshold that gives ``accuracy``.
-    """
-
-    accuracy: float = 0.94
-    difficulty: float = 2.5
-    replicate_image: float = 1.0
-    replicate: float = 0.12
-    method_image: float = 0.35
-    method_replicate: float = 0.145
-    noise: float = 0.7
-    scales: tuple[float, ...] = (1.0,) * 5  # of method_replicate and noise
-    alike: float = 0.0  # correlation of the first two methods' levels
-    overlap: float = 0.0  # correlation of a method's levels between replicates: one pool of training images
-    pool: int = 0  # images that every replicate draws its own test images from; 0: all share theirs
-
-
-EQUAL = World()
-UNEQUAL = World(scales=(0.4, 0.7, 1.0, 1.3, 1.6), alike=0.8)
-ONE = World(method_image=0.0)  # five names of one method
-OWN = World(pool=1500)
-OWN_OVERLAP = World(pool=1500, overlap=0.2)
-
-
-def draw(rng: np.random.Generator, world: World, n: int, images: int, lead: float = 0.0) -> np.ndarray:
-    """(5, n, images) bool; the last method is ``lead`` points more accurate than the others."""
-    count, scales = len(METHODS), np.array(world.scales)
-    total = world.pool or images
-    views = world.method_image * rng.standard_normal((count, total))
-    fixed = world.difficulty * rng.standard_normal(total) + views
-    seen = np.array([rng.permutation(total)[:images] for _ in range(n)]) if world.pool else np.arange(images)
-    shared = world.replicate_image * rng.standard_normal((n, images)) + world.replicate * rng.standard_normal((n, 1))
-    levels = rng.standard_normal((count, n))
-    levels[1] = world.alike * levels[0] + (1 - world.alike**2) ** 0.5 * levels[1]
-    levels = world.overlap**0.5 * rng.standard_normal((count, 1)) + (1 - world.overlap) ** 0.5 * levels
-    own = world.method_replicate * levels[:, :, None] + world.noise * rng.standard_normal((count, n, images))
-    latent = fixed[:, seen].reshape(count, -1, images) + shared + scales[:, None, None] * own
-    spread = np.sqrt(
-        world.difficulty**2
-        + world.replicate_image**2
-        + world.replicate**2
-        + world.method_image**2
-        + scales**2 * (world.method_replicate**2 + world.noise**2)
-    )
-    accuracies = np.full(count, world.accuracy)
-    accuracies[-1] += lead / 100
-    return latent > -(stats.norm.ppf(accuracies) * spread)[:, None, None]
-
-
-def column_of(correct: np.ndarray, world: World) -> Column:
-    """As the statistics take it."""
-    accuracies = 100 * correct.mean(axis=2)
-    if world.pool:
-        return Column(METHODS, accuracies, test_to_train=correct.shape[2] / (world.pool - correct.shape[2]))
-    return Column(METHODS, accuracies, correct)
 
 
 # Candidates for the rule: the critical value of every pair ---------------------------------------------------------
@@ -165,40 +97,6 @@ def rates(world: World, n: int, images: int, trials: int, lead: float, seed: int
     }
 
 
-# The whole chain, from records to sentences -------------------------------------------------------------------------
-
-
-def records_of(correct: np.ndarray) -> list[Record]:
-    """A record for every method and replicate of (5, n, N) correctness."""
-    usual: dict[str, Any] = {"data": "digits", "backbone": "glyphnet", "protocol": "desk", "weights": "glyphs"}
-    usual |= {"rate": 0.15, "nll": 0.3, "val_accuracy": None, "train_images": 110, "test_images": correct.shape[2]}
-    usual |= {"seconds": 1.0, "finished": "2026-01-01T00:00:00+00:00", "test_sha256": "shared"}
-    usual |= {"environment": {"version": "0.1.0", "torch": "2.15.0", "device": "cpu"}}
-    return [
-        Record(
-            key=f"digits-{method}-{r}",
-            method=method,
-            seed=r,
-            accuracy=100 * float(right.mean()),
-            weights_sha256=f"source{r}",
-            data_sha256=f"sample{r}",
-            config={"seed": r, "split_seed": r, "protocol": {"val": 0.2, "split_order": "split_then_sample"}},
-            correct=base64.b64encode(np.packbits(right)).decode(),
-            **usual,
-        )
-        for method, rows in zip(METHODS, correct, strict=True)
-        for r, right in enumerate(rows)
-    ]
-
-
-def chain(correct: np.ndarray) -> Verdict:
-    """The verdict of one column from its records, as ``make tables`` gives it."""
-    units = tuple(range(correct.shape[1]))
-    frame, _ = run_frame(records_of(correct))
-    (found,) = verdicts(build_grid(TableSpec("desk", "Simulated", ("digits",), METHODS, (0.15,), units), frame))
-    return found
-
-
 def chain_rates(world: World, n: int, images: int, trials: int, lead: float, seed: int = 1) -> dict[str, float]:
     """Shares of repetitions whose sentence calls one method best, the last method best, and the last one beaten."""
     rng = np.random.default_rng(seed)
@@ -226,41 +124,81 @@ SCENES = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=2000, help="columns for each line of the first table")
-    parser.add_argument("--repetitions", type=int, default=400, help="of the whole chain")
-    parser.add_argument("--json", type=Path, default=KEPT)
-    options = parser.parse_args()
-    lines, figures = [], {"environment": environment(1, ("numpy", "scipy")), "rules": [], "chain": [], "power": []}
+# The parts: figures of a line, and the line ------------------------------------------------------------------------
 
-    def say(line: str) -> None:
-        lines.append(line)
-        print(line, flush=True)
+Part = Iterator[tuple[dict[str, object], str]]
 
+
+def rule_part(options: argparse.Namespace) -> Part:
+    """How often each candidate calls equal methods different."""
     for scene, (world, images) in SCENES.items():
-        say(f"five equal methods, {scene}: % of pairs, and of columns, called different; {options.trials} columns")
+        yield (
+            {},
+            f"five equal methods, {scene}: % of pairs, and of columns, called different; {options.trials} columns",
+        )
         for n in SIZES:
             for rule, one in rates(world, n, images, options.trials, 0.0).items():
-                figures["rules"].append({"scene": scene, "n": n, "rule": rule, **one})
-                say(f"  n = {n:2}  {rule:32} {100 * one['pair']:5.1f} {100 * one['any']:5.1f}")
+                figures = {"scene": scene, "n": n, "rule": rule, "trials": options.trials, **one}
+                yield figures, f"  n = {n:2}  {rule:32} {100 * one['pair']:5.1f} {100 * one['any']:5.1f}"
+
+
+def chain_part(options: argparse.Namespace) -> Part:
+    """How often the sentence calls one of five names of the same method best."""
     for n in SIZES:
         one = chain_rates(ONE, n, 900, options.repetitions, 0.0)
-        figures["chain"].append({"n": n, **one})
-        say(
-            f"five names of one method, records to sentence, n = {n:2}: clear in "
-            f"{within(one['clear'], options.repetitions)} of {options.repetitions}"
-        )
+        clear = within(one["clear"], options.repetitions)
+        line = f"five names of one method, records to sentence, n = {n:2}: clear in {clear} of {options.repetitions}"
+        yield {"n": n, "repetitions": options.repetitions, **one}, line
+
+
+def power_part(options: argparse.Namespace) -> Part:
+    """How often a lead of 1 point over four equal methods is found."""
     for n in SIZES[1:]:
         one = chain_rates(EQUAL, n, 900, options.repetitions, 1.0)
         pair = rates(EQUAL, n, 900, options.repetitions, 1.0)["model, Bonferroni (the rule)"]["found"]
-        figures["power"].append({"n": n, **one, "pair": pair})
-        say(
-            f"one method 1 point ahead of four, n = {n:2}: named best alone in "
-            f"{within(one['last_best'], options.repetitions)}, beaten in "
-            f"{within(one['last_beaten'], options.repetitions)}; a single difference found in {100 * pair:.1f} %"
-        )
-    options.json.write_text(json.dumps({**figures, "printed": lines}, indent=1) + "\n", encoding="utf-8")
+        best, beaten = (within(one[name], options.repetitions) for name in ("last_best", "last_beaten"))
+        line = f"one method 1 point ahead of four, n = {n:2}: named best alone in {best}, beaten in {beaten}; "
+        figures = {"n": n, "repetitions": options.repetitions, **one, "pair": pair}
+        yield figures, line + f"a single difference found in {100 * pair:.1f} %"
+
+
+def needed_part(options: argparse.Namespace) -> Part:
+    """Replicates needed for 1 point by the mean components of all pairs, and by those of the worst pair."""
+    rng, pairs = np.random.default_rng(2), list(combinations(range(len(METHODS)), 2))
+    for n in SIZES:
+        found = []
+        for _ in range(options.repetitions // 4):
+            column = column_of(draw(rng, EQUAL, n, 900), EQUAL)
+            parts = [statistics.components(column, a, b) for a, b in pairs]
+            mean = statistics.mean_components(parts)
+            found.append([statistics.enough_replicates(one, column.pairs) or np.inf for one in (mean, *parts)])
+        table = np.array(found)
+        spans = [np.percentile(values, [10, 50, 90]).tolist() for values in (table[:, 0], table[:, 1:].max(axis=1))]
+        texts = ["{1:.0f} ({0:.0f} to {2:.0f})".format(*span) for span in spans]
+        line = f"replicates needed for 1 point, from n = {n:2}: by mean of pairs {texts[0]}, worst pair {texts[1]}"
+        yield {"n": n, "mean": spans[0], "worst": spans[1]}, line
+
+
+PARTS = {"rules": rule_part, "chain": chain_part, "power": power_part, "needed": needed_part}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=PARTS, help="one part")
+    parser.add_argument("--trials", type=int, default=2000, help="columns for each line of the rules")
+    parser.add_argument("--repetitions", type=int, default=400, help="of the whole chain")
+    parser.add_argument("--json", type=Path, default=KEPT)
+    options = parser.parse_args()
+    kept = json.loads(options.json.read_text(encoding="utf-8")) if options.json.exists() else {}
+    kept["environment"] = environment(1, ("numpy", "scipy"))
+    for name in [options.only] if options.only else PARTS:
+        rows, printed = [], []
+        for figures, line in PARTS[name](options):
+            print(line, flush=True)
+            rows += [figures] * bool(figures)
+            printed.append(line)
+        kept[name] = {"rows": rows, "printed": printed}
+        options.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

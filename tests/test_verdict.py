@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cotune_bench.reports import verdict
 from cotune_bench.reports.columns import find_column
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.statistics import replicates_needed
@@ -65,6 +66,18 @@ def test_one_method_that_beats_all_others_is_best():
         "digits, 15 %: Co-Tuning is best: it beats every other method (smallest lead +3.0 points over BSS, "
         f"[{lead.low:+.1f}, {lead.high:+.1f}]; 4 replicates, for these very test images)."
     )
+
+
+def test_a_lead_that_only_follows_from_two_others_is_not_quoted(monkeypatch):
+    steady = {"finetune": [88.0, 88.1, 88.0], "bss": [90.0, 90.1, 90.1], "cotuning": [91.0, 91.0, 91.1]}
+    grid = grid_of(runs_of(steady))
+    (found,) = verdicts(grid)
+    shown = {(pair.first, pair.second): pair for pair in found.pairs}
+    assert found.best == ("cotuning",)
+    step = dataclasses.replace(shown["cotuning", "finetune"], p=0.5, difference=0.1)  # fine-tune still is, by BSS
+    pairs = (shown["bss", "finetune"], step, shown["cotuning", "bss"])
+    monkeypatch.setattr(verdict, "compare_all", lambda column: pairs)
+    assert "smallest lead +1.0 points over BSS" in verdicts(grid)[0].sentence
 
 
 def test_several_methods_may_be_best_and_more_replicates_are_offered():

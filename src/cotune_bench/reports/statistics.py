@@ -186,14 +186,18 @@ def best_set(methods: Sequence[str], pairs: Sequence[Pair]) -> tuple[str, ...]:
 def replicates_needed(column: Column, points: float = 1.0, power: float = POWER) -> int | None:
     """Replicates with which a difference of ``points`` between members of the best set is found with this power.
 
-    At least 2, under the same correction as the verdict. By the mean components of their pairs: those of the pair
-    that needs most are largely chance, and ask for three times as many replicates as it takes (docs/verdict.md).
-    None if no number of replicates is enough, because the test images are too few: see :func:`least_difference`.
+    Under the same correction as the verdict, by the mean components of their pairs: those of the pair that needs
+    most are largely chance (docs/verdict.md). None if no number of replicates is enough, because the test images are
+    too few: see :func:`least_difference`.
     """
-    parts = _undecided(column)
+    return enough_replicates(_undecided(column), column.pairs, points, power)
+
+
+def enough_replicates(parts: Components, pairs: int, points: float = 1.0, power: float = POWER) -> int | None:
+    """The fewest replicates, at least 2, that find a difference of ``points`` with this power; None if none do."""
 
     def enough(n: int) -> bool:
-        return power_at(parts, n, column.pairs, points) >= power
+        return power_at(parts, n, pairs, points) >= power
 
     return None if not enough(LIMIT) else 2 + bisect_left(range(2, LIMIT), True, key=enough)
 
@@ -212,9 +216,13 @@ def power_at(parts: Components, n: int, pairs: int, points: float) -> float:
     return float(stats.nct.sf(critical(df, pairs), df, shift))
 
 
+def mean_components(parts: Sequence[Components]) -> Components:
+    """Of several pairs of one column."""
+    replicate, images = (float(np.mean([getattr(one, name) for one in parts])) for name in ("replicate", "images"))
+    return Components(replicate, images, parts[0].overlap)
+
+
 def _undecided(column: Column) -> Components:
-    """Mean components of the pairs within the best set; none vary if it has one member."""
+    """Mean components of the pairs within the best set; nothing varies if it has one member."""
     best = [column.methods.index(one) for one in best_set(column.methods, compare_all(column))]
-    found = [components(column, *pair) for pair in combinations(best, 2)] or [Components(0.0)]
-    replicate, images = (float(np.mean([getattr(one, name) for one in found])) for name in ("replicate", "images"))
-    return Components(replicate, images, found[0].overlap)
+    return mean_components([components(column, *pair) for pair in combinations(best, 2)] or [Components(0.0)])

@@ -80,8 +80,13 @@ def _verdict(grid: Grid, found: Found, command: str) -> Verdict:
 
 
 def _clear(grid: Grid, found: Found, pairs: Sequence[Pair]) -> str:
+    """The one method that is not beaten, and its smallest lead of those that are shown directly.
+
+    A lead over a method that a beaten one beats follows from these two.
+    """
     (best,) = best_set(found.methods, pairs)
-    ahead = min((pair for pair in pairs if pair.first == best), key=lambda pair: pair.difference)
+    shown = [pair for pair in pairs if pair.first == best and pair.p < LEVEL]
+    ahead = min(shown, key=lambda pair: pair.difference)
     lead = f"{ahead.difference:+.1f} points over {display_name(ahead.second)}, {interval_text(ahead)}"
     if len(found.methods) == 2:
         return f"{display_name(best)} is best: {lead} ({_basis(grid, found)})."
