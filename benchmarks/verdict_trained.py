@@ -1,91 +1,103 @@
 """How often fine-tuning is said to beat itself: trained networks, from records to the sentence of the verdict.
 
-Every repetition is a table of its own: fine-tuning and the same under another name, with other training seeds, over
-five replicates (source network, split and sample) that no other repetition uses. Runs are kept in --runs, so that a
-second call goes on. 40 repetitions are 400 runs, ten minutes or more on two cores.
+Fine-tuning of table=desk_full is compared with a twin: the same source networks, splits and samples, another training
+seed. The replicates of every column are cut into groups, each of which is a table of its own and a repetition of the
+experiment; then each column is judged with all its replicates. Twins are trained and recorded in --results, where the
+records of table=desk_full must be; a second call trains nothing.
 """
 
 import argparse
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from harness import environment
 from joblib import Parallel, delayed
 
-from cotune_bench.backbones.glyphnet import shipped_seeds
+from cotune_bench.cells import load_table
 from cotune_bench.config import compose_config
 from cotune_bench.records import Record, RecordStore
 from cotune_bench.reports.frame import run_frame
 from cotune_bench.reports.grid import TableSpec, build_grid
-from cotune_bench.reports.verdict import verdicts
+from cotune_bench.reports.verdict import Verdict, verdicts
 
-NAMES = ("finetune", "finetune again")
-REPLICATES = 5
+TABLE, NAMES, TWIN = "desk_full", ("finetune", "its twin"), 1000
 KEPT = Path(__file__).parent / "results" / "verdict_trained.json"
 
 
 def main() -> None:
-    """Train what is missing, judge every repetition, print and keep."""
+    """Train the twins that are missing, judge every repetition, print and keep."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--repetitions", type=int, default=40)
-    arguments.add_argument("--data", default="digits")
-    arguments.add_argument("--rate", type=float, default=0.15)
+    arguments.add_argument("--group", type=int, default=3, help="replicates of a repetition")
     arguments.add_argument("--jobs", type=int, default=2)
-    arguments.add_argument("--runs", type=Path, required=True, help="a results folder for the runs' records")
+    arguments.add_argument("--results", type=Path, default=Path("results"))
     arguments.add_argument("--json", type=Path, default=KEPT)
     given = arguments.parse_args()
-    worlds = range(given.repetitions * REPLICATES)
-    base = [f"data={given.data}", f"rate={given.rate}", "method=finetune", f"results={given.runs}"]
-    cells = [[*base, *settings(world, seed)] for world in worlds for seed in range(len(NAMES))]
-    runs = Parallel(n_jobs=given.jobs)(delayed(trained)(cell) for cell in cells)
-    found = []
-    for repetition in range(given.repetitions):
-        size = REPLICATES * len(NAMES)
-        mine = runs[repetition * size : (repetition + 1) * size]
-        found.append(judged([renamed(run, place) for place, run in enumerate(mine)], given))
-    clear = sum(one["clear"] for one in found)
-    line = f"{given.data}, rate {given.rate:g}: fine-tuning beats itself in {clear} of {len(found)} repetitions"
-    print(line)
-    figures = {"environment": environment(1, ["torch", "numpy", "scipy"]), "printed": [line], "repetitions": found}
+    table = load_table(TABLE)
+    units = table["replicate"]
+    columns = list(product(table["data"], table["rate"]))
+    cells = [overrides(*column, unit, offset) for column in columns for unit in units for offset in (0, TWIN)]
+    runs = iter(Parallel(n_jobs=given.jobs)(delayed(trained)(cell, given.results) for cell in cells))
+    found = {column: [(next(runs), next(runs)) for _ in units] for column in columns}
+    small = [
+        judged(column, pairs[start : start + given.group])
+        for column, pairs in found.items()
+        for start in range(0, len(units), given.group)
+    ]
+    whole = [judged(column, pairs) for column, pairs in found.items()]
+    lines = [line(small, given.group), line(whole, len(units))]
+    print(*lines, sep="\n")
+    figures = {"environment": environment(1, ["torch", "numpy", "scipy"]), "printed": lines}
+    figures |= {"repetitions": [facts(one) for one in small], "columns": [facts(one) for one in whole]}
     given.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
-def settings(world: int, seed: int) -> list[str]:
-    """One run of a world, which has its own split and, in turn, one of the source networks."""
-    return [f"split_seed={world}", f"backbone.seed={world % len(shipped_seeds())}", f"seed={2 * world + seed}"]
+def overrides(data: str, rate: float, unit: int, offset: int) -> list[str]:
+    """Those of a run of fine-tuning in a replicate, or of its twin."""
+    world = [f"seed={unit + offset}", f"split_seed={unit}", f"backbone.seed={unit}"]
+    return [f"data={data}", f"rate={rate}", "method=finetune", *world]
 
 
-def trained(overrides: list[str]) -> Record:
+def trained(cell: list[str], results: Path) -> Record:
     """The record of a run, trained if there is none yet."""
+    from cotune_bench.config import run_key
     from cotune_bench.experiment import Experiment
 
     logging.getLogger("cotune_bench").setLevel(logging.ERROR)
-    config = compose_config(overrides)
-    experiment = Experiment.build(config)
-    store = RecordStore(Path(config.results))
-    if not store.finished(experiment.key):
-        with experiment.placed() as placed:
+    config = compose_config([*cell, f"results={results}"])
+    store = RecordStore(results)
+    if not store.finished(run_key(config)):
+        with Experiment.build(config).placed() as placed:
             placed.train()
             store.add(placed.record(0.0))
-    return store.read([experiment.key])[0][0]
+    return store.read([run_key(config)])[0][0]
 
 
-def renamed(run: Record, place: int) -> Record:
-    """The run as that of a method and replicate of its table."""
-    unit, name = divmod(place, len(NAMES))
-    config = {**run.config, "seed": unit, "split_seed": unit}
-    return replace(run, key=f"{run.key}-{place}", method=NAMES[name], seed=unit, config=config)
+def judged(column: tuple[str, float], pairs: Sequence[tuple[Record, Record]]) -> Verdict:
+    """What the tool says of a table with these replicates of both."""
+    runs = [
+        replace(run, method=name, seed=unit, key=f"{run.key}-{unit}")
+        for unit, pair in enumerate(pairs)
+        for name, run in zip(NAMES, pair, strict=True)
+    ]
+    spec = TableSpec("null", "Null", (column[0],), NAMES, (column[1],), tuple(range(len(pairs))))
+    return verdicts(build_grid(spec, run_frame(runs)[0]))[0]
 
 
-def judged(runs: list[Record], given: argparse.Namespace) -> dict[str, object]:
-    """What the tool says of them."""
-    units = tuple(range(REPLICATES))
-    spec = TableSpec("null", "Null", (given.data,), NAMES, (given.rate,), units)
-    (verdict,) = verdicts(build_grid(spec, run_frame(runs)[0]))
+def line(found: Sequence[Verdict], replicates: int) -> str:
+    """How often one of the two is best."""
+    clear = sum(one.clear for one in found)
+    return f"{replicates} replicates: one of fine-tuning and its twin is best in {clear} of {len(found)} tables"
+
+
+def facts(verdict: Verdict) -> dict[str, object]:
+    """A verdict as plain data."""
     (pair,) = verdict.pairs
-    return {"clear": verdict.clear, "difference": pair.difference, "stderr": pair.stderr, "p": pair.p}
+    place = {"data": verdict.data, "rate": verdict.rate, "clear": verdict.clear}
+    return place | {"difference": pair.difference, "stderr": pair.stderr, "p": pair.p}
 
 
 if __name__ == "__main__":
