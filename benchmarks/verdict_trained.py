@@ -2,8 +2,9 @@
 
 Fine-tuning of table=desk_full is compared with a twin: the same source networks, splits and samples, another training
 seed. The replicates of every column are cut into groups, each of which is a table of its own and a repetition of the
-experiment; then each column is judged with all its replicates. Twins are trained and recorded in --results, where the
-records of table=desk_full must be; a second call trains nothing.
+experiment; then each column is judged with all its replicates. The twins also show how much of the variance between
+replicates is that of training seeds. Runs that are missing are trained and recorded in --results; a second call
+trains nothing.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 from harness import environment
 from joblib import Parallel, delayed
 
@@ -39,26 +41,32 @@ def main() -> None:
     table = load_table(TABLE)
     units = table["replicate"]
     columns = list(product(table["data"], table["rate"]))
-    cells = [overrides(*column, unit, offset) for column in columns for unit in units for offset in (0, TWIN)]
+    cells = [cell for column in columns for unit in units for cell in replicate(*column, unit)]
     runs = iter(Parallel(n_jobs=given.jobs)(delayed(trained)(cell, given.results) for cell in cells))
-    found = {column: [(next(runs), next(runs)) for _ in units] for column in columns}
+    worlds = {column: [(next(runs), next(runs), next(runs)) for _ in units] for column in columns}
+    found = {column: [world[:2] for world in mine] for column, mine in worlds.items()}
     small = [
         judged(column, pairs[start : start + given.group])
         for column, pairs in found.items()
         for start in range(0, len(units), given.group)
     ]
     whole = [judged(column, pairs) for column, pairs in found.items()]
-    lines = [line(small, given.group), line(whole, len(units))]
+    lines = [line(small, given.group), line(whole, len(units)), *map(variances, worlds.items())]
     print(*lines, sep="\n")
     figures = {"environment": environment(1, ["torch", "numpy", "scipy"]), "printed": lines}
     figures |= {"repetitions": [facts(one) for one in small], "columns": [facts(one) for one in whole]}
     given.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
-def overrides(data: str, rate: float, unit: int, offset: int) -> list[str]:
-    """Those of a run of fine-tuning in a replicate, or of its twin."""
-    world = [f"seed={unit + offset}", f"split_seed={unit}", f"backbone.seed={unit}"]
-    return [f"data={data}", f"rate={rate}", "method=finetune", *world]
+def replicate(data: str, rate: float, unit: int) -> list[list[str]]:
+    """Overrides of fine-tuning, its twin and Co-Tuning in one replicate."""
+    base = [f"data={data}", f"rate={rate}"]
+    twin = [f"seed={unit + TWIN}", f"split_seed={unit}", f"backbone.seed={unit}"]
+    return [
+        [*base, "method=finetune", f"replicate={unit}"],
+        [*base, "method=finetune", *twin],
+        [*base, "method=cotuning", f"replicate={unit}"],
+    ]
 
 
 def trained(cell: list[str], results: Path) -> Record:
@@ -91,6 +99,14 @@ def line(found: Sequence[Verdict], replicates: int) -> str:
     """How often one of the two is best."""
     clear = sum(one.clear for one in found)
     return f"{replicates} replicates: one of fine-tuning and its twin is best in {clear} of {len(found)} tables"
+
+
+def variances(found: tuple[tuple[str, float], list[tuple[Record, Record, Record]]]) -> str:
+    """Variance over replicates of two differences, in squared points."""
+    (data, rate), runs = found
+    plain, twin, cotuning = np.array([[run.accuracy for run in world] for world in runs]).T
+    seed, all_ = np.var(twin - plain, ddof=1), np.var(cotuning - plain, ddof=1)
+    return f"{data}, rate {rate:g}: variance of twin - fine-tuning {seed:.2f}, of Co-Tuning - fine-tuning {all_:.2f}"
 
 
 def facts(verdict: Verdict) -> dict[str, object]:
