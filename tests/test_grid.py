@@ -233,7 +233,7 @@ def test_one_seed_shows_no_spread():
     one = dataclasses.replace(SMALL, units=(0,))
     grid = build_grid(one, runs_of(("finetune", 0, 60.0), ("bss", 0, 61.0)))
     assert "±" not in to_markdown(grid)
-    assert caption(grid).startswith("One run, n = 1 replicate, top-1 test accuracy in percent. Best")
+    assert caption(grid).startswith("One run, n = 1 replicate, top-1 test accuracy in percent. Highest")
     assert ",60.0,,false\n" in to_csv(grid)
 
 

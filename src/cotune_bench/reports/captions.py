@@ -29,7 +29,7 @@ def caption(grid: Grid, best: str = "bold", below: str = "below the line") -> st
         best: how the best values are marked.
         below: how baselines are set apart.
     """
-    marked = "" if not grid.runs() else f"Best of each {_column(grid)}: {best}."
+    marked = "" if not grid.runs() else f"Highest mean of each {_column(grid)}: {best}."
     baselines = "" if not grid.spec.baselines else f"Rows {below} are baselines: not compared, never marked."
     told = (statistic(grid), marked, baselines, setting(grid), _versions(grid), grid.spec.note)
     return " ".join(sentence for sentence in told if sentence)
