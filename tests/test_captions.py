@@ -42,7 +42,8 @@ def grid(spec: TableSpec = SPEC, **first: object) -> Grid:
 def test_a_caption_word_for_word():
     assert caption(grid()) == (
         "Mean ± sample std over n = 2 training seeds on one split and sample, top-1 test accuracy in percent. The ± "
-        "does not contain how much another split, sample or source network would change. Highest mean of each column within "
+        "does not contain how much another split, sample or source network would change. "
+        "Highest mean of each column within "
         "a data set: bold. Columns: sampling rate of the training images. Backbone resnet50, weights IMAGENET1K_V1, "
         "protocol paper, split 0 (nothing held out), precision float32. cotune_bench 0.1.0, torch 2.15.0."
     )
@@ -51,7 +52,9 @@ def test_a_caption_word_for_word():
 
 def test_a_caption_of_replicates_says_what_differs_between_them():
     told, start = caption(grid(OF_REPLICATES)), "Mean ± sample std over n = 2 replicates (each with its own "
-    assert told.startswith(start + "split, sample and training seed), top-1 test accuracy in percent. Highest mean of each ")
+    assert told.startswith(
+        start + "split, sample and training seed), top-1 test accuracy in percent. Highest mean of each "
+    )
     assert "one split for each replicate (nothing held out)" in told
     assert "does not contain" not in told
     one = start + "split, sample and training seed; the source network is the same), top-1"

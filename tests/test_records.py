@@ -180,8 +180,8 @@ def test_a_damaged_file_is_named_and_left_and_the_rest_is_read(store, content, t
 
 def test_missing_fields_are_named():
     values = json.loads(make_record().to_json())
-    del values["nll"], values["data"]
-    with pytest.raises(ValueError, match="it lacks data, nll"):
+    del values["nll"], values["data"], values["correct"]
+    with pytest.raises(ValueError, match="it lacks correct, data, nll"):
         Record.from_json(json.dumps(values))
 
 

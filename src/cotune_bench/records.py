@@ -87,7 +87,7 @@ class Record:
         if values.get("schema") != SCHEMA:
             raise ValueError(f"its schema is {values.get('schema')!r}, this version reads 1 to {SCHEMA}")
         names = {field.name for field in dataclasses.fields(cls)}
-        if missing := sorted(names - {"correct", "test_sha256"} - values.keys()):
+        if missing := sorted(names - values.keys()):
             raise ValueError(f"it lacks {', '.join(missing)}")
         if unknown := sorted(values.keys() - names):
             raise ValueError(f"it holds the unknown {', '.join(unknown)}")

@@ -1,11 +1,11 @@
 """The columns of a table as the statistics take them: one data set at one rate, replicates that all methods have."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from cotune_bench.records import unpacked
 from cotune_bench.reports.grid import Grid, Run
 from cotune_bench.reports.statistics import Column
 
@@ -50,13 +50,9 @@ def _column(methods: tuple[str, ...], table: Sequence[Sequence[Run]]) -> Column:
         return Column(methods, accuracies, test_to_train=max(map(test_to_train, runs)))
     if not runs or "" in prints or not all(run.correct for run in runs):
         return Column(methods, accuracies)
-    return Column(methods, accuracies, np.array([[correct_of(run) for run in row] for row in table]))
-
-
-def correct_of(run: Run) -> np.ndarray:
-    """(N,) bool: which test images, in order, the run classified correctly."""
-    packed = np.frombuffer(base64.b64decode(run.correct), dtype=np.uint8)
-    return np.unpackbits(packed, count=run.test_images).astype(bool)
+    return Column(
+        methods, accuracies, np.array([[unpacked(run.correct, run.test_images) for run in row] for row in table])
+    )
 
 
 def test_to_train(run: Run) -> float:
