@@ -17,7 +17,7 @@ setup: .venv/installed ## virtual environment with everything in it
 	$(BIN)/python -m pip install --quiet --editable '.[dev,parallel,slurm]'
 	@touch $@
 
-demo: setup ## the desk benchmark, whole: 60 runs and their grid
+demo: setup ## the small desk benchmark: 105 runs, their grid and verdict
 	$(BIN)/python run.py table=desk hydra/launcher=joblib
 
 test: setup ## all tests but the next
@@ -47,7 +47,7 @@ bench: setup ## our way against the plain way; minutes, writes the table in docs
 tables: setup ## render every table from the records; STRICT=1 fails if a run is missing, TABLE=desk makes one
 	$(BIN)/python scripts/make_tables.py $(if $(TABLE),table=$(TABLE)) $(if $(STRICT),--strict)
 
-readme: setup ## put the desk benchmark's grid and figure into README.md
+readme: setup ## put the grid of table=desk_full into README.md and docs/desk-benchmark.md
 	$(BIN)/python scripts/update_readme.py
 
 docs: setup ## the documentation as a site in site/; a broken link fails

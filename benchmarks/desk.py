@@ -1,9 +1,8 @@
 """A cell of the desk benchmark: a run as it is against a plain loop with a DataLoader, and the whole grid.
 
 Both sides make 300 updates of 48 digits on the same weights with one thread, then validate and test. The plain side
-keeps digits as PIL images, turns them into tensors one by one in two worker processes that start anew with every pass
-over the images, and updates as plain_step.py does. `--grid` then times `run.py table=desk hydra/launcher=joblib`, 60
-runs, and the source pre-training that comes before.
+keeps digits as PIL images, turns them into tensors one by one in two worker processes that start again with every pass
+over the images, and updates as plain_step.py does. `--grid` then times `run.py table=desk hydra/launcher=joblib`.
 """
 
 import subprocess
@@ -30,11 +29,11 @@ METHOD = "cotuning"
 
 def main() -> None:
     arguments = parser(__doc__, rounds=2)
-    arguments.add_argument("--grid", action="store_true", help="the 60 runs, too: some minutes")
+    arguments.add_argument("--grid", action="store_true", help="the small table, too: some minutes")
     options = arguments.parse_args()
     figures: dict = {"environment": environment(1, ("torch", "torchvision")), "rows": []}
     with tempfile.TemporaryDirectory() as folder:
-        ours(folder)  # pre-trains the backbone, finds the relationship and wakes the libraries
+        ours(folder)  # finds the relationship and wakes the libraries
         seconds = alternate({"ours": partial(ours, folder), "plain": partial(plain, folder)}, options.rounds)
         figures["rows"].append(row("desk: a run of Co-Tuning, 15 %", seconds))
         updates = [75, 150, 300]
@@ -44,10 +43,8 @@ def main() -> None:
         figures["growth"] = {"updates": updates, "seconds": spent, "exponent": exponent(updates, spent)}
     lines = [*map(row_line, figures["rows"]), f"ours over updates: exponent {figures['growth']['exponent']:.2f}"]
     if options.grid:
-        source, grid = grid_seconds()
-        figures["rows"] += [row("desk: source pre-training", {"ours": [source]})]
-        figures["rows"] += [row("desk: 60 runs and their tables", {"ours": [grid]})]
-        lines += map(row_line, figures["rows"][-2:])
+        figures["rows"] += [row("desk: table=desk and its files", {"ours": [timed(grid)]})]
+        lines.append(row_line(figures["rows"][-1]))
     report(figures, lines, options.json)
 
 
@@ -104,17 +101,12 @@ def plain(folder: str) -> float:
     return scores[-1]
 
 
-def grid_seconds() -> tuple[float, float]:
-    """Of the first command, which pre-trains, less the same again, and of the grid; in new folders."""
+def grid() -> None:
+    """The command, in new folders."""
     with tempfile.TemporaryDirectory() as folder:
         places = [f"results={folder}/results", f"cache={folder}/cache"]
-        one = ["method=finetune", "protocol.updates=1", "protocol.drop_at=[]", *places]
-        first, second = (timed(partial(command, [*one, f"seed={seed}"])) for seed in (0, 1))
-        return first - second, timed(partial(command, ["table=desk", "hydra/launcher=joblib", *places]))
-
-
-def command(arguments: list[str]) -> None:
-    subprocess.run([sys.executable, "run.py", *arguments], cwd=ROOT, check=True, capture_output=True)  # noqa: S603
+        command = [sys.executable, "run.py", "table=desk", "hydra/launcher=joblib", *places]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)  # noqa: S603
 
 
 if __name__ == "__main__":
