@@ -1,8 +1,8 @@
 """A cell of the desk benchmark: a run as it is against a plain loop with a DataLoader, and the whole grid.
 
 Both sides make 300 updates of 48 digits on the same weights with one thread, then validate and test. The plain side
-keeps digits as PIL images, turns them into tensors one by one in two worker processes started again for every
-pass over the images, and updates as plain_step.py does. `--grid` then times `run.py table=desk hydra/launcher=joblib`.
+keeps digits as PIL images, turns them into tensors one by one in two worker processes started again for
+every pass over the images, and updates as plain_step.py does. `--grid` then times table=desk with all its files.
 """
 
 import subprocess
