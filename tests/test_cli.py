@@ -164,7 +164,7 @@ def test_a_run_that_fails_before_it_trains_is_kept_too(here, capsys, monkeypatch
         (["table=desk", "replicate=0,x"], "replicate=x cannot be used: it must be a whole number or null"),
         (["-m", "replicate=0,1", "seed=0"], "seed=0 cannot be used beside replicate=0, which sets it"),
         (["device=quantum"], "device=quantum cannot be used (it names none): choose auto, cpu or cuda:0"),
-        (["backbone.weights=imagenet"], "backbone glyphnet has no weights imagenet: choose glyphs or random"),
+        (["backbone.weights=imagenet"], "backbone glyphnet has no weights imagenet: choose glyphs, train or random"),
         (["method.k=0", "method=bss"], "method.k=0 cannot be used: it must be 1 or more"),
         (["protocol.val=0", "method=cotuning"], "method.relationship=reverse needs validation images"),
     ],

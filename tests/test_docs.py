@@ -60,9 +60,10 @@ def test_python_blocks_of_a_page_run_one_after_another(page, capsys):
 
 
 def test_the_readme_keeps_the_places_of_generated_pieces():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for kind in ("grid", "figure"):
-        assert re.search(rf"^<!-- {kind}:desk.* -->\n.+?^<!-- end -->$", text, re.DOTALL | re.MULTILINE)
+    for page, kinds in ((ROOT / "README.md", ["grid"]), (DOCS / "desk-benchmark.md", ["grid", "verdict"])):
+        for kind in kinds:
+            piece = rf"^<!-- {kind}:desk_full -->\n.+?^<!-- end -->$"
+            assert re.search(piece, page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
 # Methods -----------------------------------------------------------------------------------------------------------

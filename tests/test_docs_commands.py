@@ -139,15 +139,15 @@ def test_every_script_explains_itself(path, capsys, monkeypatch):
 def test_the_first_page_s_commands_run(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["run.py"])
     known = commands(DOCS / "index.md")
-    first = next(command for command in known if "seed=0" in command and "-m" not in command)
+    first = next(command for command in known if "replicate=0" in command and "-m" not in command)
     assert cli.main([*words(first)[2:], *TINY, "protocol.updates=2", "device=cpu"]) == 0
-    assert "digits cotuning rate 0.15 seed 0: " in capsys.readouterr().out
+    assert "digits cotuning rate 0.15 replicate 0: " in capsys.readouterr().out
     assert "python scripts/results.py list" in known
     assert script("results").main(["list"]) == 0
     assert "1 records" in capsys.readouterr().out
     assert "python scripts/status.py table=desk" in known
     assert script("status").main(["table=desk"]) == 0
-    assert "60" in capsys.readouterr().out
+    assert "105" in capsys.readouterr().out
 
 
 def test_the_method_of_30_lines_joins_a_checkout_and_meets_the_contract(tmp_path):

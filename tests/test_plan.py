@@ -57,7 +57,7 @@ def test_what_is_missing_is_paid_and_methods_are_timed_once(tmp_path):
 
 
 def test_a_table_that_is_done_costs_nothing_and_is_not_timed(tmp_path):
-    given = [f"results={tmp_path}", "method=bss", "rate=0.5", "seed=1"]
+    given = [f"results={tmp_path}", "data=digits", "method=bss", "rate=0.5", "seed=1"]
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / f"{run_key(compose_config(given))}.json").write_text("only looked for")
     assert plan_lines(plan("desk", given)) == [f"desk in {tmp_path}: 1 cells done, 0 to run"]

@@ -120,12 +120,12 @@ def _sweep(overrides: list[str]) -> tuple[int, bool]:
     cells = settings.check_sweep(overrides)
     first = settings.compose_config([values[0] for values in settings.axes(overrides)])
     require_logger(first.logger)
+    results = Path(first.results).absolute()
+    check_writable(results)
     for one in _configs(overrides, "data", "data.root"):
         _tell(one)
         _require_data(one, overrides)
     _require_sources(overrides)
-    results = Path(first.results).absolute()
-    check_writable(results)
     folder = results / ".sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     started = time.monotonic()
     chosen = {one.key_or_group: one.value() for one in settings.parse(overrides)}
