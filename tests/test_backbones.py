@@ -10,10 +10,9 @@ from torch import nn
 from torchvision import models
 from torchvision.transforms.functional import normalize
 
-from cotune_bench.backbones.base import Backbone
+from cotune_bench.backbones.base import Backbone, state_sha256
 from cotune_bench.backbones.torchvision import build as build_network
 from cotune_bench.backbones.torchvision import load, with_current_names
-from cotune_bench.backbones.weights import state_sha256
 from cotune_bench.config import PACKAGE, build, compose_config
 from cotune_bench.methods.ablation import split_at
 

@@ -172,7 +172,14 @@ def test_the_card_tells_people_and_programs_the_same(trained):
     }  # fmt: skip
     assert card["source"]["licence"] == "No pre-trained weights were used."
     assert Plain(**card["network"]).to_dict() == card["network"]
-    for told in (card["key"], "trade_off 2.3", f"{card['accuracy']:.2f} %", card["versions"]["torch"], "9. 9"):
+    trade_off = experiment.config.method.trade_off
+    for told in (
+        card["key"],
+        f"trade_off {trade_off}",
+        f"{card['accuracy']:.2f} %",
+        card["versions"]["torch"],
+        "9. 9",
+    ):
         assert told in text
 
 

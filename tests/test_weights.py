@@ -14,10 +14,10 @@ import torch
 from torchvision import models
 
 from cotune_bench.backbones import weights as weight_files
-from cotune_bench.backbones.base import Backbone
+from cotune_bench.backbones.base import Backbone, state_sha256
 from cotune_bench.backbones.torchvision import build as build_network
 from cotune_bench.backbones.torchvision import load
-from cotune_bench.backbones.weights import fetch, fill, read_state, source_temperature, state_sha256
+from cotune_bench.backbones.weights import fetch, fill, read_state, source_temperature
 from cotune_bench.errors import UserError
 
 

@@ -1,7 +1,8 @@
 """What every method may expect of a pre-trained network."""
 
 import copy
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -118,3 +119,12 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def state_sha256(state: Mapping[str, Tensor]) -> str:
+    """Hex SHA-256 of a state dict: names and values, in order."""
+    content = hashlib.sha256()
+    for name, value in state.items():
+        content.update(name.encode())
+        content.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()

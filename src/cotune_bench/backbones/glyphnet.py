@@ -10,8 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from cotune_bench.backbones.base import Backbone, SourceInfo
-from cotune_bench.backbones.weights import state_sha256
+from cotune_bench.backbones.base import Backbone, SourceInfo, state_sha256
 from cotune_bench.errors import UserError
 from cotune_bench.files import digest, write_atomically
 

@@ -11,14 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from cotune_bench.backbones.base import Backbone, SourceInfo, evaluating
+from cotune_bench.backbones.base import Backbone, SourceInfo, evaluating, state_sha256
 from cotune_bench.backbones.weights import (
     class_names,
     file_sha256,
     fill,
     read_state,
     source_temperature,
-    state_sha256,
 )
 from cotune_bench.errors import UserError
 

@@ -12,7 +12,7 @@ from torchvision import models
 from torchvision.models import DenseNet, Inception3, ResNet
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from cotune_bench.backbones.base import Backbone, SourceInfo
+from cotune_bench.backbones.base import Backbone, SourceInfo, state_sha256
 from cotune_bench.backbones.trunk import Trunk
 from cotune_bench.backbones.weights import (
     IMAGENET_MEAN,
@@ -23,7 +23,6 @@ from cotune_bench.backbones.weights import (
     fill,
     read_state,
     source_temperature,
-    state_sha256,
 )
 from cotune_bench.errors import UserError
 

@@ -111,15 +111,6 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def state_sha256(state: Mapping[str, Tensor]) -> str:
-    """Hex SHA-256 of a state dict: names and values, in order."""
-    content = hashlib.sha256()
-    for name, value in state.items():
-        content.update(name.encode())
-        content.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return content.hexdigest()
-
-
 # Reading ----------------------------------------------------------------------------------------------------------
 
 
