@@ -43,13 +43,6 @@ def test_all_public_names_are_there():
 def test_weights_are_those_of_the_command_line_s_run(tmp_path):
     updates = ["protocol.updates=5", "protocol.drop_at=[3]"]
     overrides = ["method=cotuning", "method.trade_off=2.3", "seed=3", *updates, f"results={tmp_path}"]
-        "method=cotuning",
-        "method.trade_off=2.3",
-        "seed=3",
-        "protocol.updates=5",
-        "protocol.drop_at=[3]",
-        f"results={tmp_path}",
-    ]
     run = Experiment.build(compose_config([*overrides, "backbone.weights=random", "device=cpu"]))
     run.train()
 
