@@ -9,7 +9,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from cotune_bench.records import Record, RecordStore
+import numpy as np
+
+from cotune_bench.records import SCHEMA, Record, RecordStore, packed
 from faults.children import FAULTS, Child, figures, start
 
 pytestmark = FAULTS
@@ -38,8 +40,9 @@ def write_records(results: Path, writer: int, template: Record) -> int:
 def test_no_record_of_eight_killed_writers_is_lost_double_or_torn(results, tmp_path):
     fields = dict.fromkeys(Record.__dataclass_fields__, "x")
     numbers = dict.fromkeys(("rate", "accuracy", "nll", "val_accuracy", "seconds"), 0.5)
-    counts = dict.fromkeys(("seed", "train_images", "test_images", "schema"), 1)
-    template = Record(**{**fields, **numbers, **counts, "config": {"long": "x" * 20_000}, "environment": {}})
+    counts = dict.fromkeys(("seed", "train_images", "test_images"), 1) | {"schema": SCHEMA}
+    rest = {"correct": packed(np.ones(1, bool)), "config": {"long": "x" * 20_000}, "environment": {}}
+    template = Record(**{**fields, **numbers, **counts, **rest})
 
     def writing(writer: int) -> Child:
         return Child(tmp_path, write_records, results, writer, template)
