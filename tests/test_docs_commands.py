@@ -147,7 +147,7 @@ def test_the_first_page_s_commands_run(tmp_path, capsys, monkeypatch):
     assert "1 records" in capsys.readouterr().out
     assert "python scripts/status.py table=desk" in known
     assert script("status").main(["table=desk"]) == 0
-    assert "105" in capsys.readouterr().out
+    assert "84" in capsys.readouterr().out
 
 
 def test_the_method_of_30_lines_joins_a_checkout_and_meets_the_contract(tmp_path):
