@@ -97,7 +97,7 @@ def load(name: str, cache: Path, *, weights: str, seed: int) -> Backbone:
         if not path.exists():
             raise UserError(
                 f"backbone.seed={seed} has no shipped source network: choose 0 to {len(shipped_seeds()) - 1}, "
-                "or backbone.weights=train, which trains one here (a few minutes, and other last bits on other CPUs)"
+                "or backbone.weights=train, which trains one here (about a minute; other CPUs give other weights)"
             )
         temperature = restore(path, model, "install the package again")
     elif weights == "train":
