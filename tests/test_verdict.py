@@ -87,12 +87,12 @@ def test_several_methods_may_be_best_and_more_replicates_are_offered():
     needed = replicates_needed(find_column(grid, "digits", 0.15).column)
     assert found.sentence == (
         "digits, 15 %: BSS or Co-Tuning may be best (4 replicates, for these very test images; Fine-tune is beaten). "
-        f"{needed - 4} more replicates would probably settle 1 point: "
+        f"{needed - 4} more replicates would probably settle 1 point in the average pair: "
         f'python run.py table=desk replicate="range(0,{needed})".'
     )
     (own,) = verdicts(grid, "--replicates {stop}")
-    assert own.sentence.endswith(f"1 point: --replicates {needed}.")
-    assert sentence(runs_of(OPEN), name="own-pets").endswith(f'1 point: replicate="range(0,{needed})".')
+    assert own.sentence.endswith(f"in the average pair: --replicates {needed}.")
+    assert sentence(runs_of(OPEN), name="own-pets").endswith(f'in the average pair: replicate="range(0,{needed})".')
 
 
 def test_nothing_shown_is_said_so():
@@ -103,7 +103,9 @@ def test_nothing_shown_is_said_so():
 def test_enough_replicates_without_a_winner():
     rng = np.random.default_rng(0)
     near = {method: list(90 + np.round(rng.normal(0, 0.1, 8), 2)) for method in METHODS}
-    assert sentence(runs_of(near)).endswith("A difference of 1 point would probably have been found.")
+    assert sentence(runs_of(near)).endswith(
+        "A difference of 1 point would probably have been found in the average pair."
+    )
 
 
 def test_too_few_test_images_are_named():

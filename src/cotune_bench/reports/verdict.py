@@ -118,9 +118,9 @@ def _more(found: Found, first: int, command: str) -> str:
         least = least_difference(found.column)
         return f"No number of replicates would settle {points}: the test images settle {least:.1f} points at best."
     if needed <= count:
-        return f"A difference of {points} would probably have been found."
+        return f"A difference of {points} would probably have been found in the average pair."
     more = _plural(needed - count, "more replicate")
-    return f"{more} would probably settle {points}: {command.format(stop=first + needed)}."
+    return f"{more} would probably settle {points} in the average pair: {command.format(stop=first + needed)}."
 
 
 def _left_out(found: Found) -> str:
