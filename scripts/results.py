@@ -3,6 +3,7 @@
     python scripts/results.py list method=bss,l2sp rate=0.15     finished runs, filtered by columns of results.csv
     python scripts/results.py export runs.csv data=digits        the same to a file, .csv or .parquet
     python scripts/results.py merge other/results                take in the records of another results folder
+    python scripts/results.py rekey                              give runs of an earlier version today's keys
     python scripts/results.py refresh                            make results.csv anew, after records moved by hand
 
 ``results=FOLDER`` names the results folder, ``results`` by default.
@@ -15,7 +16,7 @@ from cotune_bench.cli import guarded
 from cotune_bench.errors import UserError
 from cotune_bench.files import check_writable
 from cotune_bench.records import Record, RecordStore, row_of
-from cotune_bench.reports.exchange import export, merge, select
+from cotune_bench.reports.exchange import export, merge, rekey, select
 
 SHOWN = (
     "data",
@@ -34,7 +35,7 @@ MANY = 12  # values of a column, of which a line names them all
 
 
 def main(arguments: list[str]) -> int:
-    """List, export, merge or refresh; damaged records are named and left out."""
+    """List, export, merge, rekey or refresh; damaged records are named and left out."""
     if not arguments or arguments[0] in ("--help", "-h"):
         print(__doc__)
         return 0
@@ -58,12 +59,19 @@ def main(arguments: list[str]) -> int:
         path, damaged = store.refresh()
         warn(damaged)
         print(path)
+    elif command == "rekey" and not rest:
+        check_writable(store.results)
+        pairs = rekey(store)
+        for old, new in pairs.items():
+            print(f"{old} -> {new}")
+        warn(store.refresh()[1])
+        print(f"{len(pairs)} keys were changed")
     elif command in ("export", "merge"):
         raise UserError(
             f"{command} needs one name: {'FILE.csv or FILE.parquet' if command == 'export' else 'FOLDER'}"
         )
     else:
-        raise UserError(f"{command} is unknown: choose list, export, merge or refresh")
+        raise UserError(f"{command} is unknown: choose list, export, merge, rekey or refresh")
     return 0
 
 

@@ -174,13 +174,13 @@ def test_a_data_set_that_may_bring_validation_images_is_not_said_to_hold_some_ou
     config: dict = {"split_seed": 0, "protocol": {"val": 0.2, "split_order": "split_then_sample"}}
     own = "validation images of its own, else 20 % of the training images held out before sampling"
     for data, told in (
-        ({"_target_": "cotune_bench.data.coco70.read"}, own),
-        ({"_target_": "cotune_bench.data.imagelist.read", "val": "val.txt"}, own),
+        ({"reader": "coco70"}, own),
+        ({"reader": "imagelist", "val": "val.txt"}, own),
         (
-            {"_target_": "cotune_bench.data.imagelist.read", "val": None},
+            {"reader": "imagelist", "val": None},
             own.replace("validation images of its own, else ", ""),
         ),
-        ({"_target_": "cotune_bench.data.cub.read"}, own.replace("validation images of its own, else ", "")),
+        ({"reader": "cub"}, own.replace("validation images of its own, else ", "")),
     ):
         assert split_rule({**config, "data": data}) == told
 

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,10 @@ from cotune_bench.config import (
     check_sweep,
     choices,
     compose_config,
+    reader,
+    run_config,
     run_key,
+    upgraded,
 )
 from cotune_bench.errors import UserError
 from cotune_bench.protocol import Protocol
@@ -55,9 +59,12 @@ def test_every_target_lies_in_the_package_and_takes_exactly_the_yaml_s_values(ch
     for default in values.pop("defaults", ()) if group == "method" else ():  # further backbones
         values |= {key.partition("@")[2].partition(".")[0]: default for key in default}
     values.pop("defaults", None)
-    module, _, attribute = values.pop("_target_").rpartition(".")
-    assert module.startswith("cotune_bench.")
-    taken = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters
+    if group == "data":
+        taken = inspect.signature(reader(OmegaConf.create({"reader": values.pop("reader")})).read).parameters
+    else:
+        module, _, attribute = values.pop("_target_").rpartition(".")
+        assert module.startswith("cotune_bench.")
+        taken = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters
     assert not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
     assert set(values.pop("tune", ())) <= set(values)  # a grid names the method's own values
     assert set(values) - {"name"} <= set(taken)
@@ -179,7 +186,7 @@ def test_only_the_package_is_ever_called_from_a_yaml(target):
 
 @pytest.mark.parametrize("target", ["cotune_bench.nowhere.read", "cotune_bench.data.digits.write"])
 def test_a_target_that_does_not_exist_is_named(target):
-    with pytest.raises(UserError, match=f"_target_={target} does not exist"):
+    with pytest.raises(UserError, match=f"{target} does not exist"):
         build(OmegaConf.create({"_target_": target}))
 
 
@@ -197,9 +204,9 @@ def test_threads_may_be_null_or_a_number_and_nothing_else():
 
 
 def test_a_yaml_that_does_not_fit_its_target_is_named():
-    with pytest.raises(UserError, match=r"cotune_bench.data.digits.read: missing a required argument: 'name'"):
+    with pytest.raises(UserError, match=r"reader digits: missing a required argument: 'name'"):
         build(compose_config([]).data, drop=["name", "tune"])
-    with pytest.raises(UserError, match=r"digits.read: got an unexpected keyword argument 'more'"):
+    with pytest.raises(UserError, match=r"reader digits: got an unexpected keyword argument 'more'"):
         build(compose_config([]).data, more=1)
 
 
@@ -380,3 +387,20 @@ def test_a_seed_of_a_table_is_a_whole_number():
         table_cells(TABLE, ["seed=0.5"])
     with pytest.raises(UserError, match=r"rate=15% cannot be used: it must be a number"):
         table_cells(TABLE, ["rate=15%"])
+
+
+@pytest.mark.parametrize("choice", [*sections("method"), *sections("data"), *sections("backbone")])
+def test_no_key_holds_where_code_lies(choice):
+    root = ["data.root=nowhere", "protocol=paper"] if choice.endswith(("folder", "imagelist")) else []
+    assert "cotune_bench" not in json.dumps(run_config(compose_config([choice, *root])))
+
+
+def test_an_older_configuration_gets_the_key_of_today_s():
+    today = run_config(compose_config(["method=cotuning", "data=cub", "backbone=resnet50"]))
+    older = json.loads(json.dumps(today))
+    older["method"] |= {"_target_": "cotune_bench.methods.cotuning.CoTuning", "relationship_split": "train"}
+    older["data"] |= {"_target_": "cotune_bench.data.cub.read"}
+    older["backbone"] |= {"_target_": "cotune_bench.backbones.torchvision.load"}
+    del older["method"]["select"], older["data"]["reader"]
+    assert upgraded(older) == today
+    assert upgraded(today) == today

@@ -1,6 +1,7 @@
 """The trained network that a run keeps: when, what is in the files, and what is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from cotune_bench.errors import UserError
 from cotune_bench.experiment import Experiment
 from cotune_bench.methods.base import Method
 from cotune_bench.methods.finetune import FineTune
-from cotune_bench.model import CARD, SOURCE_HEAD, TEXT, WEIGHTS, Kept, keep
+from cotune_bench.model import CARD, SOURCE_HEAD, TEXT, WEIGHTS, Kept, keep, keeping
 from cotune_bench.runs import find_run, run_keys
 
 QUICK = ("data=digits", "backbone.weights=random", "protocol.updates=2", "protocol.threads=1", "device=cpu")
@@ -232,7 +233,7 @@ def check_plain(section, cache: Path, size: int) -> None:
     from cotune_bench.methods.finetune import FineTune
 
     backbone = build(section, cache=cache)
-    method, plain = FineTune(backbone, 3).eval(), Plain.of(section, 3)
+    method, plain = FineTune(backbone, 3).eval(), replace(backbone.plain, num_classes=3)
     assert plain.fits(method.trunk, method.head)
     assert not plain.fits(method.trunk, torch.nn.Linear(backbone.width, 4))
     network = plain.build()
@@ -243,12 +244,15 @@ def check_plain(section, cache: Path, size: int) -> None:
 
 
 def test_a_backbone_of_no_known_library_cannot_be_kept():
+    experiment = Experiment.build(compose_config([*QUICK, "keep_checkpoint=true"]))
+    assert keeping(experiment)
+    experiment.backbone.plain = None
     with pytest.raises(UserError, match="set keep_checkpoint=false"):
-        Plain.of({"_target_": "cotune_bench.backbones.other.load", "name": "other"}, 2)
+        keeping(experiment)
 
 
 def test_licences_name_where_weights_come_from():
-    resnet = Plain("torchvision", "resnet18", 2, "fc")
+    resnet = Plain("torchvision", "resnet18", "fc", 2)
     assert "torchvision" in resnet.licence("IMAGENET1K_V1")
     assert "mine.pth" in resnet.licence("mine.pth")
-    assert "MIT" in Plain("glyphnet", "glyphnet", 2, "head").licence("glyphs")
+    assert "MIT" in Plain("glyphnet", "glyphnet", "head", 2).licence("glyphs")

@@ -21,6 +21,7 @@ from cotune_bench import cli
 from cotune_bench.config import build, choices, compose_config
 from cotune_bench.data import coco_rebuild, cub, flowers, indoors, prepare
 from cotune_bench.data.coco_rebuild import candidates, choose, rebuild
+from cotune_bench.data.dataset import Reader
 from cotune_bench.data.prepare import SOURCES, Source
 
 ROOT = Path(cli.__file__).parents[2]
@@ -58,7 +59,7 @@ def birds(tmp_path, monkeypatch) -> Path:
     (tmp_path / "data").mkdir()
     archive = packed(trees.cub(tmp_path / "made"), tmp_path / "data" / "CUB_200_2011.tgz", "CUB_200_2011")
     sums(monkeypatch, "cub", archive=md5(archive))
-    monkeypatch.setattr(cub, "OFFICIAL", {"classes": 2, "train": 3, "test": 2})
+    monkeypatch.setattr(cub, "READER", Reader(cub.read, official={"classes": 2, "train": 3, "test": 2}))
     return tmp_path / "data"
 
 
@@ -106,7 +107,7 @@ def test_archives_and_files_are_downloaded(server, tmp_path, monkeypatch):  # no
     (tmp_path / "data/flowers-102/setid.mat").unlink()
     prepare.prepare("flowers", config, base=server.base)
     assert len(server.asked) == asked + 1  # only what was missing
-    monkeypatch.setattr(flowers, "OFFICIAL", {"classes": 2, "train": 4, "test": 2})
+    monkeypatch.setattr(flowers, "READER", Reader(flowers.read, official={"classes": 2, "train": 4, "test": 2}))
     assert prepare.check_data("flowers", config) == 0
 
 
@@ -116,7 +117,7 @@ def test_the_folder_of_images_may_lie_one_deeper_in_the_archive(tmp_path, monkey
     packed(made, store / "indoorCVPR_09.tar", "indoorCVPR_09")
     for part in ("Train", "Test"):
         (made / f"{part}Images.txt").rename(store / f"{part}Images.txt")
-    monkeypatch.setattr(indoors, "OFFICIAL", {"classes": 2, "train": 3, "test": 2})
+    monkeypatch.setattr(indoors, "READER", Reader(indoors.read, official={"classes": 2, "train": 3, "test": 2}))
     assert run("indoors", f"data_root={store}") == 0
     assert (store / "indoorCVPR_09/Images/attic/a2.jpg").is_file()
 

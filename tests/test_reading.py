@@ -28,7 +28,7 @@ def test_check_tells_counts_missing_and_broken_images(tmp_path):
     (wren / "w1.jpg").write_bytes(content[:-300])  # cut within the pixels: it opens, but cannot be decoded
     (wren / "w2.jpg").unlink()
     data = cub.read("cub", str(tmp_path))
-    report = check(data, cub.OFFICIAL)
+    report = check(data, cub.READER.official)
     assert report.missing == ("images/002.Wren/w2.jpg",)
     assert [file for file, _ in report.unreadable] == ["images/002.Wren/w1.jpg"]
     assert "truncated" in report.unreadable[0][1]
@@ -89,6 +89,5 @@ def test_the_page_of_data_sets_has_the_official_numbers(module):
     numbers = [
         int(cell.strip().replace(",", "")) for cell in row.split("|") if cell.strip().replace(",", "").isdigit()
     ]
-    assert numbers == [
-        module.OFFICIAL[part] for part in ("classes", "train", "val", "test") if part in module.OFFICIAL
-    ]
+    official = module.READER.official
+    assert numbers == [official[part] for part in ("classes", "train", "val", "test") if part in official]

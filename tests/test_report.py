@@ -214,7 +214,7 @@ def test_curves_are_thinned_and_damaged_rows_left_out(tmp_path):
 
 
 def test_settings_as_lines_that_the_command_line_takes():
-    config = {"method": {"_target_": "x.Y", "k": 1}, "rate": 0.15, "seed": 3, "protocol": {"drop_at": [200]}}
+    config = {"method": {"k": 1}, "rate": 0.15, "seed": 3, "protocol": {"drop_at": [200]}}
     assert setting_lines(config, "seed") == ["method.k=1", "rate=0.15", "protocol.drop_at=[200]"]
     config |= {"split_seed": 3, "backbone": {"seed": 3, "lr": 0.2}}
     assert setting_lines(config, "replicate")[2:] == ["protocol.drop_at=[200]", "backbone.lr=0.2"]

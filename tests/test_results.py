@@ -3,15 +3,20 @@
 import csv
 import dataclasses
 import importlib.util
+import json
 import runpy
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
+from trees import put_image
 
+from cotune_bench import cli
 from cotune_bench.cli import guarded
-from cotune_bench.config import CONF
+from cotune_bench.config import CONF, compose_config, run_config
 from cotune_bench.records import Record, RecordStore
 from cotune_bench.reports import exchange
+from cotune_bench.reports.own import own_tables
 
 MAIN = runpy.run_path(str(CONF.parent / "scripts" / "results.py"))["main"]
 
@@ -172,7 +177,7 @@ def test_refresh_takes_up_what_was_moved_by_hand(here, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["lst"], "lst is unknown: choose list, export, merge or refresh"),
+        (["lst"], "lst is unknown: choose list, export, merge, rekey or refresh"),
         (["list", "metod=bss"], "metod is not a column: did you mean method?"),
         (["list", "bss"], "bss cannot be read: filters are given as column=value"),
         (["export"], "export needs one name"),
@@ -191,3 +196,73 @@ def test_bad_input_is_one_line_and_exits_with_2(here, capsys, arguments, message
     assert err.startswith(f"error: {message}")
     assert err.count("\n") == 1
     assert files(Path("results")) == before
+
+
+# Keys of earlier versions -------------------------------------------------------------------------------------------
+
+
+def older(config: dict) -> dict:
+    """A configuration as records held it when module paths were a part of their keys."""
+    data = {name: value for name, value in config["data"].items() if name != "reader"}
+    return {**config, "data": {**data, "_target_": f"cotune_bench.data.{config['data']['reader']}.read"}}
+
+
+def contents(folder: Path) -> dict[str, object]:
+    """Files by name; those whose values have no order as values."""
+    read = {path.name: path.read_bytes() for path in folder.iterdir()}
+    return read | {
+        "config.yaml": OmegaConf.create(read["config.yaml"].decode()),
+        "model.json": json.loads(read["model.json"]),
+    }
+
+
+def test_rekey_gives_records_and_their_folders_today_s_keys(here, capsys):
+    command = ["data=folder", "data.root=pets", "method=finetune", "backbone=resnet18", "backbone.weights=random"]
+    command += [
+        "protocol.updates=2",
+        "protocol.batch_size=4",
+        "protocol.resize=40",
+        "protocol.crop=32",
+        "results=mine",
+    ]
+    for kind in ("cat", "dog"):
+        for number in range(5):
+            put_image(here / "pets" / kind / f"{number}.png", size=(44, 36 + number))
+    assert cli.main(command) == 0
+    store = RecordStore(Path("mine"))
+    (new,) = store.read()[0]
+    folder = store.results / "runs" / new.key
+    kept = contents(folder)
+
+    old = dataclasses.replace(new, key="pets-old", config=older(new.config))
+    store.path(new.key).unlink()
+    store.add(old)
+    store.add(dataclasses.replace(old, finished="2026-01-01T00:00:00.000+00:00"), again=True)
+    OmegaConf.save(OmegaConf.create(old.config), folder / "config.yaml")
+    card = json.loads((folder / "model.json").read_text())
+    card |= {"key": old.key, "data": older({"data": card["data"]})["data"]}
+    (folder / "model.json").write_text(json.dumps(card))
+    folder.rename(folder.with_name(old.key))
+    assert own_tables(store.results)[0] == []
+    (line,) = own_tables(store.results)[1]
+    assert "2 records in mine have keys of an earlier version" in line
+
+    capsys.readouterr()
+    assert ask("rekey", "results=mine") == 0
+    assert capsys.readouterr().out.splitlines() == [f"pets-old -> {new.key}", "1 keys were changed"]
+    found = store.read()[0]
+    assert found[1] == new
+    assert found[0] == dataclasses.replace(new, finished="2026-01-01T00:00:00.000+00:00")
+    assert contents(folder) == kept
+    assert ask("rekey", "results=mine") == 0
+    assert capsys.readouterr().out.splitlines() == ["0 keys were changed"]
+
+
+def test_rekey_can_be_called_again_after_a_kill(here):
+    store = RecordStore(Path("older"))
+    config = run_config(compose_config(["method=bss", "data=digits"]))
+    store.add(record("digits-old", config=older(config)))
+    once = exchange.rekey(store)
+    store.add(record("digits-old", config=older(config)))  # the file that a kill left
+    assert exchange.rekey(store) == once
+    assert [one.key for one in store.read()[0]].count(once["digits-old"]) == 1

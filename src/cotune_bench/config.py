@@ -35,7 +35,11 @@ NOT_DEFINING = {"method": ("tune",), "data": ("root", "rate", "split_seed", "cac
 #: Settings that ``replicate`` sets.
 OF_REPLICATE = ("seed", "split_seed", "backbone.seed")
 #: Settings of a method that another of its settings turns off: (setting, value) and the names.
-WITHOUT_EFFECT = {("relationship", "reverse"): ("relationship_split",), ("relationship", "direct"): ("select",)}
+WITHOUT_EFFECT = {
+    ("relationship", "reverse"): ("relationship_split",),
+    ("relationship", "direct"): ("select",),
+}  #: Settings that methods gained after records were written, with the value that those runs had.
+LATER = {"cotuning": {"select": "accuracy"}}
 
 register_resolvers()
 
@@ -63,7 +67,11 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         if override.key_or_group == "table":
             raise UserError(f"{override.input_line} has no place here: run.py, status, plan and make_tables take it")
         name = override.key_or_group.rpartition(".")
-        if name[0] in GROUPS and name[2] in ("name", "_target_") and not (own and "".join(name) == "data.name"):
+        if (
+            name[0] in GROUPS
+            and name[2] in ("name", "reader", "_target_")
+            and not (own and "".join(name) == "data.name")
+        ):
             raise UserError(f"{override.input_line} cannot be used: choose a yaml file with {name[0]}=NAME instead")
     _check_replicate(parsed)
     try:
@@ -134,15 +142,35 @@ def run_config(config: DictConfig) -> dict:
         name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         for name, value in values.items()
     }
-    own = own_images(defining["data"])
     for group, names in NOT_DEFINING.items():
         defining[group] = {name: value for name, value in defining[group].items() if name not in names}
-    for (setting, value), names in WITHOUT_EFFECT.items():
-        if defining["method"].get(setting) == value:
-            defining["method"] = {name: value for name, value in defining["method"].items() if name not in names}
-    if own:
+    if own_images(defining["data"]):
         defining["data"]["root"] = str(Path(config.data.root).expanduser().resolve())
-    return defining
+    return _reduced(defining)
+
+
+def upgraded(defining: dict) -> dict:
+    """What :func:`run_config` gives today for the configuration in an older record."""
+    method = LATER.get(defining["method"]["name"], {}) | defining["method"]
+    return _reduced({**defining, "data": with_reader(defining["data"]), "method": method})
+
+
+def with_reader(data: dict) -> dict:
+    """The section of a data set, which in older files names a function, with the name of its reader."""
+    return {**_without_targets(data), "reader": data["_target_"].split(".")[-2]} if "_target_" in data else data
+
+
+def _reduced(defining: dict) -> dict:
+    """Without settings that have no effect, and without ``_target_``: where code lies does not define a result."""
+    method = defining["method"]
+    ignored = {name for (of, value), names in WITHOUT_EFFECT.items() if method.get(of) == value for name in names}
+    return _without_targets({**defining, "method": {name: method[name] for name in method if name not in ignored}})
+
+
+def _without_targets(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: _without_targets(item) for name, item in value.items() if name != "_target_"}
 
 
 def run_key(config: DictConfig) -> str:
@@ -167,29 +195,44 @@ def _canonical(value: Any) -> Any:
 
 
 def build(section: DictConfig, *positional: object, drop: Iterable[str] = (), **keywords: object) -> Any:
-    """Call what the section's ``_target_`` names with these arguments and the section's other values, less ``drop``.
+    """Call what the section names with these arguments and the section's other values, less ``drop``.
+
+    The section of a data set names its ``reader``, the others name a function or class as ``_target_``.
 
     Raises:
-        UserError: the target lies outside this package, does not exist or does not take these values.
+        UserError: what is named lies outside this package, does not exist or does not take these values.
     """
     values = OmegaConf.to_container(section, resolve=True)
     assert isinstance(values, dict)  # noqa: S101
-    target = str(values.pop("_target_"))
-    module, _, attribute = target.rpartition(".")
-    if not target.startswith("cotune_bench."):
-        raise UserError(f"_target_={target} lies outside cotune_bench: nothing else is ever called from a yaml")
-    try:
-        function = getattr(importlib.import_module(module), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
-        if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("cotune_bench"):
-            raise
-        raise UserError(f"_target_={target} does not exist ({error}): correct its yaml") from error
+    if "reader" in values:
+        target, function = f"reader {values.pop('reader')}", reader(section).read
+    else:
+        target = str(values.pop("_target_"))
+        function = _found(target)
     values = {str(name): value for name, value in values.items() if str(name) not in {*drop, *keywords}}
     try:
         inspect.signature(function).bind(*positional, **values, **keywords)
     except TypeError as error:
         raise UserError(f"{target}: {error}; correct its yaml") from error
     return function(*positional, **values, **keywords)
+
+
+def reader(section: DictConfig) -> Any:
+    """The :class:`~cotune_bench.data.dataset.Reader` that the section of a data set names."""
+    return _found(f"cotune_bench.data.{section.reader}.READER")
+
+
+def _found(target: str) -> Any:
+    """What this name stands for; UserError if it lies outside this package or does not exist."""
+    module, _, attribute = target.rpartition(".")
+    if not target.startswith("cotune_bench."):
+        raise UserError(f"_target_={target} lies outside cotune_bench: nothing else is ever called from a yaml")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("cotune_bench"):
+            raise
+        raise UserError(f"{target} does not exist ({error}): correct its yaml") from error
 
 
 # Checks -----------------------------------------------------------------------------------------------------------

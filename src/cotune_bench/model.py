@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from cotune_bench.runs import Run
 if TYPE_CHECKING:  # torch takes seconds to import
     from torch import Tensor, nn
 
+    from cotune_bench.backbones.plain import Plain
     from cotune_bench.experiment import Experiment
 
 log = logging.getLogger(__name__)
@@ -121,10 +122,7 @@ def keeping(experiment: "Experiment") -> bool:
 
 
 def _require_plain(experiment: "Experiment") -> None:
-    from cotune_bench.backbones.plain import Plain
-
-    name, found = experiment.config.method.name, experiment.method.plain()
-    plain = Plain.of(experiment.config.backbone, len(experiment.data.classes))
+    name, found, plain = experiment.config.method.name, experiment.method.plain(), _plain(experiment)
     if found is None or not plain.fits(*found):
         raise UserError(
             f"method {name} does not predict with a plain {plain.model}, which is all that can be kept: "
@@ -132,16 +130,24 @@ def _require_plain(experiment: "Experiment") -> None:
         )
 
 
+def _plain(experiment: "Experiment") -> "Plain":
+    """The network that is left of a run."""
+    plain = experiment.backbone.plain
+    if plain is None:
+        raise UserError(
+            f"backbone {experiment.backbone.name} is not built by another library: set keep_checkpoint=false"
+        )
+    return replace(plain, num_classes=len(experiment.data.classes))
+
+
 def keep(experiment: "Experiment", record: Record, folder: Path) -> None:
     """Write weights and card of a trained run; the card, which says that all is there, comes last."""
     from safetensors.torch import save
 
-    from cotune_bench.backbones.plain import Plain
-
     method = experiment.method
     found = method.plain()
     assert found is not None  # noqa: S101
-    plain = Plain.of(experiment.config.backbone, len(experiment.data.classes))
+    plain = _plain(experiment)
     contents = {WEIGHTS: save(plain.state(*found), metadata={"format": "pt", "key": record.key})}
     source = getattr(method, "source_head", None)
     if source is not None:

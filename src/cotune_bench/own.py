@@ -28,7 +28,7 @@ DROP = 2 / 3
 
 def own_images(section: Mapping[str, Any] | DictConfig) -> bool:
     """Whether a ``data`` section reads the user's own images."""
-    return str(section.get("_target_", "")).rpartition(".")[0].rpartition(".")[2] in OWN_IMAGES
+    return section.get("reader") in OWN_IMAGES
 
 
 def folder_name(root: str) -> str:
@@ -49,9 +49,9 @@ def check_name(name: object) -> None:
         raise UserError(f"data.name={name} is the name of a published data set: choose another")
 
 
-def usual_rate(target: str) -> float:
+def usual_rate(reader: str) -> float:
     """The sampling rate where none is given: all images of a folder, else the paper's smallest."""
-    return 1.0 if target.split(".")[-2] == "folder" else 0.15
+    return 1.0 if reader == "folder" else 0.15
 
 
 # protocol=auto ------------------------------------------------------------------------------------------------------

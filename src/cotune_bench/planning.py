@@ -1,14 +1,13 @@
 """What the missing cells of a table will cost: a few updates of each method timed here, times what is to be done."""
 
 import heapq
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from omegaconf import DictConfig
 
-from cotune_bench.config import build, compose_config
+from cotune_bench.config import build, compose_config, reader
 from cotune_bench.errors import UserError
 from cotune_bench.reports.status import table_status
 
@@ -127,10 +126,9 @@ def counts_of(config: DictConfig) -> Counts:
     try:
         data = build(config.data)
     except UserError as error:
-        reader = importlib.import_module(str(config.data._target_).rpartition(".")[0])
-        if not hasattr(reader, "OFFICIAL"):
+        published = reader(config.data).official
+        if not published:
             raise
-        published = reader.OFFICIAL
         train, val = _held_out(published["train"], published.get("val"), config.protocol.val)
         told = f"{error} -- planned with the published numbers of images"
         return Counts(published["classes"], train, val, published["test"], 3, False, told)

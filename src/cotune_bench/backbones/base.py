@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from cotune_bench.backbones.plain import Plain
 from cotune_bench.errors import UserError
 
 
@@ -41,6 +42,7 @@ class Backbone(nn.Module):
         source_head: linear layer from the features to the S source classes.
         blocks: names of the residual blocks inside the trunk, first to last.
         taps: names of the convolutions, inside the trunk, whose maps DELTA compares.
+        plain: how its own library builds it; None where a trained network cannot be kept.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Backbone(nn.Module):
         *,
         blocks: Sequence[str] = (),
         taps: Sequence[str] = (),
+        plain: Plain | None = None,
     ) -> None:
         super().__init__()
         known = dict(trunk.named_modules())
@@ -65,6 +68,7 @@ class Backbone(nn.Module):
         self.width = source_head.in_features
         self.blocks = tuple(blocks)
         self.taps = tuple(taps)
+        self.plain = plain
 
     def forward(self, images: Tensor) -> Tensor:
         """Source logits (B, S) of normalised images (B, C, H, W)."""

@@ -11,6 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from cotune_bench.backbones.base import Backbone, SourceInfo, state_sha256
+from cotune_bench.backbones.plain import Plain
 from cotune_bench.errors import UserError
 from cotune_bench.files import digest, write_atomically
 
@@ -112,6 +113,7 @@ def load(name: str, cache: Path, *, weights: str, seed: int) -> Backbone:
         SourceInfo(weights, state_sha256(model.state_dict()), CLASSES, (MEAN,), (STD,), temperature),
         blocks=[f"layer{stage}.0" for stage in stages],
         taps=[f"layer{stage}.0.conv2" for stage in stages],
+        plain=Plain("glyphnet", name, head="head"),
     )
 
 

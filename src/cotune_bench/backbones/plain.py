@@ -2,7 +2,6 @@
 
 import importlib
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import ModuleType
 from typing import Any
@@ -20,36 +19,18 @@ class Plain:
     Attributes:
         library: ``torchvision``, ``timm``, or ``glyphnet``, which this package alone can build.
         model: the library's name of it.
-        num_classes: K, outputs of its head.
         head: name of the linear layer from features to logits.
+        num_classes: K, outputs of its head; 0 until the target's are known.
         prefix: what stands before its layers' names in the trunk of a ``Backbone``.
         options: other keywords that the library builds it with.
     """
 
     library: str
     model: str
-    num_classes: int
     head: str
+    num_classes: int = 0
     prefix: str = ""
     options: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, section: Mapping[str, Any], num_classes: int) -> "Plain":
-        """That of a configuration's backbone; UserError if its library is not one of ours to name."""
-        library = str(section["_target_"]).split(".")[-2]
-        if library == "torchvision":
-            inception = section["model"] == "inception_v3"
-            head = "classifier" if section["model"].startswith("densenet") else "fc"
-            options = {"aux_logits": False, "init_weights": False} if inception else {}
-            return cls(library, section["model"], num_classes, head, options=options)
-        if library == "timm":
-            head = timm().get_pretrained_cfg_value(section["model"], "classifier")
-            return cls(library, section["model"], num_classes, head, prefix="model.")
-        if library == "glyphnet":
-            return cls(library, section["name"], num_classes, "head")
-        raise UserError(
-            f"backbone {section['name']} is no network that another library builds: set keep_checkpoint=false"
-        )
 
     def build(self) -> nn.Module:
         """The network in evaluation mode, its weights undefined until a state dict fills them."""

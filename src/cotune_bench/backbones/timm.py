@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from cotune_bench.backbones.base import Backbone, SourceInfo, evaluating, state_sha256
+from cotune_bench.backbones.plain import Plain
 from cotune_bench.backbones.weights import (
     class_names,
     file_sha256,
@@ -64,7 +65,8 @@ def load(
         std=tuple(config["std"]),
         temperature=source_temperature(temperature, temperature_logits, sha256, head.out_features),
     )
-    return Backbone(name, trunk, head, info, blocks=blocks, taps=taps)
+    plain = Plain("timm", model, head=timm.get_pretrained_cfg_value(model, "classifier"), prefix="model.")
+    return Backbone(name, trunk, head, info, blocks=blocks, taps=taps, plain=plain)
 
 
 def take_apart(network: Any, model: str) -> tuple[nn.Sequential, nn.Linear]:

@@ -13,6 +13,7 @@ from torchvision.models import DenseNet, Inception3, ResNet
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from cotune_bench.backbones.base import Backbone, SourceInfo, state_sha256
+from cotune_bench.backbones.plain import Plain
 from cotune_bench.backbones.trunk import Trunk
 from cotune_bench.backbones.weights import (
     IMAGENET_MEAN,
@@ -86,7 +87,13 @@ def load(
         temperature=source_temperature(temperature, temperature_logits, sha256, head.out_features),
     )
     blocks = [layer for layer, module in trunk.named_modules() if isinstance(module, BasicBlock | Bottleneck)]
-    return Backbone(name, trunk, head, info, blocks=blocks, taps=taps)
+    plain = Plain(
+        "torchvision",
+        model,
+        head="classifier" if model.startswith("densenet") else "fc",
+        options={"aux_logits": False, "init_weights": False} if half else {},
+    )
+    return Backbone(name, trunk, head, info, blocks=blocks, taps=taps, plain=plain)
 
 
 def known_models() -> list[str]:

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from cotune_bench.data.dataset import ImageList
+from cotune_bench.data.dataset import ImageList, Reader
 from cotune_bench.data.folder import read_split
 from cotune_bench.data.reading import Part, find, image_list, keyed, lines, missing
 from cotune_bench.errors import UserError
 
-OFFICIAL = {"classes": 100, "train": 6667, "test": 3333}
 HOMES = (".", "data", "fgvc-aircraft-2013b/data", "fgvc-aircraft-2013b")
 BANNER = 20  # rows with the photographer's name, says the archive's README
 
@@ -44,3 +43,6 @@ def _part(name: str, home: Path, part: str, classes: list[str]) -> Part:
             raise UserError(f"data {name}: {path} names the variant {variant!r}, which variants.txt does not hold")
         images.append((f"images/{number}.jpg", label[variant]))
     return images
+
+
+READER = Reader(read, official={"classes": 100, "train": 6667, "test": 3333})

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cotune_bench.data.dataset import ImageList
+from cotune_bench.data.dataset import ImageList, Reader
 from cotune_bench.data.folder import read_split
 from cotune_bench.data.reading import Part, find, image_list, lines, matlab, missing
 
-OFFICIAL = {"classes": 196, "train": 8144, "test": 8041}
 HOMES = (".", "stanford_cars", "car_data/car_data", "car_data")
 DEVKITS = ("devkit", ".", "car_devkit/devkit", "car_devkit", "stanford-cars-dataset-meta/devkit")
 #: The 196 names in the order of cars_meta.mat, for copies that come without it.
@@ -66,3 +65,6 @@ def _single_archive(name: str, home: Path) -> ImageList:
 
 def _part(annotations: np.ndarray, prefix: str, field: str) -> Part:
     return [(prefix + str(annotation[field]), int(annotation["class"]) - 1) for annotation in annotations]
+
+
+READER = Reader(read, official={"classes": 196, "train": 8144, "test": 8041})

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from cotune_bench.data.dataset import Dataset
+from cotune_bench.data.dataset import Dataset, Reader
 from cotune_bench.data.reading import find, lines, missing
 from cotune_bench.errors import UserError
 
-OFFICIAL = {"classes": 100, "train": 50_000, "test": 10_000}
 RECORD = 2 + 3 * 32 * 32  # coarse label, fine label, red, green and blue plane
 
 
@@ -94,3 +93,6 @@ def _unpickled(name: str, path: Path) -> Any:
     except Exception as error:  # a damaged pickle raises nearly anything
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(f"data {name}: {path} is refused ({reason}): get the binary version of CIFAR-100") from error
+
+
+READER = Reader(read, official={"classes": 100, "train": 50_000, "test": 10_000})

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from cotune_bench.data.dataset import ImageList
+from cotune_bench.data.dataset import ImageList, Reader
 from cotune_bench.data.folder import read_split
 from cotune_bench.data.reading import Part, find, image_list, labelled, lines, missing
 from cotune_bench.errors import UserError
 
-OFFICIAL = {"classes": 70, "train": 56_000, "val": 7_000, "test": 7_000}
 HOMES = (".", "COCO70", "coco70")
 #: COCO's 80 classes in order without parking meter, frisbee, snowboard, sports ball, baseball glove, mouse, toaster,
 #: scissors, hair drier and toothbrush; for copies that come without classes.txt.
@@ -40,3 +39,6 @@ def _part(name: str, home: Path, part: str) -> Part:
     # Not line by line: train/ is also the folder of a class.
     prefix = "" if all(file.startswith(f"{part}/") for file, _ in images) else f"{part}/"
     return [(prefix + file, label) for file, label in images]
+
+
+READER = Reader(read, official={"classes": 70, "train": 56_000, "val": 7_000, "test": 7_000})

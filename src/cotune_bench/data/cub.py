@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from cotune_bench.data.dataset import ImageList
+from cotune_bench.data.dataset import ImageList, Reader
 from cotune_bench.data.folder import read_split
 from cotune_bench.data.reading import Part, find, image_list, keyed, missing
 from cotune_bench.errors import UserError
 
-OFFICIAL = {"classes": 200, "train": 5994, "test": 5794}
 HOMES = (".", "CUB_200_2011", "CUB_200_2011/CUB_200_2011")
 
 
@@ -32,3 +31,6 @@ def read(name: str, root: str) -> ImageList:
                 "extract the archive again"
             ) from error
     return image_list(name, home, classes, train=parts["1"], test=parts["0"])
+
+
+READER = Reader(read, official={"classes": 200, "train": 5994, "test": 5794})

@@ -1,7 +1,8 @@
 """What a reader gives, and what a run makes of it: the contracts of the data path."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,19 @@ class Dataset(Labelled):
         super().__post_init__()
         if len(self.pixels) != len(self.labels):
             raise UserError(f"data {self.name}: {len(self.pixels)} images but {len(self.labels)} labels")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a data set is read, and what is published of it: every reader's module holds one as ``READER``.
+
+    Attributes:
+        read: the data set from the values of its yaml; UserError where its files are missing or wrong.
+        official: numbers of ``classes`` and of images in ``train``, ``val`` and ``test``; empty if unpublished.
+    """
+
+    read: Callable[..., "ImageList | Dataset"]
+    official: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cotune_bench.data.dataset import Dataset
+from cotune_bench.data.dataset import Dataset, Reader
 from cotune_bench.errors import UserError
 
 
@@ -40,3 +40,6 @@ def _file() -> Path:
         if path.exists():
             return path
     raise UserError("the digits of scikit-learn are not installed: pip install --force-reinstall scikit-learn")
+
+
+READER = Reader(read)

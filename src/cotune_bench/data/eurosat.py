@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cotune_bench.data.dataset import ImageList
+from cotune_bench.data.dataset import ImageList, Reader
 from cotune_bench.data.folder import scan, split_by_class
 from cotune_bench.data.reading import find, missing
 from cotune_bench.errors import UserError
@@ -20,3 +20,6 @@ def read(name: str, root: str) -> ImageList:
     if len(members) != OFFICIAL["classes"]:
         raise UserError(f"data {name}: {home} holds {len(members)} class folders instead of 10: extract it again")
     return split_by_class(name, home, members, test_share=0.2, seed=0)
+
+
+READER = Reader(read, official=OFFICIAL)

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cotune_bench.data.dataset import ImageList
+from cotune_bench.data.dataset import ImageList, Reader
 from cotune_bench.data.reading import Part, find, image_list, matlab, missing
 from cotune_bench.errors import UserError
 
-OFFICIAL = {"classes": 102, "train": 2040, "test": 6149}
 HOMES = (".", "flowers-102", "flowers102", "102flowers")
 
 
@@ -32,3 +31,6 @@ def read(name: str, root: str) -> ImageList:
         parts[part] = [(f"jpg/image_{number:05d}.jpg", int(labels[number - 1]) - 1) for number in numbers]
     classes = [str(number) for number in range(1, int(np.max(labels)) + 1)]
     return image_list(name, home, classes, train=parts["trnid"] + parts["valid"], test=parts["tstid"])
+
+
+READER = Reader(read, official={"classes": 102, "train": 2040, "test": 6149})

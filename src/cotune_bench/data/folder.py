@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cotune_bench.cache import Cache
-from cotune_bench.data.dataset import ImageList
+from cotune_bench.data.dataset import ImageList, Reader
 from cotune_bench.data.look import look
 from cotune_bench.data.reading import Part, find, image_list, missing
 from cotune_bench.data.splits import hold_out
@@ -187,3 +187,6 @@ def scan(
     if strays is not None:
         strays += ignored
     return members
+
+
+READER = Reader(read)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cotune_bench.data.dataset import ImageList
+from cotune_bench.data.dataset import ImageList, Reader
 from cotune_bench.data.reading import image_list, labelled, lines, missing
 from cotune_bench.errors import UserError
 
@@ -44,3 +44,6 @@ def read(
     kinds = {label for members in parts.values() for _, label in members or ()}
     names = lines(name, home / classes) if classes else [str(label) for label in range(len(kinds))]
     return image_list(name, home, names, **parts, sampled=sampled, upright=True)
+
+
+READER = Reader(read)

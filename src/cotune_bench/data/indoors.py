@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from cotune_bench.data.dataset import ImageList
+from cotune_bench.data.dataset import ImageList, Reader
 from cotune_bench.data.reading import find, image_list, lines, missing
 from cotune_bench.errors import UserError
 
-OFFICIAL = {"classes": 67, "train": 5360, "test": 1340}
 HOMES = (".", "indoorCVPR_09", "indoorCVPR_09/indoorCVPR_09")
 
 
@@ -29,3 +28,6 @@ def read(name: str, root: str) -> ImageList:
     label = {room: number for number, room in enumerate(classes)}
     parts = {part: [(f"Images/{file}", label[file.partition("/")[0]]) for file in files[part]] for part in files}
     return image_list(name, home, classes, train=parts["Train"], test=parts["Test"])
+
+
+READER = Reader(read, official={"classes": 67, "train": 5360, "test": 1340})

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from cotune_bench.cache import Cache
-from cotune_bench.data.dataset import Dataset
+from cotune_bench.data.dataset import Dataset, Reader
 from cotune_bench.data.glyphs import STIX, glyphs
 from cotune_bench.errors import UserError
 
@@ -47,3 +47,6 @@ def read(name: str, alphabet: str, cache: Path) -> Dataset:
         train=np.flatnonzero(position < TRAIN),
         test=np.flatnonzero(position >= TRAIN),
     )
+
+
+READER = Reader(read)

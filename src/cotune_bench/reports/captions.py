@@ -171,8 +171,8 @@ def split_rule(config: Mapping[str, Any]) -> str:
 
 def _may_bring_validation(data: Mapping[str, Any]) -> bool:
     """Whether a data set of this kind has validation images of its own as a rule, COCO-70, or by its folders."""
-    module = str(data.get("_target_", "")).split(".")[-2:-1]
-    return module in (["coco70"], ["folder"]) or (module == ["imagelist"] and data.get("val") is not None)
+    reader = data.get("reader")
+    return reader in ("coco70", "folder") or (reader == "imagelist" and data.get("val") is not None)
 
 
 def _rules(grid: Grid, data: str) -> str:

@@ -1,14 +1,22 @@
 """Records shown, handed on as one table, and taken in from elsewhere."""
 
+import dataclasses
 import importlib.util
 import io
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 from cotune_bench.checks import suggest
+from cotune_bench.config import key_of, upgraded, with_reader
 from cotune_bench.errors import UserError
 from cotune_bench.files import write_atomically
+from cotune_bench.model import CARD
 from cotune_bench.records import COLUMNS, Record, RecordStore, csv_text, row_of
+from cotune_bench.records import key_of as record_key
 from cotune_bench.reports.frame import to_frame
 
 #: What a key does not tell of a run's inputs.
@@ -89,6 +97,43 @@ def merge(ours: RecordStore, theirs: RecordStore) -> tuple[int, int, list[str]]:
             told.append(f"{record.key}: ours has {_scores(mine)}, theirs {_scores(record)}{why}; ours stays")
     taken = sum(record.key in new for record in found)
     return taken, len(found) - taken, told
+
+
+def rekey(store: RecordStore) -> dict[str, str]:
+    """Give records and run folders of an earlier version today's keys; returns the new keys of records by their old.
+
+    The new record is written before the old file goes, so that a kill leaves both and a second call ends the work.
+
+    Raises:
+        UserError: a run folder of the new key is there already.
+    """
+    records, pairs = store.read()[0], {}
+    here = {(record.key, record.finished) for record in records}
+    for record in records:
+        config = upgraded(record.config)
+        key = key_of(config)
+        if key != record.key:
+            pairs[record.key] = key
+            if (key, record.finished) not in here:
+                store.add(dataclasses.replace(record, key=key, config=config), again=True)
+    for path in store.folder.glob("*.json"):
+        if record_key(path) in pairs:
+            path.unlink()
+    for path in (store.results / "runs").glob("*/config.yaml"):
+        config = upgraded(OmegaConf.to_container(OmegaConf.load(path), resolve=True))  # pyright: ignore
+        folder = path.parent.with_name(key_of(config))
+        if folder != path.parent:
+            if folder.exists():
+                raise UserError(f"{folder} is there already: move it or {path.parent} away")
+            OmegaConf.save(OmegaConf.create(config), path)
+            with suppress(FileNotFoundError):  # of a kept network
+                card = json.loads((path.parent / CARD).read_text(encoding="utf-8"))
+                card |= {"key": folder.name, "data": with_reader(card["data"])}
+                write_atomically(
+                    path.with_name(CARD), (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode()
+                )
+            path.parent.rename(folder)
+    return pairs
 
 
 def _scores(record: Record) -> str:

@@ -22,7 +22,7 @@ NOTE = "Trade-offs of the methods are not tuned on these images, unless a row na
 #: Settings that tell two groups of runs apart best; others follow by name.
 FIRST = ("data.root", "backbone.name", "protocol.name", "protocol.updates")
 #: Settings of a reader that the command line gives otherwise.
-NOT_GIVEN = ("_target_", "name", "root", "split_seed", "rate")
+NOT_GIVEN = ("reader", "name", "root", "split_seed", "rate")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ def own_tables(results: Path) -> tuple[list[tuple[Grid, TableStatus]], list[str]
     row if the method's values do.
     """
     records, damaged = RecordStore(results).read()
+    if outdated := sum("_target_" in record.config.get("data", {}) for record in records):
+        damaged.append(
+            f"{outdated} records in {results} have keys of an earlier version, and no table finds them: "
+            f"python scripts/results.py rekey results={results} gives them today's"
+        )
     mine = [record for record in records if own_images(record.config.get("data", {}))]
     tables = []
     for unit, ending, chosen in (("seed", "", _of_seeds(mine)), ("replicate", "-replicates", _replicates(mine))):
@@ -168,7 +173,7 @@ def _status(
 def overrides_of(config: Mapping, unit: str) -> tuple[str, ...]:
     """The overrides that give a run's configuration again; without rate and what the unit sets."""
     data = config["data"]
-    choice = str(data["_target_"]).split(".")[-2]
+    choice = data["reader"]
     given = [f"data={choice}", path_override("data.root", data["root"]), f"data.name={data['name']}"]
     for group, name in (("data", choice), *((group, config[group]["name"]) for group in ("method", "backbone"))):
         changed = _changed_values(group, name, config[group])

@@ -70,10 +70,10 @@ def _run(one: CellStatus, record: Record | None, rest: Sequence[str], store: Rec
 
 
 def setting_lines(config: Mapping, unit: str) -> list[str]:
-    """Every setting that defines a result as ``name=value``; without what is called and what a unit sets."""
+    """Every setting that defines a result as ``name=value``; without what a unit sets."""
     left_out = ("seed",) if unit == "seed" else OF_REPLICATE
     lines = [(name, value) for name, value in leaves(config) if name not in left_out]
-    return [f"{name}={value}" for name, value in lines if not name.endswith("_target_")]
+    return [f"{name}={value}" for name, value in lines]
 
 
 def leaves(values: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
