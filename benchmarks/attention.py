@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from cotune_bench.backbones.torchvision import build, take_apart
-from cotune_bench.methods.ablation import filter_importance
+from cotune_bench.methods.delta_ablation import filter_importance
 
 CLASSES = 200
 TAPS = {

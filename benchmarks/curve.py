@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from harness import environment, parser, report
 
 from cotune_bench.config import compose_config
-from cotune_bench.experiment import Experiment
+from cotune_bench.training.experiment import Experiment
 
 UPDATES = 200
 

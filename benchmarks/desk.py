@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from cotune_bench.config import compose_config
-from cotune_bench.data import digits
-from cotune_bench.experiment import Experiment
+from cotune_bench.data.readers import digits
+from cotune_bench.training.experiment import Experiment
 
 ROOT = Path(__file__).parents[1]
 METHOD = "cotuning"

@@ -8,10 +8,10 @@ from torch import Tensor
 from training import Ours
 
 from cotune_bench.backbones.base import tap
+from cotune_bench.backbones.precision import autocast
 from cotune_bench.methods.bss import spectral_shrinkage
 from cotune_bench.methods.cotuning import soft_cross_entropy
 from cotune_bench.methods.delta import feature_map_penalty
-from cotune_bench.precision import autocast
 
 
 def extra_work(name: str, side: Ours) -> Callable[[], object]:

@@ -10,9 +10,9 @@ from torch.nn.functional import cross_entropy, log_softmax
 from training import Batches
 
 from cotune_bench.backbones.base import Frozen
+from cotune_bench.backbones.precision import arithmetic
+from cotune_bench.config.protocol import Protocol
 from cotune_bench.methods.base import Method
-from cotune_bench.precision import arithmetic
-from cotune_bench.protocol import Protocol
 
 
 class Plain:

@@ -20,8 +20,8 @@ from harness import alternate, environment, exponent, parser, report, row, timed
 from plain_step import Plain
 from training import Batches, Ours, Setting, built, desk, noise, resnet50
 
-from cotune_bench.experiment import devices, set_threads
-from cotune_bench.precision import resolve
+from cotune_bench.backbones.precision import resolve
+from cotune_bench.training.experiment import devices, set_threads
 
 METHODS = ("finetune", "l2sp", "delta", "bss", "cotuning")
 AIMS = {"l2sp": 2, "delta": 25, "bss": 2, "cotuning": 2}  # percent over fine-tuning

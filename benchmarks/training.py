@@ -10,13 +10,13 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from cotune_bench.cache import Cache
 from cotune_bench.config import build, compose_config
+from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.target import TargetData
-from cotune_bench.engine import fit
-from cotune_bench.experiment import choose_execution
 from cotune_bench.methods.base import Method
-from cotune_bench.protocol import Protocol
+from cotune_bench.storage.cache import Cache
+from cotune_bench.training.engine import fit
+from cotune_bench.training.experiment import choose_execution
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 

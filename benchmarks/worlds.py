@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from cotune_bench.records import Record
 from cotune_bench.reports.frame import run_frame
 from cotune_bench.reports.grid import TableSpec, build_grid
 from cotune_bench.reports.statistics import Column
 from cotune_bench.reports.verdict import Verdict, verdicts
+from cotune_bench.storage.records import Record
 
 METHODS = ("finetune", "l2sp", "delta", "bss", "cotuning")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from cotune_bench.cli import guarded
 from cotune_bench.errors import UserError
-from cotune_bench.reports.differences import difference_lines
-from cotune_bench.runs import find_run
+from cotune_bench.reports.run_diff import difference_lines
+from cotune_bench.storage.find_run import find_run
 
 
 def main(arguments: list[str]) -> int:

@@ -9,11 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from cotune_bench import runner
-from cotune_bench.arguments import Arguments, path_override
-from cotune_bench.checks import suggest
 from cotune_bench.cli import guarded
-from cotune_bench.comparing import (
+from cotune_bench.cli.compare_methods import (
     Chosen,
     choose,
     has_time,
@@ -24,13 +21,16 @@ from cotune_bench.comparing import (
     scored,
     seconds_of,
 )
+from cotune_bench.cli.plan import counts_of, measured, views_of
 from cotune_bench.config import build, choices, compose_config, run_config
-from cotune_bench.data.own_report import report
+from cotune_bench.config.overrides import Arguments, path_override
+from cotune_bench.config.own_images import auto_line
+from cotune_bench.config.validate import suggest
+from cotune_bench.data.quality import report
 from cotune_bench.errors import UserError
-from cotune_bench.files import check_writable, digest, write_atomically
-from cotune_bench.own import auto_line
-from cotune_bench.planning import counts_of, measured, views_of
-from cotune_bench.records import Record, RecordStore
+from cotune_bench.storage.files import check_writable, digest, write_atomically
+from cotune_bench.storage.records import Record, RecordStore
+from cotune_bench.training import runner
 
 METHODS = "finetune,l2sp,delta,bss,cotuning"
 #: Settings that the flags give.

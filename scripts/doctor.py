@@ -7,7 +7,7 @@ with OK, -- (not there, and not needed) or !! (wrong, and what to do). Exit code
 
 import sys
 
-from cotune_bench import doctor
+from cotune_bench.cli import doctor
 
 
 def main(arguments: list[str]) -> int:

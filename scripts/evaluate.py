@@ -9,12 +9,12 @@ import re
 import sys
 from pathlib import Path
 
-from cotune_bench.arguments import Arguments, take_settings
 from cotune_bench.cli import guarded
-from cotune_bench.files import check_writable
-from cotune_bench.model import Kept
-from cotune_bench.protocol import VIEWS
-from cotune_bench.runs import find_run
+from cotune_bench.config.overrides import Arguments, take_settings
+from cotune_bench.config.protocol import VIEWS
+from cotune_bench.inference.kept_network import Kept
+from cotune_bench.storage.files import check_writable
+from cotune_bench.storage.find_run import find_run
 
 
 def main(arguments: list[str]) -> int:
@@ -34,10 +34,10 @@ def main(arguments: list[str]) -> int:
     run = find_run(Path(given.get("results", "results")), chosen.run)
     kept = Kept.of(run)
 
-    from cotune_bench.evaluation import evaluate, labelled_images  # torch and figures take seconds to import
-    from cotune_bench.experiment import devices
-    from cotune_bench.predict import Predictor, predict_labelled
-    from cotune_bench.reports import evaluation as report
+    from cotune_bench.inference.predict import Predictor, predict_labelled
+    from cotune_bench.inference.scores import evaluate, labelled_images  # torch and figures take seconds to import
+    from cotune_bench.reports import evaluation_files as report
+    from cotune_bench.training.experiment import devices
 
     device = devices(given.get("device", "auto"))[0]
     images = labelled_images(kept, chosen.data, settings)

@@ -7,10 +7,10 @@ and three lines of Python that load it.
 import sys
 from pathlib import Path
 
-from cotune_bench.arguments import Arguments, take_settings
 from cotune_bench.cli import guarded
-from cotune_bench.model import Kept
-from cotune_bench.runs import find_run
+from cotune_bench.config.overrides import Arguments, take_settings
+from cotune_bench.inference.kept_network import Kept
+from cotune_bench.storage.find_run import find_run
 
 #: Usual ending of a file of each form.
 FORMATS = {"state_dict": ".pt", "torch_export": ".pt2", "onnx": ".onnx", "timm": ".safetensors"}
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     run = find_run(Path(given.get("results", "results")), chosen.run)
     kept = Kept.of(run)
 
-    from cotune_bench.export import export  # torch takes seconds to import
+    from cotune_bench.inference.export import export  # torch takes seconds to import
 
     for line in export(kept, chosen.to, chosen.out or run.folder / f"exported{FORMATS[chosen.to]}"):
         print(line)

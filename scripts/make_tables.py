@@ -6,10 +6,10 @@ table, and exits with 1 after writing what there is; without ``table=`` every ta
 
 import sys
 
-from cotune_bench.arguments import take_tables
 from cotune_bench.cli import guarded
+from cotune_bench.config.overrides import take_tables
 from cotune_bench.errors import UserError
-from cotune_bench.reports.make import make_tables
+from cotune_bench.reports.build import make_tables
 
 
 def main(arguments: list[str]) -> int:

@@ -6,10 +6,10 @@ Takes the overrides that the runs are started with. What is done costs nothing; 
 
 import sys
 
-from cotune_bench.arguments import take_tables
 from cotune_bench.cli import guarded
+from cotune_bench.cli.plan import plan, plan_lines
+from cotune_bench.config.overrides import take_tables
 from cotune_bench.errors import UserError
-from cotune_bench.planning import plan, plan_lines
 
 
 def main(arguments: list[str]) -> int:

@@ -7,13 +7,13 @@ keep_checkpoint=true, which is the default for data=folder and data=imagelist.
 import sys
 from pathlib import Path
 
-from cotune_bench.arguments import Arguments, take_settings
 from cotune_bench.cli import guarded
+from cotune_bench.config.overrides import Arguments, take_settings
+from cotune_bench.config.protocol import VIEWS
 from cotune_bench.errors import UserError
-from cotune_bench.model import Kept
-from cotune_bench.protocol import VIEWS
+from cotune_bench.inference.kept_network import Kept
 from cotune_bench.reports.predictions import as_json, as_lines, image_files
-from cotune_bench.runs import find_run
+from cotune_bench.storage.find_run import find_run
 
 
 def main(arguments: list[str]) -> int:
@@ -33,8 +33,8 @@ def main(arguments: list[str]) -> int:
     kept = Kept.of(find_run(Path(given.get("results", "results")), chosen.run))
     files, ignored = image_files(chosen.images)
 
-    from cotune_bench.experiment import devices  # torch takes seconds to import
-    from cotune_bench.predict import Predictor, predict_files
+    from cotune_bench.inference.predict import Predictor, predict_files
+    from cotune_bench.training.experiment import devices  # torch takes seconds to import
 
     device = devices(given.get("device", "auto"))[0]
     predictor = Predictor(kept, device, views=chosen.views, explain=chosen.explain)

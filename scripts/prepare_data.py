@@ -3,7 +3,7 @@
 import sys
 
 from cotune_bench.cli import guarded
-from cotune_bench.data.prepare import main
+from cotune_bench.data.prepare.run import main
 
 if __name__ == "__main__":
     sys.exit(guarded(main, sys.argv[1:]))

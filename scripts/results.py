@@ -14,9 +14,9 @@ from pathlib import Path
 
 from cotune_bench.cli import guarded
 from cotune_bench.errors import UserError
-from cotune_bench.files import check_writable
-from cotune_bench.records import Record, RecordStore, row_of
 from cotune_bench.reports.exchange import export, merge, rekey, select
+from cotune_bench.storage.files import check_writable
+from cotune_bench.storage.records import Record, RecordStore, row_of
 
 SHOWN = (
     "data",

@@ -24,8 +24,8 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"top={top} cannot be used: it is a number of source classes above 0")
     overrides = [argument for argument in arguments if not argument.startswith(("top=", "method="))]
     config = compose_config(["method=cotuning", *overrides])
-    from cotune_bench.experiment import Experiment
-    from cotune_bench.shares import in_words, shares
+    from cotune_bench.storage.relationship_file import in_words, shares
+    from cotune_bench.training.experiment import Experiment
 
     experiment = Experiment.build(config)
     with experiment.placed() as placed:

@@ -6,9 +6,9 @@ that run the failed cells again instead.
 
 import sys
 
-from cotune_bench.arguments import take_tables
 from cotune_bench.cli import guarded
 from cotune_bench.config import choices
+from cotune_bench.config.overrides import take_tables
 from cotune_bench.errors import UserError
 from cotune_bench.reports.status import rerun_commands, status_lines, table_status
 

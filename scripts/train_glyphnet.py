@@ -12,7 +12,7 @@ from cotune_bench.backbones.glyphnet import to_bytes
 from cotune_bench.backbones.glyphnet_training import pretrain
 from cotune_bench.cli import guarded
 from cotune_bench.errors import UserError
-from cotune_bench.files import write_atomically
+from cotune_bench.storage.files import write_atomically
 
 COUNT = 20
 

@@ -13,14 +13,14 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from cotune_bench.checks import number
 from cotune_bench.cli import guarded
 from cotune_bench.config import CONF, axes, compose_config
+from cotune_bench.config.own_images import own_images
+from cotune_bench.config.validate import number
 from cotune_bench.errors import UserError
-from cotune_bench.files import write_atomically
-from cotune_bench.own import own_images
 from cotune_bench.reports.tables import display_rate
-from cotune_bench.tuning import Point, best_of, spread, tune, tuned_yaml
+from cotune_bench.storage.files import write_atomically
+from cotune_bench.training.tuning import Point, best_of, spread, tune, tuned_yaml
 
 OWN = ("rate", "replicates", "jobs")
 REPLICATE = ("replicate", "seed", "split_seed", "backbone.seed", "seeds")

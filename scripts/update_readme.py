@@ -13,12 +13,12 @@ from pathlib import Path
 
 from cotune_bench.cli import guarded
 from cotune_bench.errors import UserError
-from cotune_bench.files import write_atomically
+from cotune_bench.reports.build import table_grid
 from cotune_bench.reports.figures import grid_figures, image
 from cotune_bench.reports.grid import Grid
-from cotune_bench.reports.make import table_grid
 from cotune_bench.reports.tables import escaped, to_markdown
 from cotune_bench.reports.verdict import table_sentence, verdicts
+from cotune_bench.storage.files import write_atomically
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "desk-benchmark.md")

@@ -10,10 +10,10 @@ from kept_runs import DESK, FOLDER, put_pets, train
 from torch import nn
 
 from cotune_bench.backbones.base import Backbone, SourceInfo
-from cotune_bench.cache import Cache
+from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.dataset import Dataset
 from cotune_bench.data.target import TargetData, target_data
-from cotune_bench.protocol import Protocol
+from cotune_bench.storage.cache import Cache
 
 SOURCE_CLASSES = 5
 

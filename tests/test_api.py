@@ -12,7 +12,7 @@ from PIL import Image
 import cotune_bench as cb
 from cotune_bench import api
 from cotune_bench.config import compose_config
-from cotune_bench.experiment import Experiment
+from cotune_bench.training.experiment import Experiment
 
 SMALL = {"weights": "random"}
 

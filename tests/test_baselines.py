@@ -10,13 +10,13 @@ from kept_runs import train
 from scipy.special import softmax
 from torch import nn
 
-from cotune_bench.data.digits import read
-from cotune_bench.engine import evaluate, predict
+from cotune_bench.data.readers.digits import read
 from cotune_bench.errors import UserError
+from cotune_bench.inference.predict import Predictor, predict_labelled
 from cotune_bench.methods.linear_probe import LinearProbe, logistic_regression
 from cotune_bench.methods.random_start import RandomStart, reset
 from cotune_bench.methods.svm import SVM, pixels
-from cotune_bench.predict import Predictor, predict_labelled
+from cotune_bench.training.engine import evaluate, predict
 
 NO_VALIDATION = replace(PROTOCOL, val=0.0)
 

@@ -14,11 +14,11 @@ import torch
 from conftest import PROTOCOL, make_data
 from test_methods import TRAINED, make_method
 
-from cotune_bench import signals
-from cotune_bench.checkpoint import Checkpoints
-from cotune_bench.engine import fit
 from cotune_bench.errors import UserError
-from cotune_bench.signals import InterruptedRun, StopRequest
+from cotune_bench.training import interrupts
+from cotune_bench.training.checkpoint import Checkpoints
+from cotune_bench.training.engine import fit
+from cotune_bench.training.interrupts import InterruptedRun, StopRequest
 
 # Files -------------------------------------------------------------------------------------------------------------
 
@@ -51,7 +51,7 @@ def test_what_is_saved_is_loaded(checkpoints):
 
 def test_the_time_of_earlier_parts_counts_and_the_time_between_does_not(tmp_path, monkeypatch):
     clock = iter([100.0, 130.0, 5000.0, 5025.0])  # begun, saved; begun on another machine, saved
-    monkeypatch.setattr("cotune_bench.checkpoint.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr("cotune_bench.training.checkpoint.time", SimpleNamespace(monotonic=lambda: next(clock)))
     Checkpoints(tmp_path, 5).save(5, state(1))
     again = Checkpoints(tmp_path, 5)
     assert again.load()["seconds"] == 30
@@ -210,10 +210,10 @@ def test_the_first_signal_is_noted_its_repetition_ignored_and_a_later_one_acts_a
             assert stop.number is None
             signal.raise_signal(number)
             assert (stop.number, heard, told) == (number, [], [number])
-            monkeypatch.setattr(signals, "REPEAT_S", 1e9)
+            monkeypatch.setattr(interrupts, "REPEAT_S", 1e9)
             signal.raise_signal(number)
             assert (stop.number, heard, told) == (number, [], [number])
-            monkeypatch.setattr(signals, "REPEAT_S", 0.0)
+            monkeypatch.setattr(interrupts, "REPEAT_S", 0.0)
             signal.raise_signal(number)
             assert (stop.number, heard) == (number, [number])
         signal.raise_signal(number)

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from cotune_bench import cli
+from cotune_bench.cli import run as cli
 from cotune_bench.config import compose_config, run_key
 from cotune_bench.errors import UserError
-from cotune_bench.experiment import Experiment
 from cotune_bench.methods.bss import BSS
 from cotune_bench.methods.finetune import FineTune
+from cotune_bench.training.experiment import Experiment
 
-ROOT = Path(cli.__file__).parents[2]
+ROOT = Path(cli.__file__).parents[3]
 TINY = ("backbone.weights=random", "protocol.updates=2", "device=cpu")
 
 

@@ -9,17 +9,9 @@ import pandas as pd
 import pytest
 
 from cotune_bench.errors import UserError
-from cotune_bench.reports.compare import (
-    Sample,
-    compare,
-    offsets,
-    orders,
-    paper_table,
-    published,
-    tllib,
-)
-from cotune_bench.reports.compare_tables import COLUMNS, compare_csv, compare_markdown, compare_texts, offset_rows
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
+from cotune_bench.reports.published import Sample, compare, offsets, orders, paper_table, published, tllib
+from cotune_bench.reports.published_tables import COLUMNS, compare_csv, compare_markdown, compare_texts, offset_rows
 
 METHODS = ("finetune", "bss", "cotuning", "stochnorm")
 

@@ -12,14 +12,13 @@ from kept_runs import SCRIPTS, put_pets
 from toy import toy_record
 from trees import refused
 
-from cotune_bench import comparing
-from cotune_bench.cli import guarded
-from cotune_bench.comparing import choose, has_time, recommendation, scored, seconds_of
-from cotune_bench.planning import Pace
+from cotune_bench.cli import compare_methods, guarded
+from cotune_bench.cli.compare_methods import choose, has_time, recommendation, scored, seconds_of
+from cotune_bench.cli.plan import Pace
 from cotune_bench.reports.frame import run_frame
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.verdict import verdicts
-from cotune_bench.signals import InterruptedRun
+from cotune_bench.training.interrupts import InterruptedRun
 
 SCRIPT = runpy.run_path(str(SCRIPTS / "compare_methods.py"))
 SMALL = (
@@ -265,4 +264,4 @@ def test_weights_that_cannot_be_had_are_told_before_anything_is_timed(here, caps
 
 def test_what_cannot_be_read_of_a_plan_is_told(tmp_path):
     (tmp_path / "plan.json").write_text("{")
-    refused(lambda: comparing.kept_choice(tmp_path / "plan.json", lambda: None), "delete it to plan again")
+    refused(lambda: compare_methods.kept_choice(tmp_path / "plan.json", lambda: None), "delete it to plan again")

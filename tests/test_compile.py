@@ -6,9 +6,9 @@ from conftest import PROTOCOL, make_data
 from test_methods import make_method
 from torch import nn
 
-from cotune_bench.engine import evaluate, fit
 from cotune_bench.errors import UserError
-from cotune_bench.experiment import choose_execution
+from cotune_bench.training.engine import evaluate, fit
+from cotune_bench.training.experiment import choose_execution
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import yaml
 from omegaconf import OmegaConf
 from trees import folders
 
-from cotune_bench.cells import load_table, table_cells, table_overrides
 from cotune_bench.config import (
     CONF,
     axes,
@@ -23,8 +22,9 @@ from cotune_bench.config import (
     run_key,
     upgraded,
 )
+from cotune_bench.config.protocol import Protocol
+from cotune_bench.config.tables import load_table, table_cells, table_overrides
 from cotune_bench.errors import UserError
-from cotune_bench.protocol import Protocol
 
 #: What the caller of each group's target gives beside the yaml's values.
 GIVEN = {"method": ("backbone", "num_classes", "head_init"), "data": ("name", "root"), "backbone": ("name", "cache")}
@@ -184,7 +184,7 @@ def test_only_the_package_is_ever_called_from_a_yaml(target):
         compose_config([f"method._target_={target}"])
 
 
-@pytest.mark.parametrize("target", ["cotune_bench.nowhere.read", "cotune_bench.data.digits.write"])
+@pytest.mark.parametrize("target", ["cotune_bench.nowhere.read", "cotune_bench.data.readers.digits.write"])
 def test_a_target_that_does_not_exist_is_named(target):
     with pytest.raises(UserError, match=f"{target} does not exist"):
         build(OmegaConf.create({"_target_": target}))
@@ -374,8 +374,8 @@ def test_an_unknown_table_or_a_table_of_unknown_things_is_named(tmp_path, monkey
     (tmp_path / "method" / "bss.yaml").write_text("")
     (tmp_path / "table" / "odd.yaml").write_text("data: [digits]\nmethod: [bss, bsx]\nseed: [0]\n")
     (tmp_path / "table" / "both.yaml").write_text("data: [digits]\nmethod: [bss]\nseed: [0]\nreplicate: [0]\n")
-    for module in ("cells", "config"):
-        monkeypatch.setattr(f"cotune_bench.{module}.CONF", Path(tmp_path))
+    for module in ("tables", "compose"):
+        monkeypatch.setattr(f"cotune_bench.config.{module}.CONF", Path(tmp_path))
     with pytest.raises(UserError, match=r"table odd: method=bsx is unknown: did you mean bss\? choose bss"):
         load_table("odd")
     with pytest.raises(UserError, match=r"table both: give either replicate: \[...\] or seed: \[...\]"):
@@ -399,7 +399,7 @@ def test_an_older_configuration_gets_the_key_of_today_s():
     today = run_config(compose_config(["method=cotuning", "data=cub", "backbone=resnet50"]))
     older = json.loads(json.dumps(today))
     older["method"] |= {"_target_": "cotune_bench.methods.cotuning.CoTuning", "relationship_split": "train"}
-    older["data"] |= {"_target_": "cotune_bench.data.cub.read"}
+    older["data"] |= {"_target_": "cotune_bench.data.readers.cub.read"}
     older["backbone"] |= {"_target_": "cotune_bench.backbones.torchvision.load"}
     del older["method"]["select"], older["data"]["reader"]
     assert upgraded(older) == today

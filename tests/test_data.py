@@ -9,8 +9,8 @@ import torch
 from conftest import PROTOCOL, make_data, make_dataset
 from sklearn.datasets import load_digits
 
-from cotune_bench.data import digits
 from cotune_bench.data.dataset import Dataset
+from cotune_bench.data.readers import digits
 from cotune_bench.data.splits import hold_out, sample, split
 from cotune_bench.data.target import Normalize
 from cotune_bench.errors import UserError

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cotune_bench.backbones.glyphnet import MEAN
-from cotune_bench.data import letters, mnist
-from cotune_bench.data.glyphs import BOX
+from cotune_bench.backbones.glyphs import BOX
+from cotune_bench.data.readers import letters, mnist
 from cotune_bench.errors import UserError
 
 

@@ -10,8 +10,8 @@ from toy import toy_record
 
 from cotune_bench.cli import guarded
 from cotune_bench.config import CONF
-from cotune_bench.records import RecordStore
-from cotune_bench.reports.differences import Change, changes, part
+from cotune_bench.reports.run_diff import Change, changes, part
+from cotune_bench.storage.records import RecordStore
 
 MAIN = runpy.run_path(str(CONF.parent / "scripts" / "compare.py"))["main"]
 CURVE = "updates,lr,ce,loss\n3,0.1,2.5,2.5\n6,0.1,1.5,1.5\n"
@@ -136,6 +136,6 @@ def test_bad_input_is_told_in_one_line(capsys, names, message):
 
 
 def test_comparing_needs_no_torch():
-    code = "import sys, cotune_bench.reports.differences; print({'torch', 'pandas', 'hydra'} & set(sys.modules))"
+    code = "import sys, cotune_bench.reports.run_diff; print({'torch', 'pandas', 'hydra'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

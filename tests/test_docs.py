@@ -12,8 +12,8 @@ import yaml
 
 from cotune_bench import api
 from cotune_bench.config import CONF, choices, compose_config
-from cotune_bench.provenance import environment
-from cotune_bench.records import COLUMNS, KINDS
+from cotune_bench.storage.records import COLUMNS, KINDS
+from cotune_bench.training.provenance import environment
 
 ROOT = Path(api.__file__).parents[2]
 DOCS = ROOT / "docs"

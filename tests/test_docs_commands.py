@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from test_docs import DOCS, PAGES, ROOT, TINY, code_blocks
 
-from cotune_bench import cli
-from cotune_bench.cells import load_table, table_overrides
+from cotune_bench.cli import run as cli
 from cotune_bench.config import check_sweep, choices
+from cotune_bench.config.tables import load_table, table_overrides
 
 MAKE = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 #: Settings that a script has beside those of run.py, where it takes these.
@@ -104,7 +104,7 @@ def check_script(path: Path, arguments: list[str]) -> None:
     """It exists, its text knows the flags, and its settings are its own or compose."""
     source = path.read_text(encoding="utf-8")
     if path.stem == "prepare_data":
-        source = (ROOT / "src/cotune_bench/data/prepare.py").read_text(encoding="utf-8")
+        source = (ROOT / "src/cotune_bench/data/prepare/run.py").read_text(encoding="utf-8")
         assert arguments[0] in (*choices("data"), "NAME")
     for flag in [word for word in arguments if word.startswith("-")]:
         assert f'"{flag}"' in source, f"{flag} is no flag of {path.name}"

@@ -10,8 +10,8 @@ import pytest
 import trees
 from kept_runs import SCRIPTS, put_pets
 
-from cotune_bench import doctor
-from cotune_bench.doctor import NONE, OK, WRONG
+from cotune_bench.cli import doctor
+from cotune_bench.cli.doctor import NONE, OK, WRONG
 
 RUN = runpy.run_path(str(SCRIPTS / "doctor.py"))["main"]
 PROJECT = """[project]

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from trees import refused
 
-from cotune_bench.data import archives, download
-from cotune_bench.data.archives import unpack
-from cotune_bench.data.download import fetch, verify, writing
+from cotune_bench.data.prepare import archives, download
+from cotune_bench.data.prepare.archives import unpack
+from cotune_bench.data.prepare.download import fetch, verify, writing
 
 CONTENT = bytes(range(256)) * 40
 MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()

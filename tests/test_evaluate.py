@@ -12,9 +12,9 @@ from PIL import Image
 from trees import refused
 
 from cotune_bench.cli import guarded
-from cotune_bench.evaluation import BINS, evaluate, labelled_images
-from cotune_bench.model import Kept
-from cotune_bench.reports.evaluation import as_lines
+from cotune_bench.inference.kept_network import Kept
+from cotune_bench.inference.scores import BINS, evaluate, labelled_images
+from cotune_bench.reports.evaluation_files import as_lines
 
 MAIN = runpy.run_path(str(SCRIPTS / "evaluate.py"))["main"]
 

@@ -12,9 +12,9 @@ import torch
 from kept_runs import SCRIPTS, kept
 from torch import nn
 
-from cotune_bench import export as exporting
 from cotune_bench.cli import guarded
-from cotune_bench.export import FORMATS, Cost, compare, cost, example
+from cotune_bench.inference import export as exporting
+from cotune_bench.inference.export import FORMATS, Cost, compare, cost, example
 
 SCRIPT = runpy.run_path(str(SCRIPTS / "export.py"))
 

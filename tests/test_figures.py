@@ -139,7 +139,7 @@ def test_every_method_looks_different_without_colour():
 
 
 def test_figures_load_lazily():
-    code = "import sys, cotune_bench.reports.make; print({'torch', 'matplotlib'} & set(sys.modules))"
+    code = "import sys, cotune_bench.reports.build; print({'torch', 'matplotlib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cotune_bench.files import write_atomically
+from cotune_bench.storage.files import write_atomically
 
 
 def test_a_file_has_the_mode_of_an_ordinary_one_and_the_process_keeps_its_own(tmp_path, monkeypatch):

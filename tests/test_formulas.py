@@ -15,12 +15,12 @@ from torchvision.transforms import functional as torchvision
 from cotune_bench.backbones.base import Frozen, evaluating, tap
 from cotune_bench.data.views import crop_offsets, crop_views
 from cotune_bench.errors import UserError
-from cotune_bench.methods.ablation import _keeps_channels, filter_importance, split_at
-from cotune_bench.methods.attention import channel_attention
 from cotune_bench.methods.base import pull, squared_distance
 from cotune_bench.methods.bss import spectral_shrinkage
 from cotune_bench.methods.cotuning import soft_cross_entropy
 from cotune_bench.methods.delta import feature_map_penalty
+from cotune_bench.methods.delta_ablation import _keeps_channels, filter_importance, split_at
+from cotune_bench.methods.delta_attention import channel_attention
 
 
 def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:

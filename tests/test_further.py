@@ -10,14 +10,14 @@ from omegaconf import OmegaConf
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 from trees import refused
 
-from cotune_bench import cli
-from cotune_bench import config as settings
+from cotune_bench.backbones.additional import further_backbones, weights_of
 from cotune_bench.backbones.base import Backbone, Frozen
-from cotune_bench.backbones.further import further_backbones, weights_of
+from cotune_bench.cli import run as cli
+from cotune_bench.config import compose as settings
 from cotune_bench.config import compose_config, run_key
 from cotune_bench.methods import finetune
 from cotune_bench.methods.base import Method
-from cotune_bench.records import RecordStore
+from cotune_bench.storage.records import RecordStore
 
 YAML = """
 defaults:

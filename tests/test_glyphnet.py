@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from cotune_bench.backbones import glyphnet, glyphnet_training
 from cotune_bench.backbones.base import tap
 from cotune_bench.backbones.glyphnet_training import RECIPE, Recipe
+from cotune_bench.backbones.glyphs import DEJAVU, glyphs
 from cotune_bench.config import build, compose_config
-from cotune_bench.data.glyphs import DEJAVU, glyphs
 from cotune_bench.errors import UserError
 
 GLYPHS: dict[str, Any] = {"weights": "glyphs", "seed": 0}

@@ -9,7 +9,7 @@ from PIL import ImageFont
 from sklearn.datasets import load_digits
 
 from cotune_bench.backbones.glyphnet import CLASSES, MEAN, STD
-from cotune_bench.data.glyphs import (
+from cotune_bench.backbones.glyphs import (
     BOX,
     DEJAVU,
     FONT_SIZE,
@@ -22,7 +22,7 @@ from cotune_bench.data.glyphs import (
     skeletons,
     stroke_bank,
 )
-from cotune_bench.data.letters import ALPHABETS
+from cotune_bench.data.readers.letters import ALPHABETS
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ import pytest
 from rich.console import Console
 from toy import GOLDEN, ODD, committed, toy_grid, toy_records
 
-from cotune_bench.records import RecordStore
-from cotune_bench.reports.compare_tables import compare_texts
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.latex import to_latex
+from cotune_bench.reports.published_tables import compare_texts
 from cotune_bench.reports.tables import print_grid, to_csv, to_markdown
+from cotune_bench.storage.records import RecordStore
 
 UPDATE = os.environ.get("COTUNE_UPDATE_GOLDEN") == "1"
 

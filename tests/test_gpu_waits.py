@@ -12,11 +12,11 @@ from test_resident import MEAN, STD, photos
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cotune_bench.data.resident import ResidentBatches, on_device, resident
 from cotune_bench.data.target import sent, staged
-from cotune_bench.engine import fit, predict
-from cotune_bench.methods.attention import fit_head
+from cotune_bench.methods.delta_attention import fit_head
 from cotune_bench.methods.finetune import FineTune
+from cotune_bench.training.engine import fit, predict
+from cotune_bench.training.gpu_crops import ResidentBatches, on_device, resident
 
 GPU = torch.device("cuda")
 

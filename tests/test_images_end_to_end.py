@@ -10,12 +10,12 @@ import trees
 from PIL import Image
 from torchvision.transforms import functional, v2
 
-from cotune_bench import cli
+from cotune_bench.cli import run as cli
 from cotune_bench.config import compose_config
+from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.augment import resized_crop_boxes
-from cotune_bench.data.cub import read
+from cotune_bench.data.readers.cub import read
 from cotune_bench.data.target import TargetData, target_data
-from cotune_bench.protocol import Protocol
 
 KINDS, TRAIN, TEST = 4, 5, 2  # images of each kind
 TINY = (

@@ -16,11 +16,11 @@ import pytest
 from toy import GOLDEN, ODD, toy_grid, toy_record
 from toy import SPEC as TOY
 
-from cotune_bench.cells import load_table
+from cotune_bench.config.tables import load_table
+from cotune_bench.reports.build import run_frame
 from cotune_bench.reports.captions import warnings
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.latex import escape, to_latex
-from cotune_bench.reports.make import run_frame
 
 SPEC = replace(TOY, name="latex_toy", title="Toy: 50 % of two {data} sets\\~^ #1 | $x$", data=("digits", ODD))
 

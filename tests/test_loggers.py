@@ -6,8 +6,9 @@ import pytest
 import torch
 from toy import toy_record
 
-from cotune_bench import cli, loggers
-from cotune_bench.loggers import Logger, TensorBoard, make_logger, picture
+from cotune_bench.cli import run as cli
+from cotune_bench.training import loggers
+from cotune_bench.training.loggers import Logger, TensorBoard, make_logger, picture
 
 TINY = ("method=cotuning", "backbone.weights=random", "protocol.updates=4", "device=cpu")
 

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 import pytest
 from toy import toy_record
 
-from cotune_bench import config as settings
-from cotune_bench.cells import load_table, table_cells
 from cotune_bench.cli import guarded
-from cotune_bench.records import RecordStore
-from cotune_bench.reports import make, page
+from cotune_bench.config import compose as settings
+from cotune_bench.config.tables import load_table, table_cells
+from cotune_bench.reports import build, page
+from cotune_bench.storage.records import RecordStore
 
 MAIN = runpy.run_path(str(settings.CONF.parent / "scripts" / "make_tables.py"))["main"]
 TWO = ["data=digits", "method=finetune,cotuning", "rate=0.15", "seed=0,1"]
@@ -68,7 +68,7 @@ def test_the_verdict_stands_below_the_grid_and_in_the_files(here, monkeypatch, c
     said = [SimpleNamespace(sentence="The only column.")]
     monkeypatch.setattr(page, "verdicts", lambda grid: said)
     monkeypatch.setattr(page, "table_sentence", lambda grid: "The whole table.")
-    monkeypatch.setattr(make, "MANY", many)
+    monkeypatch.setattr(build, "MANY", many)
     assert ask("table=desk", *TWO) == 0
     out = capsys.readouterr().out
     assert ("\nThe only column.\n" in out) == shown

@@ -6,10 +6,10 @@ import pytest
 import torch
 from conftest import PROTOCOL, make_backbone, make_data, make_dataset
 
-from cotune_bench.backbones.further import further_backbones
+from cotune_bench.backbones.additional import further_backbones
 from cotune_bench.config import build, choices, compose_config
-from cotune_bench.engine import evaluate, fit, predict
 from cotune_bench.methods.base import Method
+from cotune_bench.training.engine import evaluate, fit, predict
 
 CLASSES = 3
 

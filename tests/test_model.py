@@ -9,16 +9,17 @@ import torch
 from safetensors.torch import load_file
 from trees import put_image, refused
 
-from cotune_bench import cli, runner
-from cotune_bench.backbones.plain import Plain
+from cotune_bench.backbones.plain_network import Plain
+from cotune_bench.cli import run as cli
 from cotune_bench.config import compose_config, run_config
-from cotune_bench.engine import evaluate
 from cotune_bench.errors import UserError
-from cotune_bench.experiment import Experiment
+from cotune_bench.inference.kept_network import CARD, SOURCE_HEAD, TEXT, WEIGHTS, Kept, keep, keeping
 from cotune_bench.methods.base import Method
 from cotune_bench.methods.finetune import FineTune
-from cotune_bench.model import CARD, SOURCE_HEAD, TEXT, WEIGHTS, Kept, keep, keeping
-from cotune_bench.runs import find_run, run_keys
+from cotune_bench.storage.find_run import find_run, run_keys
+from cotune_bench.training import runner
+from cotune_bench.training.engine import evaluate
+from cotune_bench.training.experiment import Experiment
 
 QUICK = ("data=digits", "backbone.weights=random", "protocol.updates=2", "protocol.threads=1", "device=cpu")
 SMALL = ("backbone=resnet18", "backbone.weights=random", "protocol.updates=2", "protocol.batch_size=4",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from cotune_bench.optimizer import SGD
+from cotune_bench.training.optimizer import SGD
 
 SETTINGS = [(0.9, True, 5e-4), (0.9, False, 0.0), (0.0, False, 1e-2)]
 

@@ -10,13 +10,14 @@ from kept_runs import put_digits, put_pets
 from PIL import Image
 from trees import refused
 
-from cotune_bench import cli, own
-from cotune_bench.arguments import path_override, readable
-from cotune_bench.cache import Cache
-from cotune_bench.config import compose_config, run_config, run_key
-from cotune_bench.data import folder, look
-from cotune_bench.data.own_report import report
-from cotune_bench.data.picture import as_rgb, reason
+from cotune_bench.cli import run as cli
+from cotune_bench.config import compose_config, own_images, run_config, run_key
+from cotune_bench.config.overrides import path_override, readable
+from cotune_bench.data import scan
+from cotune_bench.data.quality import report
+from cotune_bench.data.readers import folder
+from cotune_bench.data.rgb import as_rgb, reason
+from cotune_bench.storage.cache import Cache
 
 SMALL = (
     *("method=finetune", "data=folder", "backbone=resnet18", "backbone.weights=random", "protocol.updates=2"),
@@ -31,7 +32,7 @@ SMALL = (
     ("name", "called"), [("Meine Blumen!", "Meine-Blumen"), ("flowers", "my-flowers"), ("...", "images")]
 )
 def test_a_data_set_is_called_after_its_folder_and_never_like_a_published_one(tmp_path, name, called):
-    assert own.folder_name(str(tmp_path / name / ".." / name)) == called
+    assert own_images.folder_name(str(tmp_path / name / ".." / name)) == called
 
 
 def test_another_name_is_another_run_and_must_name_files(here):
@@ -74,7 +75,7 @@ def test_a_home_folder_is_found_although_the_shell_leaves_it(here, monkeypatch):
     ],
 )
 def test_updates_follow_the_number_of_images(images, updates):
-    assert own.updates_for(images) == updates
+    assert own_images.updates_for(images) == updates
 
 
 def test_auto_is_resolved_in_the_configuration_and_in_the_key(here):
@@ -83,7 +84,7 @@ def test_auto_is_resolved_in_the_configuration_and_in_the_key(here):
     resolved = run_config(config)["protocol"]
     assert (resolved["name"], resolved["updates"], resolved["drop_at"]) == ("auto", 1500, [1000])
     # 10 of each of 3 classes, a fifth tested
-    assert own.auto_line(config).startswith(
+    assert own_images.auto_line(config).startswith(
         "protocol auto: 24 training and validation images, so 1,500 updates of 48 (3,000 passes), "
     )
     shorter = compose_config(["data=folder", "data.root=pets", "protocol.updates=300"])
@@ -103,10 +104,10 @@ def test_auto_does_not_count_a_sample(tmp_path):
 
 def test_the_hash_has_a_bit_for_every_rise():
     grey = np.zeros((8, 9), dtype=np.int16)
-    assert look.difference_hash(grey) == 0
+    assert scan.difference_hash(grey) == 0
     grey[0, 1:] = 1  # rises once, at the first pair
     grey[7, 8] = 1  # and at the last
-    assert look.difference_hash(grey) == (1 << 63) + 1
+    assert scan.difference_hash(grey) == (1 << 63) + 1
 
 
 def test_near_identical_are_copies_in_another_size_or_quality_and_no_others(here):
@@ -120,24 +121,24 @@ def test_near_identical_are_copies_in_another_size_or_quality_and_no_others(here
     Image.new("L", (9, 9), 200).save(here / "4.png")
     Image.new("L", (9, 9), 200).save(here / "5.png")
     files = ["0.png", "1.png", "2.png", "3.jpg", "4.png", "5.png"]
-    looks = look.look(here, files, Cache(here / "cache"))
+    looks = scan.look(here, files, Cache(here / "cache"))
     everything = np.arange(len(files))
-    pairs = look.near_identical(looks, everything, everything)
+    pairs = scan.near_identical(looks, everything, everything)
     assert sorted((a, b) for a, b in pairs if a < b) == [(0, 1), (0, 3), (1, 3)]  # plain ones are not compared
 
 
 def test_digits_of_one_class_are_not_called_identical(here):
     data = folder.read("digits", str(put_digits(here / "digits")))
-    looks = look.look(data.root, data.files, Cache(here / "cache"))
-    assert look.near_identical(looks, data.train, data.test) == []
+    looks = scan.look(data.root, data.files, Cache(here / "cache"))
+    assert scan.near_identical(looks, data.train, data.test) == []
 
 
 def test_a_file_that_changed_is_looked_at_again(here):
     put_pets(here, count=1)
     cache = Cache(here / "cache")
-    assert look.look(here, ["cat/0.png"], cache).reasons[0] == ""
+    assert scan.look(here, ["cat/0.png"], cache).reasons[0] == ""
     (here / "cat/0.png").write_bytes(b"no picture")
-    assert "cannot identify" in look.look(here, ["cat/0.png"], cache).reasons[0]
+    assert "cannot identify" in scan.look(here, ["cat/0.png"], cache).reasons[0]
 
 
 # Reports ------------------------------------------------------------------------------------------------------------
@@ -239,13 +240,13 @@ def test_grey_of_16_bits_keeps_its_upper_eight(here, ending):
     with Image.open(path) as image:
         seen = np.asarray(as_rgb(image))
     np.testing.assert_array_equal(seen, np.repeat((values // 256)[..., None], 3, axis=2))
-    looks = look.look(here, [path.name], Cache(here / "cache"))
+    looks = scan.look(here, [path.name], Cache(here / "cache"))
     assert looks.pictures[0].max() > looks.pictures[0].min() + 200  # not white all over
 
 
 def test_pixels_of_no_known_range_are_unreadable_by_name(here):
     Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)).save(here / "a.tif")
-    looks = look.look(here, ["a.tif"], Cache(here / "cache"))
+    looks = scan.look(here, ["a.tif"], Cache(here / "cache"))
     assert looks.reasons[0] == "pixels of mode F have no known range: save it with 8 or 16 bits"
 
 

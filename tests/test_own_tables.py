@@ -9,11 +9,11 @@ from toy import toy_record
 
 from cotune_bench.cli import guarded
 from cotune_bench.config import CONF, compose_config, run_config, run_key
-from cotune_bench.records import RecordStore
 from cotune_bench.reports.captions import warnings
-from cotune_bench.reports.own import own_tables
+from cotune_bench.reports.own_images import own_tables
 from cotune_bench.reports.page.drill import leaves
 from cotune_bench.reports.tables import to_markdown
+from cotune_bench.storage.records import RecordStore
 
 MAIN = runpy.run_path(str(CONF.parent / "scripts" / "make_tables.py"))["main"]
 

@@ -5,12 +5,8 @@ import runpy
 import pytest
 import torch
 
-from cotune_bench import pace as pacing
 from cotune_bench.cli import guarded
-from cotune_bench.config import CONF, compose_config, run_key
-from cotune_bench.errors import UserError
-from cotune_bench.methods.finetune import FineTune
-from cotune_bench.planning import (
+from cotune_bench.cli.plan import (
     Counts,
     Item,
     Pace,
@@ -22,6 +18,10 @@ from cotune_bench.planning import (
     plan,
     plan_lines,
 )
+from cotune_bench.config import CONF, compose_config, run_key
+from cotune_bench.errors import UserError
+from cotune_bench.methods.finetune import FineTune
+from cotune_bench.training import timing as pacing
 
 MAIN = runpy.run_path(str(CONF.parent / "scripts" / "plan.py"))["main"]
 PACE = Pace(update=2.0, view=0.5, checkpoint=10**9, device="abacus")

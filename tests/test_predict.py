@@ -14,13 +14,13 @@ from trees import refused
 
 from cotune_bench.cli import guarded
 from cotune_bench.config import build, compose_config
-from cotune_bench.data.aircraft import BANNER
 from cotune_bench.data.dataset import ImageList
-from cotune_bench.experiment import Experiment
-from cotune_bench.model import TEXT, Kept
-from cotune_bench.predict import Grey, Predictor, predict_files
+from cotune_bench.data.readers.aircraft import BANNER
+from cotune_bench.inference.kept_network import TEXT, Kept
+from cotune_bench.inference.predict import Grey, Predictor, predict_files
 from cotune_bench.reports.predictions import image_files
-from cotune_bench.runs import find_run
+from cotune_bench.storage.find_run import find_run
+from cotune_bench.training.experiment import Experiment
 
 MAIN = runpy.run_path(str(SCRIPTS / "predict.py"))["main"]
 CPU = torch.device("cpu")

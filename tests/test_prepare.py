@@ -17,14 +17,16 @@ from PIL import Image
 from test_download import names, server  # noqa: F401
 from trees import refused
 
-from cotune_bench import cli
+from cotune_bench.cli import run as cli
 from cotune_bench.config import build, choices, compose_config
-from cotune_bench.data import coco_rebuild, cub, flowers, indoors, prepare
-from cotune_bench.data.coco_rebuild import candidates, choose, rebuild
 from cotune_bench.data.dataset import Reader
-from cotune_bench.data.prepare import SOURCES, Source
+from cotune_bench.data.prepare import coco_rebuild
+from cotune_bench.data.prepare import run as prepare
+from cotune_bench.data.prepare.coco_rebuild import candidates, choose, rebuild
+from cotune_bench.data.prepare.run import SOURCES, Source
+from cotune_bench.data.readers import cub, flowers, indoors
 
-ROOT = Path(cli.__file__).parents[2]
+ROOT = Path(cli.__file__).parents[3]
 
 
 def packed(folder: Path, path: Path, name: str) -> Path:

@@ -4,8 +4,8 @@ import json
 
 import torch
 
-from cotune_bench import provenance
-from cotune_bench.provenance import environment, instructions
+from cotune_bench.training import provenance
+from cotune_bench.training.provenance import environment, instructions
 
 
 def test_it_can_be_written_to_a_record_and_names_processor_and_libraries():

@@ -5,8 +5,8 @@ import trees
 from scipy.io import savemat
 from trees import parts, refused
 
-from cotune_bench.data import aircraft, cars, coco70, cub
-from cotune_bench.data.reading import missing_files
+from cotune_bench.data.readers import aircraft, cars, coco70, cub
+from cotune_bench.data.readers.common import missing_files
 
 # CUB ----------------------------------------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ import trees
 from scipy.io import savemat
 from trees import parts, refused
 
-from cotune_bench.data import cifar100, eurosat, flowers, indoors
-from cotune_bench.data.reading import missing_files
+from cotune_bench.data.readers import cifar100, eurosat, flowers, indoors
+from cotune_bench.data.readers.common import missing_files
 
 # Flowers, rooms, land -----------------------------------------------------------------------------------------------
 

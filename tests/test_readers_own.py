@@ -5,8 +5,8 @@ import pytest
 import trees
 from trees import parts, refused
 
-from cotune_bench.data import folder, imagelist
-from cotune_bench.data.reading import missing_files
+from cotune_bench.data.readers import folder, imagelist
+from cotune_bench.data.readers.common import missing_files
 
 # Folders ------------------------------------------------------------------------------------------------------------
 

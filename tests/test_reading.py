@@ -8,9 +8,9 @@ from omegaconf import OmegaConf
 from trees import refused
 
 from cotune_bench.config import CONF, build
-from cotune_bench.data import aircraft, cars, cifar100, coco70, cub, eurosat, flowers, indoors
 from cotune_bench.data.dataset import ImageList
-from cotune_bench.data.reading import check, missing_files, require_files
+from cotune_bench.data.readers import aircraft, cars, cifar100, coco70, cub, eurosat, flowers, indoors
+from cotune_bench.data.readers.common import check, missing_files, require_files
 
 # Checks -------------------------------------------------------------------------------------------------------------
 

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cotune_bench import records as module
 from cotune_bench.config import compose_config, run_config, run_key
 from cotune_bench.errors import UserError
-from cotune_bench.files import check_writable
-from cotune_bench.records import COLUMNS, Record, RecordStore, packed, unpacked
 from cotune_bench.reports.frame import to_frame
+from cotune_bench.storage import records as module
+from cotune_bench.storage.files import check_writable
+from cotune_bench.storage.records import COLUMNS, Record, RecordStore, packed, unpacked
 
 
 def make_record(key: str = "toy-bss-rate0.15-seed0-0123456789", **changes) -> Record:

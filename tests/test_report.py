@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from toy import GOLDEN, ODD, SPEC, toy_grid
 
-from cotune_bench.records import Record, RecordStore
+from cotune_bench.reports.build import run_frame
 from cotune_bench.reports.grid import Grid, build_grid
-from cotune_bench.reports.make import run_frame
 from cotune_bench.reports.page import Part, report_html, table_html, text_columns
 from cotune_bench.reports.page.curves import POINTS, curve_svg, read_curve, thinned
 from cotune_bench.reports.page.drill import anchor, setting_lines
 from cotune_bench.reports.page.summary import sentences
 from cotune_bench.reports.status import CellStatus, TableStatus
+from cotune_bench.storage.records import Record, RecordStore
 
 VOID = {"meta", "br", "hr", "link", "img", "input"}
 

@@ -8,7 +8,7 @@ import torch
 from conftest import PROTOCOL, make_data
 
 from cotune_bench.data.dataset import Dataset
-from cotune_bench.data.resident import antialias_weights, on_device
+from cotune_bench.training.gpu_crops import antialias_weights, on_device
 
 CROP = 24
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)

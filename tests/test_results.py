@@ -11,12 +11,12 @@ import pytest
 from omegaconf import OmegaConf
 from trees import put_image
 
-from cotune_bench import cli
 from cotune_bench.cli import guarded
+from cotune_bench.cli import run as cli
 from cotune_bench.config import CONF, compose_config, run_config
-from cotune_bench.records import Record, RecordStore
 from cotune_bench.reports import exchange
-from cotune_bench.reports.own import own_tables
+from cotune_bench.reports.own_images import own_tables
+from cotune_bench.storage.records import Record, RecordStore
 
 MAIN = runpy.run_path(str(CONF.parent / "scripts" / "results.py"))["main"]
 
@@ -204,7 +204,7 @@ def test_bad_input_is_one_line_and_exits_with_2(here, capsys, arguments, message
 def older(config: dict) -> dict:
     """A configuration as records held it when module paths were a part of their keys."""
     data = {name: value for name, value in config["data"].items() if name != "reader"}
-    return {**config, "data": {**data, "_target_": f"cotune_bench.data.{config['data']['reader']}.read"}}
+    return {**config, "data": {**data, "_target_": f"cotune_bench.data.readers.{config['data']['reader']}.read"}}
 
 
 def contents(folder: Path) -> dict[str, object]:

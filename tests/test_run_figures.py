@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cotune_bench import reliability, shares
+from cotune_bench import metrics
 from cotune_bench.config import CONF
 from cotune_bench.errors import UserError
 from cotune_bench.reports.figures import grid_figures, image, write_figures
 from cotune_bench.reports.figures.relationship import sources, spaced
 from cotune_bench.reports.figures.runs import mean_terms
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
+from cotune_bench.storage import relationship_file
 
 DATA, STEM = "a_b & <c>", "a_b-c"
 METRICS = {
@@ -52,13 +53,13 @@ def results(tmp_path) -> Path:
     leave(
         tmp_path,
         "cotuning-0.5-0",
-        shares.FILE,
-        shares.to_csv(relationship, ("elephant", "$x$"), ("tusker", "_b", "c")),
+        relationship_file.FILE,
+        relationship_file.to_csv(relationship, ("elephant", "$x$"), ("tusker", "_b", "c")),
     )
     probabilities = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]]
-    states = {"before": reliability.reliability(probabilities, [0, 1, 1, 0], 1.0)}
-    states["after"] = reliability.reliability(np.array(probabilities) ** 0, [0, 1, 1, 0], 5.0)
-    leave(tmp_path, "cotuning-0.5-1", reliability.FILE, reliability.to_csv(states))
+    states = {"before": metrics.reliability(probabilities, [0, 1, 1, 0], 1.0)}
+    states["after"] = metrics.reliability(np.array(probabilities) ** 0, [0, 1, 1, 0], 5.0)
+    leave(tmp_path, "cotuning-0.5-1", metrics.FILE, metrics.to_csv(states))
     return tmp_path
 
 
@@ -115,7 +116,10 @@ def test_relationship_as_colours_and_in_words(results):
 def test_many_classes_are_thinned_out():
     assert spaced([str(number) for number in range(200)], 3) == ["0", "100", "199"]
     assert spaced(["a", "b"], 20) == ["a", "b"]
-    told = {str(row): [shares.Share(row * 5 + rank, "s", 30.0 - rank) for rank in range(5)] for row in range(20)}
+    told = {
+        str(row): [relationship_file.Share(row * 5 + rank, "s", 30.0 - rank) for rank in range(5)]
+        for row in range(20)
+    }
     assert [share.number for share in sources(told)][:4] == [0, 1, 5, 6]
     assert len(sources(told)) == 40
 
@@ -138,8 +142,8 @@ def test_calibration_before_and_after(results):
 def test_what_is_missing_or_damaged_is_told(results):
     for key in ("cotuning-0.5-0", "cotuning-0.5-1", "_mine-0.5-0"):
         leave(results, key, "metrics.csv", "updates,lr,ce,loss\n10,0.1\n")
-        leave(results, key, shares.FILE, "")
-        leave(results, key, reliability.FILE, "state,temperature\nbefore,1\n")
+        leave(results, key, relationship_file.FILE, "")
+        leave(results, key, metrics.FILE, "state,temperature\nbefore,1\n")
     figures, left_out = grid_figures(toy(), results)
     assert [one.name for one in figures] == [f"toy-{STEM}-accuracy"]
     assert left_out == [

@@ -8,8 +8,8 @@ import pytest
 from test_records import make_record
 from trees import refused
 
-from cotune_bench.records import RecordStore
-from cotune_bench.runs import Run, find_run, run_keys
+from cotune_bench.storage.find_run import Run, find_run, run_keys
+from cotune_bench.storage.records import RecordStore
 
 BSS, OTHER, LATER = (f"toy-bss-rate0.15-seed{seed}-0123456789" for seed in (1, 2, 10))
 
@@ -65,6 +65,9 @@ def test_a_damaged_record_is_named(results):
 
 
 def test_finding_a_run_needs_no_torch(results):
-    code = "import sys; from cotune_bench.runs import find_run as f; f(*sys.argv[1:]); print('torch' in sys.modules)"
+    code = (
+        "import sys; from cotune_bench.storage.find_run import find_run; find_run(*sys.argv[1:])\n"
+        "print('torch' in sys.modules)"
+    )
     command = [sys.executable, "-c", code, str(results), BSS]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"

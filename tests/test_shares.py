@@ -4,56 +4,60 @@ import numpy as np
 import pytest
 from conftest import make_backbone, make_data
 
-from cotune_bench import reliability, shares
+from cotune_bench import metrics
 from cotune_bench.errors import UserError
 from cotune_bench.methods.cotuning import CoTuning
+from cotune_bench.storage import relationship_file
 
 SOURCES = ("Indian elephant", "tusker", "crane", "crane", 'a "quoted", name')
 ROWS = [[0.3, 0.26, 0.25, 0.0, 0.19], [0.0, 0.0, 0.00001, 0.99999, 0.0]]
 
 
 def test_the_papers_sentence():
-    told = shares.shares(ROWS[0], SOURCES)
-    assert shares.in_words(told, 2) == "30 % Indian elephant + 26 % tusker + 44 % others"
-    assert shares.in_words(told, 4) == '30 % Indian elephant + 26 % tusker + 25 % crane + 19 % a "quoted", name'
-    assert shares.in_words(shares.shares(ROWS[1], SOURCES), 1) == "100 % crane"
+    told = relationship_file.shares(ROWS[0], SOURCES)
+    assert relationship_file.in_words(told, 2) == "30 % Indian elephant + 26 % tusker + 44 % others"
+    assert (
+        relationship_file.in_words(told, 4)
+        == '30 % Indian elephant + 26 % tusker + 25 % crane + 19 % a "quoted", name'
+    )
+    assert relationship_file.in_words(relationship_file.shares(ROWS[1], SOURCES), 1) == "100 % crane"
     with pytest.raises(UserError, match="5 source classes and names 2"):
-        shares.shares(ROWS[0], ("a", "b"))
+        relationship_file.shares(ROWS[0], ("a", "b"))
 
 
 def test_relationship_survives_its_file():
-    text = shares.to_csv(ROWS, ("elephant", "b & <c>"), SOURCES)
-    found = shares.from_csv(text)
+    text = relationship_file.to_csv(ROWS, ("elephant", "b & <c>"), SOURCES)
+    found = relationship_file.from_csv(text)
     assert list(found) == ["elephant", "b & <c>"]
     assert [share.number for share in found["elephant"]] == [0, 1, 2, 4]
-    assert found["elephant"] == [share for share in shares.shares(ROWS[0], SOURCES) if share.percent]
+    assert found["elephant"] == [share for share in relationship_file.shares(ROWS[0], SOURCES) if share.percent]
     # a thousandth of a percent is left out; two classes of one name stay two
-    assert found["b & <c>"] == [shares.Share(3, "crane", 100.0)]
+    assert found["b & <c>"] == [relationship_file.Share(3, "crane", 100.0)]
     with pytest.raises(ValueError, match="columns"):
-        shares.from_csv("a,b\n1,2\n")
+        relationship_file.from_csv("a,b\n1,2\n")
 
 
 def test_reliability_by_hand():
     probabilities = [[0.9, 0.1], [0.95, 0.05], [0.4, 0.6], [0.45, 0.55], [1.0, 0.0]]
-    told = reliability.reliability(probabilities, [0, 1, 1, 1, 0], 2.0)
+    told = metrics.reliability(probabilities, [0, 1, 1, 1, 0], 2.0)
     # 0.9 belongs to the bin (0.8, 0.9], 0.6 to (0.5, 0.6]
     expected = [(5, 2, 0.575, 1.0), (8, 1, 0.9, 1.0), (9, 2, 0.975, 0.5)]
     assert [one[:2] for one in told.bins] == [one[:2] for one in expected]
     np.testing.assert_allclose([one[2:] for one in told.bins], [one[2:] for one in expected], rtol=1e-12)
     assert told.images == 5
     assert told.error == pytest.approx((2 * 0.425 + 0.1 + 2 * 0.475) / 5)
-    states = {"before": told, "after": reliability.reliability(probabilities, [0, 0, 1, 1, 0], 1.0)}
-    assert reliability.from_csv(reliability.to_csv(states)) == states
+    states = {"before": told, "after": metrics.reliability(probabilities, [0, 0, 1, 1, 0], 1.0)}
+    assert metrics.from_csv(metrics.to_csv(states)) == states
     with pytest.raises(ValueError, match="0 lines"):
-        reliability.from_csv(",".join(reliability.COLUMNS) + "\n")
+        metrics.from_csv(",".join(metrics.COLUMNS) + "\n")
 
 
 @pytest.mark.parametrize(
     ("options", "files"),
     [
-        ({}, {shares.FILE, reliability.FILE}),
-        ({"calibrate": "source"}, {shares.FILE}),
-        ({"relationship": "direct"}, {shares.FILE}),
+        ({}, {relationship_file.FILE, metrics.FILE}),
+        ({"calibrate": "source"}, {relationship_file.FILE}),
+        ({"relationship": "direct"}, {relationship_file.FILE}),
     ],
 )
 def test_co_tuning_leaves_what_it_prepared_cached_or_not(options, files, cache):
@@ -66,13 +70,14 @@ def test_co_tuning_leaves_what_it_prepared_cached_or_not(options, files, cache):
         left.append(method.artifacts())
     assert left[0] == left[1]
     assert left[0].keys() == files
-    found = shares.from_csv(left[0][shares.FILE])
+    found = relationship_file.from_csv(left[0][relationship_file.FILE])
     for name, row in zip(data.classes, method.relationship.numpy(), strict=True):
         assert {one.number: one.percent for one in found[name]} == pytest.approx(
-            {number: 100 * value for number, value in enumerate(row) if 100 * value >= shares.LEAST}, rel=1e-3
+            {number: 100 * value for number, value in enumerate(row) if 100 * value >= relationship_file.LEAST},
+            rel=1e-3,
         )
-    if reliability.FILE in files:
-        states = reliability.from_csv(left[0][reliability.FILE])
+    if metrics.FILE in files:
+        states = metrics.from_csv(left[0][metrics.FILE])
         assert list(states) == ["before", "after"]
         assert {state.images for state in states.values()} == {len(data.val)}
         assert states["before"].temperature == 1.0

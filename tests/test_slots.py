@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from cotune_bench import cli, experiment, runner, slots
+from cotune_bench.cli import run as cli
 from cotune_bench.config import compose_config, run_key
 from cotune_bench.errors import UserError
-from cotune_bench.records import RecordStore
 from cotune_bench.reports.status import cell_state
+from cotune_bench.storage.records import RecordStore
+from cotune_bench.training import experiment, runner, slots
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from cotune_bench import slots
+from cotune_bench.training import slots
 slots.PAUSE = 0.01
 folder, each, *devices = sys.argv[1:]
 with slots.slot(devices, int(each), folder=Path(folder), waiting=lambda: print("waits", flush=True)) as place:

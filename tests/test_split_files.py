@@ -9,13 +9,13 @@ import torch
 from conftest import PROTOCOL, make_dataset
 from trees import put_image, refused
 
-from cotune_bench import cli
+from cotune_bench.cli import run as cli
+from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.dataset import Dataset, ImageList
-from cotune_bench.data.imagelist import read
-from cotune_bench.data.reading import labelled
-from cotune_bench.data.split_files import SplitFiles, split_files
+from cotune_bench.data.readers.common import labelled
+from cotune_bench.data.readers.imagelist import read
+from cotune_bench.data.split_lists import SplitFiles, split_files
 from cotune_bench.data.target import TargetData, target_data
-from cotune_bench.protocol import Protocol
 
 
 def lists(

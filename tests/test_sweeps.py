@@ -9,11 +9,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
-from cotune_bench import cli, sweeps
+from cotune_bench.cli import run as cli
 from cotune_bench.config import CONF, compose_config, run_key
 from cotune_bench.errors import UserError
-from cotune_bench.runner import DONE, FAILED, SKIPPED, Outcome
-from cotune_bench.signals import InterruptedRun, hand_on
+from cotune_bench.training import sweeps
+from cotune_bench.training.interrupts import InterruptedRun, hand_on
+from cotune_bench.training.runner import DONE, FAILED, SKIPPED, Outcome
 
 
 @pytest.fixture
@@ -150,6 +151,8 @@ def test_a_data_set_that_is_not_there_is_told_once_before_anything_runs(tmp_path
     (told,) = capsys.readouterr().err.splitlines()
     assert told.startswith("error: data cub: here/CUB_200_2011/images.txt is missing")
     assert not (tmp_path / "r").exists()
-    monkeypatch.setattr("cotune_bench.records.RecordStore.finished", lambda *_: True)  # then nobody needs the images
+    monkeypatch.setattr(
+        "cotune_bench.storage.records.RecordStore.finished", lambda *_: True
+    )  # then nobody needs the images
     assert cli.main(sweep) == 0
     assert capsys.readouterr().out.startswith("0 done, 0 failed, 4 skipped; 4 cells in ")

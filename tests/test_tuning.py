@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from cotune_bench import config as configuration
-from cotune_bench import tuning
-from cotune_bench.by_rate import nearest_rate
 from cotune_bench.cli import guarded
 from cotune_bench.config import CONF, compose_config, run_config, run_key
+from cotune_bench.config import compose as configuration
+from cotune_bench.config.by_rate import nearest_rate
 from cotune_bench.errors import UserError
-from cotune_bench.tuning import Point, best_of, grid_points, spread, tune, tuned_yaml
+from cotune_bench.training import tuning
+from cotune_bench.training.tuning import Point, best_of, grid_points, spread, tune, tuned_yaml
 
 TINY = ["backbone.weights=random", "protocol.updates=2", "device=cpu"]
 MAIN = runpy.run_path(str(CONF.parent / "scripts" / "tune.py"))["main"]
@@ -81,7 +81,7 @@ def test_every_point_is_scored_for_every_rate_and_replicate(scored):
 
 
 def test_the_test_images_are_never_read_and_nothing_is_recorded(monkeypatch, tmp_path):
-    import cotune_bench.experiment as experiment
+    import cotune_bench.training.experiment as experiment
 
     evaluated = []
 

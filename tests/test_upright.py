@@ -14,14 +14,14 @@ from PIL import Image, ImageOps
 
 import cotune_bench as cb
 from cotune_bench.config import compose_config, run_key
-from cotune_bench.data import eurosat, folder, imagelist
 from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.decode import Originals, Squashed, decode
-from cotune_bench.data.picture import as_rgb, orientation
-from cotune_bench.evaluation import labelled_images
-from cotune_bench.files import digest
-from cotune_bench.model import TEXT, Kept
-from cotune_bench.predict import Predictor, predict_files, predict_labelled
+from cotune_bench.data.readers import eurosat, folder, imagelist
+from cotune_bench.data.rgb import as_rgb, orientation
+from cotune_bench.inference.kept_network import TEXT, Kept
+from cotune_bench.inference.predict import Predictor, predict_files, predict_labelled
+from cotune_bench.inference.scores import labelled_images
+from cotune_bench.storage.files import digest
 
 ORIENTATION = 0x0112
 STORED = [[1, 2, 3], [4, 5, 6]]

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from cotune_bench.records import Record
+from cotune_bench.reports.build import run_frame
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
-from cotune_bench.reports.make import run_frame
+from cotune_bench.storage.records import Record
 
 GOLDEN = Path(__file__).parent / "golden"
 ODD = "a_b & <c>"

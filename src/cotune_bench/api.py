@@ -10,20 +10,20 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from cotune_bench import engine
-from cotune_bench.arguments import quoted
 from cotune_bench.backbones.base import Backbone
-from cotune_bench.cache import Cache
 from cotune_bench.config import build, compose_config
+from cotune_bench.config.overrides import quoted
+from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.dataset import Dataset, ImageList, Images
 from cotune_bench.data.decode import Squashed
-from cotune_bench.data.resident import resident
 from cotune_bench.data.target import TargetData, target_data
 from cotune_bench.errors import UserError
-from cotune_bench.experiment import choose_execution, devices, set_threads
+from cotune_bench.inference.predict import Grey
 from cotune_bench.methods.base import Method
-from cotune_bench.predict import Grey
-from cotune_bench.protocol import Protocol
+from cotune_bench.storage.cache import Cache
+from cotune_bench.training import engine
+from cotune_bench.training.experiment import choose_execution, devices, set_threads
+from cotune_bench.training.gpu_crops import resident
 
 
 @dataclass(frozen=True)

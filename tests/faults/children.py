@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from cotune_bench import cli, engine
-from cotune_bench.checkpoint import Checkpoints
+from cotune_bench.cli import run as cli
 from cotune_bench.config import compose_config, run_key
-from cotune_bench.experiment import Experiment
-from cotune_bench.records import Record
+from cotune_bench.storage.records import Record
+from cotune_bench.training import engine
+from cotune_bench.training.checkpoint import Checkpoints
+from cotune_bench.training.experiment import Experiment
 
 #: ``pytestmark`` of every file of this group.
 FAULTS = [pytest.mark.faults, pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")]
@@ -149,7 +150,7 @@ def held_job(config) -> None:
 
 def launcher_line(arguments: list[str]) -> int:
     """The command line in a child process, whose launchers start processes that run :func:`held_job`."""
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(cli.__file__).parents[1])])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(cli.__file__).parents[2])])
     cli._job = held_job
     return cli.main(arguments)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cotune_bench.data.archives import unpack
+from cotune_bench.data.prepare.archives import unpack
 from cotune_bench.errors import UserError
 from faults.children import FAULTS, Child, figures, folder_of, key_of, long, start
 

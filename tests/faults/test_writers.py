@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cotune_bench.records import SCHEMA, Record, RecordStore, packed
+from cotune_bench.storage.records import SCHEMA, Record, RecordStore, packed
 from faults.children import FAULTS, Child, figures, start
 
 pytestmark = FAULTS

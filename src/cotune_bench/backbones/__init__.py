@@ -1,0 +1,1 @@
+"""Pre-trained networks: trunk, source head and weights."""

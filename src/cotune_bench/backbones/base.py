@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cotune_bench.backbones.plain import Plain
+from cotune_bench.backbones.plain_network import Plain
 from cotune_bench.errors import UserError
 
 

@@ -11,9 +11,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from cotune_bench.backbones.base import Backbone, SourceInfo, state_sha256
-from cotune_bench.backbones.plain import Plain
+from cotune_bench.backbones.plain_network import Plain
 from cotune_bench.errors import UserError
-from cotune_bench.files import digest, write_atomically
+from cotune_bench.storage.files import digest, write_atomically
 
 #: The S source classes: Latin, Armenian and Georgian letters, less those that look alike once they fill the same box.
 #: Digits, Greek, Cyrillic and mathematical symbols are left to the targets.

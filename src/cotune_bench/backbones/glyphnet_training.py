@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cotune_bench.backbones.glyphnet import CLASSES, MEAN, STD, Network, Pretrained
-from cotune_bench.data.glyphs import DEJAVU, glyphs
+from cotune_bench.backbones.glyphs import DEJAVU, glyphs
 from cotune_bench.relationship import fit_temperature
 
 

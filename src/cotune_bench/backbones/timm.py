@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from cotune_bench.backbones.base import Backbone, SourceInfo, evaluating, state_sha256
-from cotune_bench.backbones.plain import Plain
+from cotune_bench.backbones.plain_network import Plain
 from cotune_bench.backbones.weights import (
     class_names,
     file_sha256,

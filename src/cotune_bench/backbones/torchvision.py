@@ -13,7 +13,7 @@ from torchvision.models import DenseNet, Inception3, ResNet
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from cotune_bench.backbones.base import Backbone, SourceInfo, state_sha256
-from cotune_bench.backbones.plain import Plain
+from cotune_bench.backbones.plain_network import Plain
 from cotune_bench.backbones.trunk import Trunk
 from cotune_bench.backbones.weights import (
     IMAGENET_MEAN,

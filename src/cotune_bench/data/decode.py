@@ -19,12 +19,12 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cotune_bench.cache import Cache
 from cotune_bench.data.dataset import Dataset, ImageList, Labelled
-from cotune_bench.data.look import look
-from cotune_bench.data.picture import as_rgb, reason
+from cotune_bench.data.rgb import as_rgb, reason
+from cotune_bench.data.scan import look
 from cotune_bench.errors import UserError
-from cotune_bench.files import digest, write_atomically
+from cotune_bench.storage.cache import Cache
+from cotune_bench.storage.files import digest, write_atomically
 
 log = logging.getLogger(__name__)
 

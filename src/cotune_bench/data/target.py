@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.augment import Augment, make_augment
 from cotune_bench.data.dataset import Dataset, ImageList, Images, images_of
 from cotune_bench.data.decode import Originals, decode
 from cotune_bench.data.splits import split
 from cotune_bench.data.views import crop_offsets, crop_views
 from cotune_bench.errors import UserError
-from cotune_bench.files import digest
-from cotune_bench.protocol import Protocol
+from cotune_bench.storage.files import digest
 
 #: Of all views in a batch on a CPU, where more of them cost memory and gain no time.
 CPU_PIXELS = 64 * 224**2

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from cotune_bench.backbones.base import Backbone
-from cotune_bench.cache import Cache
+from cotune_bench.backbones.precision import in_precision
 from cotune_bench.data.target import TargetData
 from cotune_bench.errors import UserError
-from cotune_bench.precision import in_precision
+from cotune_bench.storage.cache import Cache
 
 
 class Method(nn.Module):

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax
 
 from cotune_bench.backbones.base import Backbone
-from cotune_bench.cache import Cache
 from cotune_bench.data.target import TargetData
 from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method
-from cotune_bench.methods.category_relationship import files_of, relationship_of
+from cotune_bench.methods.cotuning_relationship import files_of, relationship_of
 from cotune_bench.relationship import SELECTIONS
+from cotune_bench.storage.cache import Cache
 
 APPROACHES = ("reverse", "direct")
 CALIBRATIONS = ("none", "source", "target", "both")

@@ -8,13 +8,13 @@ from torch.nn.functional import cross_entropy
 
 from cotune_bench.backbones.base import Backbone, tap
 from cotune_bench.backbones.maps import FrozenMaps
-from cotune_bench.cache import Cache
+from cotune_bench.backbones.precision import autocast
 from cotune_bench.data.target import TargetData
 from cotune_bench.errors import UserError
-from cotune_bench.methods.ablation import filter_importance
-from cotune_bench.methods.attention import attention_of, channel_attention
 from cotune_bench.methods.base import Method, pull, squared_distance
-from cotune_bench.precision import autocast
+from cotune_bench.methods.delta_ablation import filter_importance
+from cotune_bench.methods.delta_attention import attention_of, channel_attention
+from cotune_bench.storage.cache import Cache
 
 __all__ = ["Delta", "channel_attention", "feature_map_penalty", "filter_importance"]
 

@@ -9,11 +9,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from cotune_bench.backbones.base import Backbone
-from cotune_bench.cache import Cache
 from cotune_bench.data.target import TargetData
 from cotune_bench.methods.base import Method, require_positive
 from cotune_bench.methods.source_features import source_features
 from cotune_bench.penalty_trials import accuracy, log_likelihood
+from cotune_bench.storage.cache import Cache
 
 Array = NDArray[np.floating]
 TOLERANCE, STEPS = 1e-8, 10_000  # largest gradient entry of the mean loss; L-BFGS takes some hundred steps

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from cotune_bench.backbones.base import evaluating
-from cotune_bench.cache import Arrays, Cache
 from cotune_bench.data.target import TargetData, Views
+from cotune_bench.storage.cache import Arrays, Cache
 
 
 def identity(trunk: nn.Module, data: TargetData, *, weights_id: str) -> dict[str, object]:

@@ -9,9 +9,9 @@ from sklearn.svm import SVC
 from torch import Tensor
 
 from cotune_bench.backbones.base import Backbone
-from cotune_bench.cache import Cache
 from cotune_bench.data.target import TargetData, Views
 from cotune_bench.methods.base import Method, require_positive
+from cotune_bench.storage.cache import Cache
 
 
 class SVM(Method):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cotune_bench.records import unpacked
 from cotune_bench.reports.grid import Grid, Run
 from cotune_bench.reports.statistics import Column
+from cotune_bench.storage.records import unpacked
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from cotune_bench.checks import suggest
 from cotune_bench.config import key_of, upgraded, with_reader
+from cotune_bench.config.validate import suggest
 from cotune_bench.errors import UserError
-from cotune_bench.files import write_atomically
-from cotune_bench.model import CARD
-from cotune_bench.records import COLUMNS, Record, RecordStore, csv_text, row_of
-from cotune_bench.records import key_of as record_key
+from cotune_bench.inference.kept_network import CARD
 from cotune_bench.reports.frame import to_frame
+from cotune_bench.storage.files import write_atomically
+from cotune_bench.storage.records import COLUMNS, Record, RecordStore, csv_text, row_of
+from cotune_bench.storage.records import key_of as record_key
 
 #: What a key does not tell of a run's inputs.
 INPUTS = {"images": "data_sha256", "source weights": "weights_sha256"}

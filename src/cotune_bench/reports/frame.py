@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from cotune_bench.config import CONF
-from cotune_bench.records import COLUMNS, Record, row_of
 from cotune_bench.reports.captions import split_rule
+from cotune_bench.storage.records import COLUMNS, Record, row_of
 
 if TYPE_CHECKING:  # half a second that help need not wait for
     import pandas as pd

@@ -38,7 +38,7 @@ class Run:
         split: in words; in a table of replicates without a number.
         instructions: vector instructions of the CPU that it was computed with.
         images: fingerprint of images, labels, split and sample; ``test_sha256`` of the test images alone.
-        correct: which test images are classified correctly, see :func:`cotune_bench.records.unpacked`.
+        correct: which test images are classified correctly, see :func:`cotune_bench.storage.records.unpacked`.
     """
 
     key: str

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cotune_bench.data.folder import IMAGES
+from cotune_bench.data.readers.folder import IMAGES
 from cotune_bench.errors import UserError
-from cotune_bench.shares import Share, shares
+from cotune_bench.storage.relationship_file import Share, shares
 
 
 def image_files(paths: Sequence[str]) -> tuple[list[Path], int]:

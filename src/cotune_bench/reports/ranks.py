@@ -10,8 +10,8 @@ import numpy as np
 from scipy import stats
 
 from cotune_bench.reports.columns import find_column
-from cotune_bench.reports.compare import BASELINE
 from cotune_bench.reports.grid import DECIMALS, Grid
+from cotune_bench.reports.published import BASELINE
 from cotune_bench.reports.statistics import LEVEL, Column, Pair, compare_all
 from cotune_bench.reports.tables import display_name
 from cotune_bench.reports.verdict import interval_text

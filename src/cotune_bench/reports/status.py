@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from itertools import groupby, product
 from pathlib import Path
 
-from cotune_bench import config as settings
-from cotune_bench.cells import AXES, Cells, load_table, table_cells
-from cotune_bench.records import RecordStore
+from cotune_bench.config import compose as settings
+from cotune_bench.config.tables import AXES, Cells, load_table, table_cells
+from cotune_bench.storage.records import RecordStore
 
 STATES = ("done", "running", "waiting", "stale", "interrupted", "failed", "missing")
 SILENCE = 60.0  # seconds without a heartbeat after which a run counts as gone

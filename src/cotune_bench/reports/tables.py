@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cotune_bench.files import write_atomically
 from cotune_bench.reports.captions import caption, warnings
 from cotune_bench.reports.grid import DECIMALS, Cell, Grid
+from cotune_bench.storage.files import write_atomically
 
 #: As rich's SIMPLE_HEAD, with a rule between sections, too.
 RULED = box.Box("    \n    \n ── \n    \n ── \n    \n    \n    \n")

@@ -7,8 +7,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from cotune_bench import reliability, shares
-from cotune_bench.files import write_atomically
+from cotune_bench import metrics
 from cotune_bench.reports.figures.base import WIDTH, NamedFigure, image, inline_svg, settings
 from cotune_bench.reports.figures.calibration import calibration_figures
 from cotune_bench.reports.figures.ranks import rank_figures
@@ -17,6 +16,8 @@ from cotune_bench.reports.figures.relationship import relationship_figures
 from cotune_bench.reports.figures.training import training_figures
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.tables import aligned, escaped
+from cotune_bench.storage import relationship_file
+from cotune_bench.storage.files import write_atomically
 
 __all__ = ["NamedFigure", "grid_figures", "image", "inline_svg", "write_figures"]
 
@@ -42,8 +43,8 @@ def grid_figures(grid: Grid, results: Path, *, width: float = WIDTH) -> tuple[li
         figures, left_out = [*accuracy, *gain, *ranks], no_gain + no_ranks
         for draw, what, file in (
             (training_figures, "training curves", "metrics.csv"),
-            (relationship_figures, "category relationship", shares.FILE),
-            (calibration_figures, "calibration", reliability.FILE),
+            (relationship_figures, "category relationship", relationship_file.FILE),
+            (calibration_figures, "calibration", metrics.FILE),
         ):
             drawn, lacking = draw(grid, results, width)
             figures += drawn

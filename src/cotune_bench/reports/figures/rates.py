@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cotune_bench.reports.captions import statistic
-from cotune_bench.reports.compare import BASELINE
 from cotune_bench.reports.figures.base import NamedFigure, floats, legend, method_names, new_figure, stem, style
 from cotune_bench.reports.grid import Grid, spread
+from cotune_bench.reports.published import BASELINE
 from cotune_bench.reports.spec import SPREADS
 from cotune_bench.reports.tables import display_name
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cotune_bench import shares
 from cotune_bench.reports.figures.base import NamedFigure, new_figure, stem
 from cotune_bench.reports.figures.runs import contents
 from cotune_bench.reports.grid import Cell, Grid
 from cotune_bench.reports.tables import display_name, display_rate
-from cotune_bench.shares import Share, in_words
+from cotune_bench.storage import relationship_file
+from cotune_bench.storage.relationship_file import Share, in_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +23,7 @@ ROW = 0.17  # inches for a target class
 
 def relationship_figures(grid: Grid, results: Path, width: float) -> tuple[list[NamedFigure], list[str]]:
     """One for each data set and method whose runs left a relationship, and the data sets that have none."""
-    found, lacking = contents(grid, results, shares.FILE, shares.from_csv)
+    found, lacking = contents(grid, results, relationship_file.FILE, relationship_file.from_csv)
     return [_named(grid, cell, told, width) for cell, told in found if told], lacking
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cotune_bench.files import write_atomically
-from cotune_bench.records import RecordStore
 from cotune_bench.reports.captions import caption, warnings
-from cotune_bench.reports.compare import BASELINE, CHALLENGER, compare, offsets, orders
-from cotune_bench.reports.compare_tables import (
+from cotune_bench.reports.figures import NamedFigure, grid_figures, inline_svg
+from cotune_bench.reports.grid import Grid
+from cotune_bench.reports.page.drill import anchor, cell_views
+from cotune_bench.reports.page.summary import sentences
+from cotune_bench.reports.published import BASELINE, CHALLENGER, compare, offsets, orders
+from cotune_bench.reports.published_tables import (
     CELLS,
     OFFSETS,
     ORDER,
@@ -26,13 +28,11 @@ from cotune_bench.reports.compare_tables import (
     offset_rows,
     order_rows,
 )
-from cotune_bench.reports.figures import NamedFigure, grid_figures, inline_svg
-from cotune_bench.reports.grid import Grid
-from cotune_bench.reports.page.drill import anchor, cell_views
-from cotune_bench.reports.page.summary import sentences
 from cotune_bench.reports.status import TableStatus
 from cotune_bench.reports.tables import cell_text, display_name, display_rate
 from cotune_bench.reports.verdict import table_sentence, verdicts
+from cotune_bench.storage.files import write_atomically
+from cotune_bench.storage.records import RecordStore
 
 HERE = Path(__file__).parent
 

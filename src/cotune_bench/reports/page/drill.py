@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from cotune_bench.config import OF_REPLICATE
-from cotune_bench.records import Record, RecordStore
 from cotune_bench.reports.grid import Cell, Grid
 from cotune_bench.reports.page.curves import curve_svg, read_curve
 from cotune_bench.reports.status import CellStatus, TableStatus
+from cotune_bench.storage.records import Record, RecordStore
 
 
 @dataclass(frozen=True)

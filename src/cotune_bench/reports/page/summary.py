@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from statistics import fmean
 
-from cotune_bench.reports.compare import compare, offsets
 from cotune_bench.reports.grid import Grid
+from cotune_bench.reports.published import compare, offsets
 from cotune_bench.reports.ranks import gain_sentence
 from cotune_bench.reports.status import TableStatus
 from cotune_bench.reports.tables import display_name, display_rate

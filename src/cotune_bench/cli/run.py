@@ -1,0 +1,239 @@
+"""The command line: one run, a sweep, or the cells of a table."""
+
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from itertools import product
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from cotune_bench.config import compose as settings
+from cotune_bench.config.overrides import readable, take_tables
+from cotune_bench.config.own_images import auto_line, own_images
+from cotune_bench.config.tables import load_table, table_overrides
+from cotune_bench.errors import UserError
+from cotune_bench.inference.kept_network import CARD
+from cotune_bench.storage.files import check_writable
+from cotune_bench.storage.records import RecordStore
+from cotune_bench.training import runner, sweeps
+from cotune_bench.training.interrupts import InterruptedRun
+from cotune_bench.training.loggers import require_logger
+
+#: Flags that Hydra answers itself, without running anything.
+HYDRA_ANSWERS = (
+    "--help",
+    "-h",
+    "--hydra-help",
+    "--cfg",
+    "-c",
+    "--info",
+    "-i",
+    "--version",
+    "--shell-completion",
+    "-sc",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the arguments (``sys.argv`` by default) ask for; gives the exit code.
+
+    0: all done or done before. 1: a run failed. 2: bad input, nothing written. 130, 143: stopped by a signal.
+    """
+    return guarded(_run, list(sys.argv[1:] if arguments is None else arguments))
+
+
+def guarded(command: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """A command's exit code; bad input and Ctrl-C are told in one line, and a reader (``head``) may leave early."""
+    try:
+        code = command(arguments)
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except InterruptedRun as interrupted:
+        print(f"{interrupted}; the same command goes on from there", file=sys.stderr)
+        return interrupted.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on with what is missing", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains as it closes
+        return 141  # the shell's 128 + SIGPIPE
+
+
+def _run(arguments: list[str]) -> int:
+    if any(argument.split("=")[0] in HYDRA_ANSWERS for argument in arguments):
+        return _hydra([argument for argument in arguments if not argument.startswith("table=")])
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    tables, overrides = take_tables(readable(argument) for argument in arguments if not argument.startswith("-"))
+    if unknown := [flag for flag in flags if flag not in ("-m", "--multirun")]:
+        raise UserError(f"{unknown[0]} is no flag of a run: see --help")
+    if len(tables) > 1:
+        raise UserError("table= is given twice: run one table at a time")
+    swept = overrides
+    if tables:
+        swept = table_overrides(load_table(tables[0]), overrides)
+    if not flags and not tables:
+        return _single(overrides)
+    code, any_ended = _sweep(swept)
+    if tables and any_ended:
+        from cotune_bench.reports.build import make_tables
+
+        make_tables(tables, overrides, warn=False)  # the sweep has told
+    return code
+
+
+def _single(overrides: list[str]) -> int:
+    for override in settings.parse(overrides):
+        if override.is_sweep_override():
+            raise UserError(f"{override.input_line} names several values: add -m to run them all")
+    config = settings.compose_config(overrides)
+    check_writable(Path(config.results))
+    if config.force or not RecordStore(Path(config.results)).finished(settings.run_key(config)):
+        _tell(config)
+    try:
+        outcome = runner.run(config, bar=sys.stderr.isatty())
+    except UserError:
+        raise
+    except Exception as error:
+        where = Path(config.results) / "runs" / settings.run_key(config)
+        print(f"failed: {type(error).__name__}: {error} -> {where / 'failure.json'}", file=sys.stderr)
+        return 1
+    print(outcome.line)
+    if outcome.state == runner.DONE and (Path(config.results) / "runs" / outcome.key / CARD).exists():
+        told = "" if config.results == "results" else f" results={shlex.quote(str(config.results))}"
+        print(f"its network: python scripts/predict.py {outcome.key} PICTURE...{told}", file=sys.stderr)
+    if outcome.state == runner.SKIPPED and not RecordStore(Path(config.results)).listed(outcome.key):
+        _refresh(Path(config.results))  # a process died between record and row
+    return 0
+
+
+def _sweep(overrides: list[str]) -> tuple[int, bool]:
+    """Exit code, and whether any cell ended."""
+    cells = settings.check_sweep(overrides)
+    first = settings.compose_config([values[0] for values in settings.axes(overrides)])
+    require_logger(first.logger)
+    results = Path(first.results).absolute()
+    check_writable(results)
+    for one in _configs(overrides, "data", "data.root"):
+        _tell(one)
+        _require_data(one, overrides)
+    _require_sources(overrides)
+    folder = results / ".sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    started = time.monotonic()
+    chosen = {one.key_or_group: one.value() for one in settings.parse(overrides)}
+    folder.mkdir(parents=True)
+    try:
+        with sweeps.stopping(folder) if chosen.get("hydra/launcher") == "joblib" else nullcontext():
+            code = _launch([*overrides, f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=."])
+        if number := sweeps.stop_asked(folder):
+            raise InterruptedRun(number)
+        ended = sweeps.read_outcomes(folder, cells)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if results.exists():
+            _refresh(results)
+    counts = Counter(outcome.state for outcome in ended)
+    lost = cells - len(ended)
+    told = [f"{counts[state]} {state}" for state in (runner.DONE, runner.FAILED, runner.SKIPPED)]
+    told += [f"{counts[runner.ELSEWHERE]} {runner.ELSEWHERE}"] if counts[runner.ELSEWHERE] else []
+    told += [f"{lost} did not end: start the same command again"] if lost else []
+    print(f"{', '.join(told)}; {cells} cells in {time.monotonic() - started:.0f} s")
+    for outcome in ended:
+        if outcome.state == runner.FAILED:
+            print(f"  {outcome.line}", file=sys.stderr)
+    return 1 if counts[runner.FAILED] or lost else code, bool(ended)
+
+
+def _configs(overrides: list[str], *names: str) -> list[DictConfig]:
+    """A configuration for each choice of these settings in a sweep, with the first value of the others."""
+    axes = settings.axes(overrides)
+    choices = [values if values[0].partition("=")[0] in names else values[:1] for values in axes]
+    return [settings.compose_config(cell) for cell in product(*choices)]
+
+
+def _require_sources(overrides: list[str]) -> None:
+    """UserError if a backbone that has several source networks has none of a seed that the sweep asks for."""
+    for one in _configs(overrides, "data", "replicate", "backbone", "backbone.seed", "backbone.weights"):
+        if "seed" in one.backbone and one.backbone.weights != "train":
+            settings.build(one.backbone, cache=Path(one.cache))
+
+
+def _require_data(config: DictConfig, overrides: list[str]) -> None:
+    """UserError if a data set is not there or has lost images, unless all its cells are finished."""
+    if own_images(config.data):
+        return  # their report has looked
+    from cotune_bench.data.dataset import ImageList
+    from cotune_bench.data.readers.common import require_files
+
+    try:
+        data = settings.build(config.data)
+        if isinstance(data, ImageList):
+            require_files(data)
+    except UserError:
+        cells = map(settings.compose_config, product(*settings.axes(overrides)))
+        store = RecordStore(Path(config.results))
+        if not all(store.finished(settings.run_key(cell)) for cell in cells if cell.data == config.data):
+            raise
+
+
+def _tell(config: DictConfig) -> None:
+    """What protocol=auto chose and what is known of one's own images; UserError if they cannot be used."""
+    lines = []
+    if own_images(config.data):
+        from cotune_bench.data.quality import report
+
+        lines += report(config)
+    if config.protocol.name == "auto":
+        lines.append(auto_line(config))
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _launch(overrides: list[str]) -> int:
+    """Run the cells; where a launcher gives up, its reason in one line, and 1."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise what Hydra would print in many lines
+    try:
+        return _hydra(["--multirun", *overrides])
+    except UserError:
+        raise
+    except Exception as error:
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        print(f"the launcher gave up: {type(error).__name__}: {reason}", file=sys.stderr)
+        return 1
+
+
+def _hydra(arguments: list[str]) -> int:
+    """Let Hydra answer or launch; its launchers decide where the jobs of a sweep run."""
+    import hydra
+
+    program = sys.argv
+    sys.argv = [program[0], *arguments]
+    try:
+        hydra.main(config_path=str(settings.CONF), config_name="config", version_base="1.3")(_job)()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    finally:
+        sys.argv = program
+    return 0
+
+
+def _job(config) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    job = sweeps.separate_job if hydra.runtime.choices["hydra/launcher"] == "joblib" else sweeps.job
+    job(config, Path(hydra.sweep.dir), hydra.job.num)
+
+
+def _refresh(results: Path) -> None:
+    _, damaged = RecordStore(results).refresh()
+    for line in damaged:
+        print(f"warning: {line}", file=sys.stderr)

@@ -1,0 +1,104 @@
+"""One look at every image file: can it be read, how, and a small grey picture to find near-identical ones by."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cotune_bench.data.rgb import as_rgb, is_deep, orientation, reason
+from cotune_bench.storage.cache import Arrays, Cache
+
+VERSION = 3
+#: Side of the grey pictures; a difference hash has a bit for each of 8 x 8 pairs of neighbours.
+SIDE, BITS = 16, 8
+#: Two images are near-identical if so few bits and, on average, so few of 255 grey levels set them apart.
+MOST_BITS, MOST_LEVELS = 4, 4.0
+BLOCK = 1 << 22  # pairs that are compared at once
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What was seen of N files.
+
+    Attributes:
+        reasons: (N,) why a file cannot be read, empty where it can.
+        hashes: (N,) uint64 difference hash: of a grey 9 x 8 picture, whether each pixel is darker than the next.
+        pictures: (N, 16, 16) uint8 grey pictures; hash and picture are 0 where a file cannot be read.
+        orientations: (N,) uint8, how EXIF asks to turn or mirror a file: 1 as it is, 2 to 8.
+        deep: (N,) whether a file is grey of 16 bits.
+    """
+
+    reasons: np.ndarray
+    hashes: np.ndarray
+    pictures: np.ndarray
+    orientations: np.ndarray
+    deep: np.ndarray
+
+
+def look(root: Path, files: Sequence[str], cache: Cache | None) -> Looks:
+    """Decode every file below ``root``; kept in the cache, if there is one, until a file's size or time changes."""
+    if cache is None:
+        return Looks(**_looked(root, files))
+    stats = [os.stat(root / file) for file in files]
+    inputs = {
+        "version": VERSION,
+        "root": str(root.resolve()),
+        "files": list(files),
+        "states": [[stat.st_size, stat.st_mtime_ns] for stat in stats],
+    }
+    return Looks(**cache.get("looks", inputs, lambda: _looked(root, files)))
+
+
+def _looked(root: Path, files: Sequence[str]) -> Arrays:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        seen = list(pool.map(lambda file: _one(root / file), files))
+    reasons, hashes, pictures, orientations, deep = zip(*seen, strict=True) if seen else [()] * 5
+    return {
+        "reasons": np.array(reasons, dtype=np.str_),
+        "hashes": np.array(hashes, dtype=np.uint64),
+        "pictures": np.array(pictures, dtype=np.uint8).reshape(-1, SIDE, SIDE),
+        "orientations": np.array(orientations, dtype=np.uint8),
+        "deep": np.array(deep, dtype=np.bool_),
+    }
+
+
+def _one(path: Path) -> tuple[str, int, np.ndarray, int, bool]:
+    try:
+        with Image.open(path) as image:
+            image.draft("L", (4 * SIDE, 4 * SIDE))  # a JPEG is read whole but not computed in full size
+            grey = as_rgb(image, upright=True).convert("L")  # as runs see it: palettes and transparency first
+            way, deep = orientation(image), is_deep(image)
+    except Exception as error:  # PIL raises nearly anything at damaged files
+        return reason(error, path), 0, np.zeros((SIDE, SIDE), np.uint8), 1, False
+    row = np.asarray(grey.resize((BITS + 1, BITS), Image.Resampling.BOX), dtype=np.int16)
+    return "", difference_hash(row), np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX)), way, deep
+
+
+def difference_hash(grey: np.ndarray) -> int:
+    """64 bits of an (8, 9) array: 1 where a value is below its right neighbour; the first is the highest bit."""
+    bits = (grey[:, :-1] < grey[:, 1:]).ravel()
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def near_identical(looks: Looks, first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of files, one of ``first`` and one of ``second`` (indices), that look the same, in order.
+
+    At most 4 of 64 bits of the difference hash and, on average over a 16 x 16 picture, at most 4 of 255 grey levels
+    apart. Pictures without contrast, whose hash is 0, are not compared: all of them look the same.
+    """
+    usable = (looks.reasons == "") & (looks.hashes != 0)
+    first, second = first[usable[first]], second[usable[second]]
+    pairs = []
+    step = max(BLOCK // max(len(second), 1), 1)
+    for start in range(0, len(first), step):
+        block = first[start : start + step]
+        apart = np.bitwise_count(looks.hashes[block][:, None] ^ looks.hashes[second][None])
+        for a, b in zip(*np.nonzero(apart <= MOST_BITS), strict=True):
+            mine, theirs = looks.pictures[block[a]], looks.pictures[second[b]]
+            if np.abs(mine.astype(np.int16) - theirs).mean() <= MOST_LEVELS:
+                pairs.append((int(block[a]), int(second[b])))
+    return pairs

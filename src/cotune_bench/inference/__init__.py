@@ -1,0 +1,1 @@
+"""A trained network on images: evaluate, keep, predict and export."""

@@ -1,0 +1,127 @@
+"""How good a kept network is on labelled images: class by class, what it confuses, how far it can be believed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from omegaconf import OmegaConf
+
+from cotune_bench.config import build, compose_config
+from cotune_bench.config.validate import suggest
+from cotune_bench.data.dataset import Dataset, ImageList
+from cotune_bench.data.readers.folder import class_folders, in_order, scan
+from cotune_bench.errors import UserError
+from cotune_bench.inference.kept_network import Kept
+from cotune_bench.metrics import Reliability, reliability
+
+BINS = 15  # of the calibration error, as in Guo et al., ICML 2017
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of N images.
+
+    Attributes:
+        classes: K names.
+        confusion: (K, K) numbers of images, true classes in rows, predicted ones in columns.
+        reliability: accuracy beside confidence; its ``error`` is the expected calibration error,
+            sum_m |B_m| / N |accuracy(B_m) - confidence(B_m)| over bins of equal width (Guo et al., 2017, eq. 3).
+    """
+
+    classes: tuple[str, ...]
+    confusion: np.ndarray
+    reliability: Reliability
+
+    @property
+    def accuracy(self) -> float:
+        """Percent."""
+        return 100 * float(np.trace(self.confusion)) / float(self.confusion.sum())
+
+    @property
+    def class_accuracies(self) -> list[float | None]:
+        """Percent of each class's images; None without images."""
+        counts = self.confusion.sum(axis=1)
+        right = np.diag(self.confusion)
+        return [100 * float(one) / float(count) if count else None for one, count in zip(right, counts, strict=True)]
+
+    @property
+    def confused(self) -> list[tuple[str, str, int]]:
+        """(true class, predicted class, images) of every pair that was confused, the most frequent first."""
+        wrong = self.confusion - np.diag(np.diag(self.confusion))
+        rows, columns = np.nonzero(wrong)
+        pairs = [(self.classes[i], self.classes[j], int(wrong[i, j])) for i, j in zip(rows, columns, strict=True)]
+        return sorted(pairs, key=lambda pair: -pair[2])
+
+    @property
+    def mean_class_accuracy(self) -> float:
+        """Percent, every class that has images counting the same."""
+        return float(np.mean([value for value in self.class_accuracies if value is not None]))
+
+
+def evaluate(probabilities: ArrayLike, labels: ArrayLike, classes: Sequence[str]) -> Evaluation:
+    """Scores of probabilities (N, K) and labels (N,)."""
+    values, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(confusion, (truth, values.argmax(axis=1)), 1)
+    return Evaluation(tuple(classes), confusion, reliability(values, truth, count=BINS))
+
+
+def labelled_images(kept: Kept, folder: str | None = None, settings: Sequence[str] = ()) -> ImageList | Dataset:
+    """Images whose ``test`` part is to be evaluated, labelled as the kept network counts its classes.
+
+    Args:
+        folder: of class folders, all of whose images count, or those of its ``test/`` if that has class folders.
+        settings: ``data=NAME`` and ``data.root=...``, which change those of the run; without, its own test images.
+
+    Raises:
+        UserError: there are no such images, or their classes are others than the run's.
+    """
+    images = _in_folder(Path(folder).expanduser()) if folder else build(_section(kept, settings))
+    if images.classes == kept.classes:
+        return images
+    missing = [name for name in kept.classes if name not in images.classes]
+    unknown = [name for name in images.classes if name not in kept.classes]
+    if missing or unknown:
+        told = [f"{kind} {_first(names)}" for kind, names in (("lacks", missing), ("also has", unknown)) if names]
+        raise UserError(f"data {images.name} has other classes than {kept.card['key']}: it {' and '.join(told)}")
+    place = np.array([kept.classes.index(name) for name in images.classes])
+    return replace(images, labels=place[images.labels], classes=kept.classes)
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _in_folder(folder: Path) -> ImageList:
+    home = folder / "test" if class_folders(folder / "test") else folder
+    members = scan(folder.name, home)
+    classes = in_order(members)
+    files = [(f"{kind}/{file}", label) for label, kind in enumerate(classes) for file in members[kind]]
+    rows = np.arange(len(files))
+    return ImageList(
+        name=folder.name,
+        root=home,
+        files=tuple(file for file, _ in files),
+        labels=np.array([label for _, label in files], np.int64),
+        classes=classes,
+        train=rows[:0],
+        test=rows,
+    )
+
+
+def _section(kept: Kept, settings: Sequence[str]) -> Any:
+    """The data set's section of a configuration: the run's, or another one's, with these settings."""
+    card = kept.card
+    if any(text.startswith("data=") for text in settings):
+        return compose_config([f"rate={card['rate']}", f"split_seed={card['split_seed']}", *settings]).data
+    section = OmegaConf.create(card["data"])
+    for text in settings:
+        name = text.partition("=")[0].removeprefix("data.")
+        if name not in section:
+            known = [str(one) for one in section if not str(one).startswith("_")]
+            raise UserError(f"data.{name} is not a setting of data {card['data']['name']}: {suggest(name, known)}")
+    changed = OmegaConf.from_dotlist([text.removeprefix("data.") for text in settings])
+    return OmegaConf.merge(section, changed)

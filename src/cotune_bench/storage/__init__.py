@@ -1,0 +1,1 @@
+"""Files, cache and records, written completely or not at all."""

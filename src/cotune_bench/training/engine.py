@@ -1,0 +1,171 @@
+"""The one loop that trains and the one that tests, for every method."""
+
+import logging
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cotune_bench.backbones.base import evaluating
+from cotune_bench.backbones.precision import arithmetic
+from cotune_bench.config.protocol import Protocol
+from cotune_bench.data.target import TargetData, Views
+from cotune_bench.errors import UserError
+from cotune_bench.methods.base import Method
+from cotune_bench.storage.cache import Cache
+from cotune_bench.training.checkpoint import Checkpoints
+from cotune_bench.training.interrupts import InterruptedRun, StopRequest
+from cotune_bench.training.optimizer import SGD
+
+log = logging.getLogger(__name__)
+
+#: Called with the number of updates done, the learning rate of the head and the mean of every term since last time;
+#: of penalties on weights alone, their present value.
+Report = Callable[[int, float, dict[str, float]], None]
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss became NaN or infinite; the message names update, learning rate and terms."""
+
+
+def fit(
+    method: Method,
+    data: TargetData,
+    protocol: Protocol,
+    *,
+    seed: int,
+    cache: Cache,
+    report: Report = lambda updates, lr, terms: None,
+    report_every: int = 50,
+    checkpoints: Checkpoints | None = None,
+    stop: StopRequest | None = None,
+) -> None:
+    """Prepare a method and, unless that solves it, train it in place by the protocol's schedule.
+
+    The result is a function of the arguments alone.
+
+    The global random state of torch is set from (seed, step) before every update, so that layers that draw numbers
+    need no state of their own and a run can go on from any step.
+
+    Args:
+        method: built and on its device.
+        data: of the run.
+        protocol: schedule and optimiser.
+        seed: of batches, augmentation and layers that draw numbers.
+        cache: for what the method prepares.
+        report: called every ``report_every`` updates and at the end.
+        report_every: number of updates.
+        checkpoints: where to go on from and what to save to; None starts afresh and saves nothing.
+        stop: asked after every update; a signal in it saves a checkpoint and ends the run.
+
+    Raises:
+        NonFiniteLossError: at the first report after a loss was NaN or infinite.
+        InterruptedRun: ``stop`` heard a signal.
+        UserError: the checkpoints are those of a network with other layers.
+    """
+    with arithmetic("fp32"):
+        method.prepare(data, cache)
+    if method.solved:
+        return
+    method.train()
+    optimizer = SGD(
+        method.param_groups(protocol.lr, protocol.backbone_ratio),
+        momentum=protocol.momentum,
+        nesterov=protocol.nesterov,
+        weight_decay=protocol.weight_decay,
+    )
+    pending: list[dict[str, Tensor]] = []  # read only at reports: a look at a loss waits for the device
+    first = 0
+    if checkpoints and (saved := checkpoints.load()):
+        first, pending = saved["updates"], saved["pending"]
+        try:
+            method.load_state_dict(saved["method"])
+        except RuntimeError as error:
+            raise UserError(
+                f"{checkpoints.folder} has checkpoints of another version, whose layers are not those of this one: "
+                "delete its checkpoint-*.pt to start the run anew"
+            ) from error
+        optimizer.load_state_dict(saved["optimizer"])
+        log.info("goes on after update %d", first)
+    batches = data.train.stream(first, protocol.updates)
+    for step, (images, labels) in zip(range(first, protocol.updates), batches, strict=True):
+        factor = protocol.drop_factor ** sum(step >= drop for drop in protocol.drop_at)
+        lr = protocol.lr * factor
+        _set_random_state(_mix(seed, step))
+        try:
+            with arithmetic(method.precision):
+                optimizer.zero_grad()
+                terms = method.losses(images, labels)
+                torch.stack(list(terms.values())).sum().backward()
+        except torch.linalg.LinAlgError as error:  # pyright: ignore # what decompositions say to NaN
+            raise NonFiniteLossError(
+                f"the loss of update {step} (learning rate {lr:g}) is not finite: {error}"
+            ) from error
+        method.add_gradients()
+        optimizer.step(factor)
+        pending.append({name: term.detach() for name, term in terms.items()})
+        if (step + 1) % report_every == 0 or step + 1 == protocol.updates:
+            terms = _means(pending, first=step + 1 - len(pending), lr=lr)
+            report(step + 1, lr, terms | {name: value.item() for name, value in method.penalties().items()})
+            pending.clear()
+        stopped = stop.number if stop else None
+        if checkpoints and (stopped or checkpoints.due(step + 1)):
+            state = {"method": method.state_dict(), "optimizer": optimizer.state_dict(), "pending": pending}
+            checkpoints.save(step + 1, state)
+        if stopped:
+            raise InterruptedRun(stopped)
+
+
+def _mix(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, 2, step]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _set_random_state(seed: int) -> None:
+    """As ``torch.manual_seed``, which notes a traceback at every call for each kind of device that is not in use."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+
+
+def _means(pending: list[dict[str, Tensor]], *, first: int, lr: float) -> dict[str, float]:
+    names = list(pending[0])
+    # Row by row to the host: what a checkpoint brought back is there already.
+    values = torch.stack([torch.stack([terms[name] for name in names]).cpu() for terms in pending]).double()
+    for offset, row in enumerate(values.tolist()):
+        if not all(map(math.isfinite, row)):
+            told = ", ".join(f"{name}={value:g}" for name, value in zip(names, row, strict=True))
+            raise NonFiniteLossError(
+                f"the loss is not finite at update {first + offset} (learning rate {lr:g}): {told}; "
+                "lower protocol.lr or the weight of the term"
+            )
+    return dict(zip(names, values.mean(dim=0).tolist(), strict=True))
+
+
+def evaluate(network: nn.Module, images: Views) -> tuple[dict[str, float], np.ndarray]:
+    """Scores of logits summed over the views of each image, and which images are classified correctly.
+
+    Returns:
+        top-1 ``accuracy`` in percent and ``nll``, the mean negative log-likelihood; (N,) bool in the images' order.
+    """
+    logits = predict(network, images)
+    labels = torch.from_numpy(images.labels)
+    correct = logits.argmax(dim=1) == labels
+    scores = {
+        "accuracy": 100 * correct.sum().item() / len(labels),
+        "nll": torch.nn.functional.cross_entropy(logits, labels).item(),
+    }
+    return scores, correct.numpy()
+
+
+def predict(network: nn.Module, images: Views) -> Tensor:
+    """Logits (N, K) on the host, summed over each image's views, in evaluation mode."""
+    with evaluating(network), arithmetic(getattr(network, "precision", "fp32")):
+        summed: list[Tensor] = []
+        for views in images:
+            logits = network(views.flatten(0, 1)).float()
+            summed.append(logits.view(*views.shape[:2], -1).sum(dim=1))
+            if len(summed) > 1:
+                summed[-2] = summed[-2].cpu()  # a GPU is at one batch while the host makes the next
+    return torch.cat([one.cpu() for one in summed])

@@ -1,0 +1,166 @@
+"""Runs one configuration for the command line: skip what is finished, follow it, keep what happened."""
+
+import json
+import logging
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+
+from cotune_bench.config import run_config, run_key
+from cotune_bench.errors import UserError
+from cotune_bench.inference.kept_network import keep, keeping, require_kept
+from cotune_bench.storage.files import write_atomically
+from cotune_bench.storage.records import Record, RecordStore
+from cotune_bench.training.interrupts import InterruptedRun, StopRequest
+from cotune_bench.training.loggers import make_logger
+from cotune_bench.training.progress import Follower, Status
+
+log = logging.getLogger("cotune_bench")
+
+DONE, SKIPPED, FAILED, ELSEWHERE = "done", "skipped", "failed", "running elsewhere"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one cell, in one line."""
+
+    key: str
+    state: str
+    line: str
+
+
+def run(config: DictConfig, *, bar: bool = False) -> Outcome:
+    """Train, evaluate and record one configuration, unless a record is there or another process is at it.
+
+    A run that was killed goes on from its last checkpoint.
+
+    Args:
+        config: of one run, composed and checked.
+        bar: show a progress bar on the terminal.
+
+    Raises:
+        UserError: the input is wrong; nothing was written.
+        InterruptedRun: a signal stopped the run; it was saved, or even recorded.
+        Exception: whatever went wrong in training, after a failure record was written.
+    """
+    key, store = run_key(config), RecordStore(Path(config.results))
+    if store.finished(key) and not config.force:
+        require_kept(config, key)
+        return Outcome(key, SKIPPED, f"{key}: finished before, not run again (force=true does)")
+    folder = store.results / "runs" / key
+    status = Status(folder, key, config.protocol.updates)
+    started, protocol = time.monotonic(), config.protocol
+    logger = make_logger(
+        config.logger, folder, batch_size=protocol.batch_size, backbone_ratio=protocol.backbone_ratio
+    )
+    with _end_kept(folder, config, status):
+        from cotune_bench.training.checkpoint import Checkpoints  # torch takes seconds to import
+        from cotune_bench.training.experiment import Experiment
+
+        experiment = Experiment.build(config)
+        kept = keeping(experiment)
+        checkpoints = Checkpoints(folder, config.checkpoint_every)
+        checkpoints.started = started
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(folder / "lock", blocking=False), _log_file(folder / "run.log"), StopRequest() as stop:
+                if store.finished(key) and not config.force:
+                    return Outcome(key, SKIPPED, f"{key}: finished meanwhile by another process")
+                OmegaConf.save(OmegaConf.create(run_config(config)), folder / "config.yaml")
+                experiment.splits.write()
+                with status, closing(logger), experiment.placed(lambda: _wait(status, stop)) as placed:
+                    checkpoints.started += status.running()
+                    with Follower(folder / "metrics.csv", status, logger, protocol.batch_size, bar=bar) as follower:
+                        placed.train(follower, checkpoints, stop)
+                    for name, text in placed.method.artifacts().items():
+                        write_atomically(folder / name, text.encode())
+                    record = placed.record(checkpoints.started)
+                    logger.end(record, protocol.updates, getattr(placed.method, "relationship", None))
+                    if kept:  # first: a run that is finished has its weights
+                        keep(placed, record, folder)
+                path = store.add(record, again=config.force)
+                log.info(told(config, record, path))
+                checkpoints.delete()
+                status.write("done")
+        except Timeout:
+            return Outcome(key, ELSEWHERE, f"{key}: another process is running it")
+    if stop.number:  # heard after the last update: the cell is done, but the sweep it belongs to is to end
+        raise InterruptedRun(stop.number)
+    return Outcome(key, DONE, told(config, record, path))
+
+
+def _wait(status: Status, stop: StopRequest) -> None:
+    """Say once that a run waits for a GPU; a signal ends the wait."""
+    if status.waiting():
+        line = f"{status.key}: waits for a GPU slot; gpu_slots=N lets N runs share a GPU"
+        log.info(line)
+        print(line, file=sys.stderr, flush=True)
+    if stop.number:
+        raise InterruptedRun(stop.number)
+
+
+def told(config: DictConfig, record: Record, path: Path) -> str:
+    """The one line at the end of a run."""
+    unit = f"seed {record.seed}" if config.replicate is None else f"replicate {config.replicate}"
+    validation = "" if record.val_accuracy is None else f" (validation {record.val_accuracy:.2f} %)"
+    return (
+        f"{record.data} {record.method} rate {record.rate:g} {unit}: "
+        f"{record.accuracy:.2f} %{validation} in {record.seconds:.1f} s -> {path}"
+    )
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    handler = logging.FileHandler(path, mode="a", encoding="utf-8")  # a resumed run goes on writing
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    except BaseException as error:
+        log.error("%s: %s", type(error).__name__, error)
+        raise
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def _end_kept(folder: Path, config: DictConfig, status: Status) -> Iterator[None]:
+    """Keeps how the block ended: ``failure.json`` if it raised, until a later success; bad input leaves nothing."""
+    path = folder / "failure.json"
+    alone = FileLock(folder / "lock", blocking=False)  # who is at the cell by now tells of it
+    try:
+        yield
+    except UserError as error:
+        if status.begun:
+            with suppress(Timeout), alone:
+                status.write("failed", reason=str(error))
+        raise
+    except InterruptedRun:
+        with suppress(Timeout), alone:
+            status.write("interrupted")
+        raise
+    except Exception as error:
+        failure = {
+            "key": run_key(config),
+            "reason": f"{type(error).__name__}: {error}",
+            "traceback": traceback.format_exc(),
+            "failed": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "host": socket.gethostname(),
+            "config": run_config(config),
+        }
+        with suppress(Timeout), alone:
+            write_atomically(path, (json.dumps(failure, indent=1) + "\n").encode())
+            status.write("failed", reason=failure["reason"])
+        raise
+    path.unlink(missing_ok=True)
