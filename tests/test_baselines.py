@@ -12,11 +12,11 @@ from torch import nn
 
 from cotune_bench.data.readers.digits import read
 from cotune_bench.errors import UserError
+from cotune_bench.inference.evaluate import evaluate, predict
 from cotune_bench.inference.predict import Predictor, predict_labelled
 from cotune_bench.methods.linear_probe import LinearProbe, logistic_regression
 from cotune_bench.methods.random_start import RandomStart, reset
 from cotune_bench.methods.svm import SVM, pixels
-from cotune_bench.training.engine import evaluate, predict
 
 NO_VALIDATION = replace(PROTOCOL, val=0.0)
 

@@ -7,7 +7,8 @@ from test_methods import make_method
 from torch import nn
 
 from cotune_bench.errors import UserError
-from cotune_bench.training.engine import evaluate, fit
+from cotune_bench.inference.evaluate import evaluate
+from cotune_bench.training.engine import fit
 from cotune_bench.training.experiment import choose_execution
 
 

@@ -10,9 +10,10 @@ from conftest import PROTOCOL, make_backbone, make_data
 from torch import Tensor, nn
 
 from cotune_bench.backbones.base import Backbone, SourceInfo
+from cotune_bench.inference.evaluate import evaluate, predict
 from cotune_bench.methods.base import Method
 from cotune_bench.methods.finetune import FineTune
-from cotune_bench.training.engine import NonFiniteLossError, evaluate, fit, predict
+from cotune_bench.training.engine import NonFiniteLossError, fit
 
 PLAIN = dataclasses.replace(PROTOCOL, weight_decay=0.0, drop_at=())
 SLOPE = 2.0  # of the toy's loss

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cotune_bench.data.target import sent, staged
+from cotune_bench.inference.evaluate import predict
 from cotune_bench.methods.delta_attention import fit_head
 from cotune_bench.methods.finetune import FineTune
-from cotune_bench.training.engine import fit, predict
+from cotune_bench.training.engine import fit
 from cotune_bench.training.gpu_crops import ResidentBatches, on_device, resident
 
 GPU = torch.device("cuda")

@@ -8,8 +8,9 @@ from conftest import PROTOCOL, make_backbone, make_data, make_dataset
 
 from cotune_bench.backbones.additional import further_backbones
 from cotune_bench.config import build, choices, compose_config
+from cotune_bench.inference.evaluate import evaluate, predict
 from cotune_bench.methods.base import Method
-from cotune_bench.training.engine import evaluate, fit, predict
+from cotune_bench.training.engine import fit
 
 CLASSES = 3
 

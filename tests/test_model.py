@@ -13,12 +13,12 @@ from cotune_bench.backbones.plain_network import Plain
 from cotune_bench.cli import run as cli
 from cotune_bench.config import compose_config, run_config
 from cotune_bench.errors import UserError
+from cotune_bench.inference.evaluate import evaluate
 from cotune_bench.inference.kept_network import CARD, SOURCE_HEAD, TEXT, WEIGHTS, Kept, keep, keeping
 from cotune_bench.methods.base import Method
 from cotune_bench.methods.finetune import FineTune
 from cotune_bench.storage.find_run import find_run, run_keys
 from cotune_bench.training import runner
-from cotune_bench.training.engine import evaluate
 from cotune_bench.training.experiment import Experiment
 
 QUICK = ("data=digits", "backbone.weights=random", "protocol.updates=2", "protocol.threads=1", "device=cpu")

@@ -6,12 +6,13 @@ from conftest import PROTOCOL, make_backbone, make_data
 
 from cotune_bench.backbones import precision
 from cotune_bench.errors import UserError
+from cotune_bench.inference.evaluate import predict
 from cotune_bench.methods.bss import BSS
 from cotune_bench.methods.cotuning import CoTuning
 from cotune_bench.methods.delta import Delta
 from cotune_bench.methods.finetune import FineTune
 from cotune_bench.methods.l2sp import L2SP
-from cotune_bench.training.engine import fit, predict
+from cotune_bench.training.engine import fit
 
 CPU = torch.device("cpu")
 METHODS = [FineTune, L2SP, Delta, BSS, CoTuning]

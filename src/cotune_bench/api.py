@@ -18,6 +18,7 @@ from cotune_bench.data.dataset import Dataset, ImageList, Images
 from cotune_bench.data.decode import Squashed
 from cotune_bench.data.target import TargetData, target_data
 from cotune_bench.errors import UserError
+from cotune_bench.inference.evaluate import evaluate, predict
 from cotune_bench.inference.predict import Grey
 from cotune_bench.methods.base import Method
 from cotune_bench.storage.cache import Cache
@@ -59,7 +60,7 @@ class Fitted:
 
     def evaluate(self) -> dict[str, float]:
         """``accuracy`` (top-1 in percent) and ``nll`` on the test images, as in a record; read them once."""
-        return engine.evaluate(self.method, self.data.target.test)[0]
+        return evaluate(self.method, self.data.target.test)[0]
 
     def predict(self, images: np.ndarray | Sequence[str | Path] | None = None) -> np.ndarray:
         """Probabilities (N, K) of pixels (N, H, W, C) in uint8, of image files, or of the test images.
@@ -69,7 +70,7 @@ class Fitted:
         views = self.data.target.test
         if images is not None:
             views = replace(views, images=self._squared(images))
-        logits = engine.predict(self.method, views).double() / len(views.offsets)
+        logits = predict(self.method, views).double() / len(views.offsets)
         return torch.softmax(logits, dim=1).numpy()
 
     def _squared(self, images: np.ndarray | Sequence[str | Path]) -> Images:

@@ -19,8 +19,8 @@ from cotune_bench.data.decode import Squashed, decode
 from cotune_bench.data.target import Normalize, Views
 from cotune_bench.data.views import crop_offsets
 from cotune_bench.errors import UserError
+from cotune_bench.inference.evaluate import predict
 from cotune_bench.inference.kept_network import Kept
-from cotune_bench.training.engine import predict
 
 BATCH = 128  # files that are in memory at once
 

@@ -24,11 +24,12 @@ from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.split_lists import SplitFiles, split_files
 from cotune_bench.data.target import TargetData, target_data
 from cotune_bench.errors import UserError
+from cotune_bench.inference.evaluate import evaluate
 from cotune_bench.methods.base import Method
 from cotune_bench.storage.cache import Cache
 from cotune_bench.storage.records import Record, packed
 from cotune_bench.training.checkpoint import Checkpoints
-from cotune_bench.training.engine import Report, evaluate, fit
+from cotune_bench.training.engine import Report, fit
 from cotune_bench.training.gpu_crops import resident
 from cotune_bench.training.interrupts import StopRequest
 from cotune_bench.training.provenance import environment

@@ -20,9 +20,10 @@ from cotune_bench.config import build
 from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.dataset import Dataset
 from cotune_bench.data.target import TargetData, Views, target_data
+from cotune_bench.inference.evaluate import predict
 from cotune_bench.methods.base import Method
 from cotune_bench.storage.cache import Cache
-from cotune_bench.training.engine import fit, predict
+from cotune_bench.training.engine import fit
 from cotune_bench.training.experiment import choose_execution, devices, set_threads
 from cotune_bench.training.gpu_crops import resident
 
