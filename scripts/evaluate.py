@@ -13,6 +13,7 @@ from cotune_bench.cli import guarded
 from cotune_bench.config.overrides import Arguments, take_settings
 from cotune_bench.config.protocol import VIEWS
 from cotune_bench.inference.kept_network import Kept
+from cotune_bench.metrics import evaluate
 from cotune_bench.storage.files import check_writable
 from cotune_bench.storage.find_run import find_run
 
@@ -34,8 +35,8 @@ def main(arguments: list[str]) -> int:
     run = find_run(Path(given.get("results", "results")), chosen.run)
     kept = Kept.of(run)
 
+    from cotune_bench.inference.labelled_images import labelled_images  # torch and figures take seconds to import
     from cotune_bench.inference.predict import Predictor, predict_labelled
-    from cotune_bench.inference.scores import evaluate, labelled_images  # torch and figures take seconds to import
     from cotune_bench.reports import evaluation_files as report
     from cotune_bench.training.experiment import devices
 

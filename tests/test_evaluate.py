@@ -13,7 +13,8 @@ from trees import refused
 
 from cotune_bench.cli import guarded
 from cotune_bench.inference.kept_network import Kept
-from cotune_bench.inference.scores import BINS, evaluate, labelled_images
+from cotune_bench.inference.labelled_images import labelled_images
+from cotune_bench.metrics import EVALUATION_BINS, evaluate
 from cotune_bench.reports.evaluation_files import as_lines
 
 MAIN = runpy.run_path(str(SCRIPTS / "evaluate.py"))["main"]
@@ -52,7 +53,7 @@ def test_scores_are_what_a_hand_counts():
 def test_the_calibration_error_is_what_a_hand_counts():
     told = evaluate(PROBABILITIES, LABELS, ("a", "b", "c")).reliability
     # Bins of 1/15: 0.5 twice (wrong), 0.7 (wrong), 0.8, 0.9 and 1.0 (right), each of these in one of its own.
-    assert (told.count, told.images) == (BINS, 6) == (15, 6)
+    assert (told.count, told.images) == (EVALUATION_BINS, 6) == (15, 6)
     assert told.error == pytest.approx((2 * 0.5 + 0.7 + 0.2 + 0.1 + 0.0) / 6)
 
 

@@ -15,7 +15,7 @@ from cotune_bench.reports.figures import grid_figures, image, write_figures
 from cotune_bench.reports.figures.relationship import sources, spaced
 from cotune_bench.reports.figures.runs import mean_terms
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
-from cotune_bench.storage import relationship_file
+from cotune_bench.storage import calibration_file, relationship_file
 
 DATA, STEM = "a_b & <c>", "a_b-c"
 METRICS = {
@@ -59,7 +59,7 @@ def results(tmp_path) -> Path:
     probabilities = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]]
     states = {"before": metrics.reliability(probabilities, [0, 1, 1, 0], 1.0)}
     states["after"] = metrics.reliability(np.array(probabilities) ** 0, [0, 1, 1, 0], 5.0)
-    leave(tmp_path, "cotuning-0.5-1", metrics.FILE, metrics.to_csv(states))
+    leave(tmp_path, "cotuning-0.5-1", calibration_file.FILE, calibration_file.to_csv(states))
     return tmp_path
 
 
@@ -143,7 +143,7 @@ def test_what_is_missing_or_damaged_is_told(results):
     for key in ("cotuning-0.5-0", "cotuning-0.5-1", "_mine-0.5-0"):
         leave(results, key, "metrics.csv", "updates,lr,ce,loss\n10,0.1\n")
         leave(results, key, relationship_file.FILE, "")
-        leave(results, key, metrics.FILE, "state,temperature\nbefore,1\n")
+        leave(results, key, calibration_file.FILE, "state,temperature\nbefore,1\n")
     figures, left_out = grid_figures(toy(), results)
     assert [one.name for one in figures] == [f"toy-{STEM}-accuracy"]
     assert left_out == [

@@ -7,7 +7,7 @@ from conftest import make_backbone, make_data
 from cotune_bench import metrics
 from cotune_bench.errors import UserError
 from cotune_bench.methods.cotuning import CoTuning
-from cotune_bench.storage import relationship_file
+from cotune_bench.storage import calibration_file, relationship_file
 
 SOURCES = ("Indian elephant", "tusker", "crane", "crane", 'a "quoted", name')
 ROWS = [[0.3, 0.26, 0.25, 0.0, 0.19], [0.0, 0.0, 0.00001, 0.99999, 0.0]]
@@ -47,15 +47,15 @@ def test_reliability_by_hand():
     assert told.images == 5
     assert told.error == pytest.approx((2 * 0.425 + 0.1 + 2 * 0.475) / 5)
     states = {"before": told, "after": metrics.reliability(probabilities, [0, 0, 1, 1, 0], 1.0)}
-    assert metrics.from_csv(metrics.to_csv(states)) == states
+    assert calibration_file.from_csv(calibration_file.to_csv(states)) == states
     with pytest.raises(ValueError, match="0 lines"):
-        metrics.from_csv(",".join(metrics.COLUMNS) + "\n")
+        calibration_file.from_csv(",".join(calibration_file.COLUMNS) + "\n")
 
 
 @pytest.mark.parametrize(
     ("options", "files"),
     [
-        ({}, {relationship_file.FILE, metrics.FILE}),
+        ({}, {relationship_file.FILE, calibration_file.FILE}),
         ({"calibrate": "source"}, {relationship_file.FILE}),
         ({"relationship": "direct"}, {relationship_file.FILE}),
     ],
@@ -76,8 +76,8 @@ def test_co_tuning_leaves_what_it_prepared_cached_or_not(options, files, cache):
             {number: 100 * value for number, value in enumerate(row) if 100 * value >= relationship_file.LEAST},
             rel=1e-3,
         )
-    if metrics.FILE in files:
-        states = metrics.from_csv(left[0][metrics.FILE])
+    if calibration_file.FILE in files:
+        states = calibration_file.from_csv(left[0][calibration_file.FILE])
         assert list(states) == ["before", "after"]
         assert {state.images for state in states.values()} == {len(data.val)}
         assert states["before"].temperature == 1.0

@@ -19,8 +19,8 @@ from cotune_bench.data.decode import Originals, Squashed, decode
 from cotune_bench.data.readers import eurosat, folder, imagelist
 from cotune_bench.data.rgb import as_rgb, orientation
 from cotune_bench.inference.kept_network import TEXT, Kept
+from cotune_bench.inference.labelled_images import labelled_images
 from cotune_bench.inference.predict import Predictor, predict_files, predict_labelled
-from cotune_bench.inference.scores import labelled_images
 from cotune_bench.storage.files import digest
 
 ORIENTATION = 0x0112

@@ -1,16 +1,13 @@
-"""How far probabilities can be believed: accuracy beside confidence, bin by bin (Guo et al., ICML 2017)."""
+"""Scores of probabilities: accuracy, confusion and calibration (Guo et al., ICML 2017)."""
 
-import csv
-import io
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-FILE = "calibration.csv"  # in the folder of a run
 BINS = 10
-COLUMNS = ("state", "temperature", "bin", "images", "confidence", "accuracy")
+EVALUATION_BINS = 15  # as in Guo et al.
 
 
 @dataclass(frozen=True)
@@ -57,25 +54,50 @@ def reliability(
     )
 
 
-def to_csv(states: Mapping[str, Reliability]) -> str:
-    """One line for each bin of each state, such as before and after."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for state, told in states.items():
-        for number, images, sure, right in told.bins:
-            writer.writerow([state, f"{told.temperature:.6g}", number, images, f"{sure:.6g}", f"{right:.6g}"])
-    return buffer.getvalue()
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of N images.
+
+    Attributes:
+        classes: K names.
+        confusion: (K, K) numbers of images, true classes in rows, predicted ones in columns.
+        reliability: accuracy beside confidence; its ``error`` is the expected calibration error,
+            sum_m |B_m| / N |accuracy(B_m) - confidence(B_m)| over bins of equal width (Guo et al., 2017, eq. 3).
+    """
+
+    classes: tuple[str, ...]
+    confusion: np.ndarray
+    reliability: Reliability
+
+    @property
+    def accuracy(self) -> float:
+        """Percent."""
+        return 100 * float(np.trace(self.confusion)) / float(self.confusion.sum())
+
+    @property
+    def class_accuracies(self) -> list[float | None]:
+        """Percent of each class's images; None without images."""
+        counts = self.confusion.sum(axis=1)
+        right = np.diag(self.confusion)
+        return [100 * float(one) / float(count) if count else None for one, count in zip(right, counts, strict=True)]
+
+    @property
+    def confused(self) -> list[tuple[str, str, int]]:
+        """(true class, predicted class, images) of every pair that was confused, the most frequent first."""
+        wrong = self.confusion - np.diag(np.diag(self.confusion))
+        rows, columns = np.nonzero(wrong)
+        pairs = [(self.classes[i], self.classes[j], int(wrong[i, j])) for i, j in zip(rows, columns, strict=True)]
+        return sorted(pairs, key=lambda pair: -pair[2])
+
+    @property
+    def mean_class_accuracy(self) -> float:
+        """Percent, every class that has images counting the same."""
+        return float(np.mean([value for value in self.class_accuracies if value is not None]))
 
 
-def from_csv(text: str) -> dict[str, Reliability]:
-    """The states in a text of :func:`to_csv`; ValueError for any other."""
-    header, *lines = csv.reader(io.StringIO(text))
-    if tuple(header) != COLUMNS or not lines:
-        raise ValueError(f"its columns are {', '.join(header)}, with {len(lines)} lines")
-    found: dict[str, Reliability] = {}
-    for state, temperature, number, images, sure, right in lines:
-        before = found[state].bins if state in found else ()
-        one = (int(number), int(images), float(sure), float(right))
-        found[state] = Reliability(float(temperature), (*before, one))
-    return found
+def evaluate(probabilities: ArrayLike, labels: ArrayLike, classes: Sequence[str]) -> Evaluation:
+    """Scores of probabilities (N, K) and labels (N,)."""
+    values, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(confusion, (truth, values.argmax(axis=1)), 1)
+    return Evaluation(tuple(classes), confusion, reliability(values, truth, count=EVALUATION_BINS))

@@ -11,7 +11,7 @@ from cotune_bench import relationship as formulas
 from cotune_bench.backbones.base import evaluating
 from cotune_bench.data.target import TargetData, Views
 from cotune_bench.methods.source_features import identity, source_features
-from cotune_bench.storage import relationship_file
+from cotune_bench.storage import calibration_file, relationship_file
 from cotune_bench.storage.cache import Arrays, Cache
 
 
@@ -87,5 +87,5 @@ def files_of(
             state: metrics.reliability(formulas.softmax(learnt["logits"], t), learnt["labels"], t)
             for state, t in temperatures.items()
         }
-        files[metrics.FILE] = metrics.to_csv(states)
+        files[calibration_file.FILE] = calibration_file.to_csv(states)
     return files

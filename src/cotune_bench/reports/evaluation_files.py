@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cotune_bench.inference.scores import Evaluation
+from cotune_bench.metrics import Evaluation
 from cotune_bench.reports.figures.base import image, new_figure, settings
 from cotune_bench.reports.figures.calibration import draw
 from cotune_bench.reports.tables import aligned

@@ -7,7 +7,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from cotune_bench import metrics
 from cotune_bench.reports.figures.base import WIDTH, NamedFigure, image, inline_svg, settings
 from cotune_bench.reports.figures.calibration import calibration_figures
 from cotune_bench.reports.figures.ranks import rank_figures
@@ -16,7 +15,7 @@ from cotune_bench.reports.figures.relationship import relationship_figures
 from cotune_bench.reports.figures.training import training_figures
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.tables import aligned, escaped
-from cotune_bench.storage import relationship_file
+from cotune_bench.storage import calibration_file, relationship_file
 from cotune_bench.storage.files import write_atomically
 
 __all__ = ["NamedFigure", "grid_figures", "image", "inline_svg", "write_figures"]
@@ -44,7 +43,7 @@ def grid_figures(grid: Grid, results: Path, *, width: float = WIDTH) -> tuple[li
         for draw, what, file in (
             (training_figures, "training curves", "metrics.csv"),
             (relationship_figures, "category relationship", relationship_file.FILE),
-            (calibration_figures, "calibration", metrics.FILE),
+            (calibration_figures, "calibration", calibration_file.FILE),
         ):
             drawn, lacking = draw(grid, results, width)
             figures += drawn

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cotune_bench import metrics
 from cotune_bench.metrics import Reliability
 from cotune_bench.reports.figures.base import NamedFigure, legend, new_figure, stem
 from cotune_bench.reports.figures.runs import contents
 from cotune_bench.reports.grid import Cell, Grid
 from cotune_bench.reports.tables import display_name, display_rate
+from cotune_bench.storage import calibration_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ LOOKS = (("#D55E00", "s", ":", "////"), ("#0072B2", "o", "-", ""))
 
 def calibration_figures(grid: Grid, results: Path, width: float) -> tuple[list[NamedFigure], list[str]]:
     """One for each data set and method whose runs left their calibration, and the data sets that have none."""
-    found, lacking = contents(grid, results, metrics.FILE, metrics.from_csv)
+    found, lacking = contents(grid, results, calibration_file.FILE, calibration_file.from_csv)
     return [_named(grid, cell, states, width) for cell, states in found], lacking
 
 

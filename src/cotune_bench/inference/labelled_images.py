@@ -1,12 +1,11 @@
-"""How good a kept network is on labelled images: class by class, what it confuses, how far it can be believed."""
+"""Labelled images that a kept network can be evaluated on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 from omegaconf import OmegaConf
 
 from cotune_bench.config import build, compose_config
@@ -15,58 +14,6 @@ from cotune_bench.data.dataset import Dataset, ImageList
 from cotune_bench.data.readers.folder import class_folders, in_order, scan
 from cotune_bench.errors import UserError
 from cotune_bench.inference.kept_network import Kept
-from cotune_bench.metrics import Reliability, reliability
-
-BINS = 15  # of the calibration error, as in Guo et al., ICML 2017
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores of N images.
-
-    Attributes:
-        classes: K names.
-        confusion: (K, K) numbers of images, true classes in rows, predicted ones in columns.
-        reliability: accuracy beside confidence; its ``error`` is the expected calibration error,
-            sum_m |B_m| / N |accuracy(B_m) - confidence(B_m)| over bins of equal width (Guo et al., 2017, eq. 3).
-    """
-
-    classes: tuple[str, ...]
-    confusion: np.ndarray
-    reliability: Reliability
-
-    @property
-    def accuracy(self) -> float:
-        """Percent."""
-        return 100 * float(np.trace(self.confusion)) / float(self.confusion.sum())
-
-    @property
-    def class_accuracies(self) -> list[float | None]:
-        """Percent of each class's images; None without images."""
-        counts = self.confusion.sum(axis=1)
-        right = np.diag(self.confusion)
-        return [100 * float(one) / float(count) if count else None for one, count in zip(right, counts, strict=True)]
-
-    @property
-    def confused(self) -> list[tuple[str, str, int]]:
-        """(true class, predicted class, images) of every pair that was confused, the most frequent first."""
-        wrong = self.confusion - np.diag(np.diag(self.confusion))
-        rows, columns = np.nonzero(wrong)
-        pairs = [(self.classes[i], self.classes[j], int(wrong[i, j])) for i, j in zip(rows, columns, strict=True)]
-        return sorted(pairs, key=lambda pair: -pair[2])
-
-    @property
-    def mean_class_accuracy(self) -> float:
-        """Percent, every class that has images counting the same."""
-        return float(np.mean([value for value in self.class_accuracies if value is not None]))
-
-
-def evaluate(probabilities: ArrayLike, labels: ArrayLike, classes: Sequence[str]) -> Evaluation:
-    """Scores of probabilities (N, K) and labels (N,)."""
-    values, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
-    confusion = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(confusion, (truth, values.argmax(axis=1)), 1)
-    return Evaluation(tuple(classes), confusion, reliability(values, truth, count=BINS))
 
 
 def labelled_images(kept: Kept, folder: str | None = None, settings: Sequence[str] = ()) -> ImageList | Dataset:
