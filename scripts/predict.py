@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 from cotune_bench.cli import guarded
+from cotune_bench.cli.predictions import as_json, as_lines, image_files
 from cotune_bench.config.overrides import Arguments, take_settings
 from cotune_bench.config.protocol import VIEWS
 from cotune_bench.errors import UserError
 from cotune_bench.inference.kept_network import Kept
-from cotune_bench.reports.predictions import as_json, as_lines, image_files
 from cotune_bench.storage.find_run import find_run
 
 

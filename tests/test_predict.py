@@ -13,12 +13,12 @@ from torch.nn.functional import cross_entropy
 from trees import refused
 
 from cotune_bench.cli import guarded
+from cotune_bench.cli.predictions import image_files
 from cotune_bench.config import build, compose_config
 from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.readers.aircraft import BANNER
 from cotune_bench.inference.kept_network import TEXT, Kept
 from cotune_bench.inference.predict import Grey, Predictor, predict_files
-from cotune_bench.reports.predictions import image_files
 from cotune_bench.storage.find_run import find_run
 from cotune_bench.training.experiment import Experiment
 
