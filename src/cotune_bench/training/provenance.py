@@ -11,13 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import cotune_bench
-
 
 def environment(device: torch.device) -> dict[str, object]:
     """What may explain a result without defining it."""
     return {
-        "version": cotune_bench.__version__,
+        "version": version("cotune_bench"),
         "commit": commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
