@@ -1,7 +1,6 @@
 """The cells of a sweep: jobs in other processes or on other machines, whose outcomes travel through files."""
 
 import ctypes
-import importlib
 import json
 import multiprocessing
 import os
@@ -76,7 +75,8 @@ def separate_job(config: DictConfig, folder: Path, number: int) -> None:
         fcntl.flock(running, fcntl.LOCK_SH)
         if worker:
             _end_with_parent()
-        importlib.import_module("cotune_bench.training.experiment")  # seconds that every child would need
+        from cotune_bench.training import experiment  # noqa: F401 # seconds that every child would need
+
         child = multiprocessing.get_context("fork").Process(target=_child, args=(config, folder, number, os.getpid()))
         child.start()
         with stopping(folder):
