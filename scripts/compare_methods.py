@@ -21,10 +21,11 @@ from cotune_bench.cli.compare_methods import (
     scored,
     seconds_of,
 )
-from cotune_bench.cli.plan import counts_of, measured, views_of
+from cotune_bench.cli.plan import counts_of, measured
 from cotune_bench.config import build, choices, compose_config, run_config
 from cotune_bench.config.overrides import Arguments, path_override
 from cotune_bench.config.own_images import auto_line
+from cotune_bench.config.protocol import views_of
 from cotune_bench.config.validate import suggest
 from cotune_bench.data.quality import report
 from cotune_bench.errors import UserError

@@ -14,11 +14,11 @@ from trees import refused
 
 from cotune_bench.cli import compare_methods, guarded
 from cotune_bench.cli.compare_methods import choose, has_time, recommendation, scored, seconds_of
-from cotune_bench.cli.plan import Pace
 from cotune_bench.reports.frame import run_frame
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.verdict import verdicts
 from cotune_bench.training.interrupts import InterruptedRun
+from cotune_bench.training.pace import Pace
 
 SCRIPT = runpy.run_path(str(SCRIPTS / "compare_methods.py"))
 SMALL = (

@@ -7,9 +7,7 @@ import torch
 
 from cotune_bench.cli import guarded
 from cotune_bench.cli.plan import (
-    Counts,
     Item,
-    Pace,
     Plan,
     counts_of,
     decoded_bytes,
@@ -22,6 +20,7 @@ from cotune_bench.config import CONF, compose_config, run_key
 from cotune_bench.errors import UserError
 from cotune_bench.methods.finetune import FineTune
 from cotune_bench.training import timing as pacing
+from cotune_bench.training.pace import Counts, Pace
 
 MAIN = runpy.run_path(str(CONF.parent / "scripts" / "plan.py"))["main"]
 PACE = Pace(update=2.0, view=0.5, checkpoint=10**9, device="abacus")

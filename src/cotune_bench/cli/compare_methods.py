@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cotune_bench.cli.plan import Pace
 from cotune_bench.config import compose_config, run_key
 from cotune_bench.errors import UserError
 from cotune_bench.reports.frame import run_frame
@@ -19,6 +18,7 @@ from cotune_bench.reports.tables import METHOD_NAMES, display_name
 from cotune_bench.reports.verdict import verdicts
 from cotune_bench.storage.files import write_atomically
 from cotune_bench.storage.records import Record
+from cotune_bench.training.pace import Pace
 
 #: Share of the budget that is planned; the rest is for decoding, start-up and a busy machine.
 USED = 0.8

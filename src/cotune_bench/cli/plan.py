@@ -8,8 +8,10 @@ from itertools import groupby
 from omegaconf import DictConfig
 
 from cotune_bench.config import build, compose_config, reader
+from cotune_bench.config.protocol import views_of
 from cotune_bench.errors import UserError
 from cotune_bench.reports.status import table_status
+from cotune_bench.training.pace import Counts, Pace
 
 #: Record, settings, log and metrics of a run on disk: those of the desk benchmark take 6 to 24 kB, longer runs more.
 RUN_BYTES = 40_000
@@ -19,33 +21,6 @@ LEFT_OUT = (
     "left out: the start of every run (seconds), decoding the images once, pre-training or downloading a backbone, "
     "and what methods prepare once for a data set and rate (Co-Tuning's relationship, DELTA's attention)"
 )
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Numbers of classes and images of a data set, its colour channels, and where they are from."""
-
-    classes: int
-    train: int
-    val: int
-    test: int
-    channels: int
-    fitting: bool  # pixels that are used as they are, so that none are decoded
-    told: str
-
-
-@dataclass(frozen=True)
-class Pace:
-    """Seconds of an update and of one view of an image in evaluation, and bytes of a checkpoint.
-
-    ``prepare``: seconds, about, of what the method computes once for a data set, from the time of a view.
-    """
-
-    update: float
-    view: float
-    checkpoint: int
-    device: str
-    prepare: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -148,11 +123,6 @@ def measured(config: DictConfig, counts: Counts) -> Pace:
     from cotune_bench.training.timing import measure  # torch takes seconds to import
 
     return measure(config, counts)
-
-
-def views_of(name: str) -> int:
-    """Number of views of a test image."""
-    return 1 if name == "center" else 10
 
 
 def decoded_bytes(config: DictConfig, counts: Counts) -> int:

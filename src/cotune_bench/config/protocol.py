@@ -98,3 +98,8 @@ class Protocol:
     def _require(self, name: str, holds: bool, rule: str) -> None:
         if not holds:
             raise UserError(f"protocol.{name}={getattr(self, name)} cannot be used: it must be {rule}")
+
+
+def views_of(name: str) -> int:
+    """Number of views of a test image."""
+    return 1 if name == "center" else 10

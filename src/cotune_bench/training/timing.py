@@ -15,9 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from cotune_bench.backbones.additional import further_backbones
 from cotune_bench.backbones.base import Backbone
-from cotune_bench.cli.plan import Counts, Pace, views_of
 from cotune_bench.config import build
-from cotune_bench.config.protocol import Protocol
+from cotune_bench.config.protocol import Protocol, views_of
 from cotune_bench.data.dataset import Dataset
 from cotune_bench.data.target import TargetData, Views, target_data
 from cotune_bench.inference.evaluate import predict
@@ -26,6 +25,7 @@ from cotune_bench.storage.cache import Cache
 from cotune_bench.training.engine import fit
 from cotune_bench.training.experiment import choose_execution, devices, set_threads
 from cotune_bench.training.gpu_crops import resident
+from cotune_bench.training.pace import Counts, Pace
 
 #: Updates that are timed after the first, which wakes the libraries: so many, or fewer once the seconds are spent.
 #: Where the first takes that long, waking is a small part of it, and it stands for all.
