@@ -20,6 +20,7 @@ from cotune_bench.data.augment import make_augment
 from cotune_bench.data.dataset import Dataset, ImageList, images_of
 from cotune_bench.data.decode import decode
 from cotune_bench.data.target import Batches, Normalize, Views
+from cotune_bench.data.task import Classification
 from cotune_bench.data.views import crop_offsets
 
 RESIZE, CROP, BATCH = 256, 224, 48
@@ -46,7 +47,7 @@ def measure(root: Path, count: int, rounds: int) -> dict:
     data = images_of(decoded(images, root / str(count)), images.train)
     normalize = Normalize(MEAN, STD, torch.device("cpu"))
     augment = make_augment("resized_crop", crop=CROP, shift=0, flip=True)
-    batches = Batches(data, BATCH, 0, augment, normalize)
+    batches = Batches(data, BATCH, 0, augment, normalize, Classification(2))
     rng = np.random.default_rng(0)
     plain_batches = Plain(images, [training_transform()])
     offsets = crop_offsets(RESIZE, CROP, "official10")

@@ -19,7 +19,7 @@ def extra_work(name: str, side: Ours) -> Callable[[], object]:
     method: Any = side.method  # one of the four
     images, labels = side.batches[0]
     if name == "l2sp":
-        return method.add_gradients
+        return lambda: [penalty.add_gradients() for penalty in method.penalties().values()]
     if name == "delta":
         return delta(method, images)
     features = method.features(images).detach().requires_grad_()
@@ -45,6 +45,7 @@ def delta(method: Any, images: Tensor) -> Callable[[], object]:
             source = method.source(images)
         penalty = feature_map_penalty(source, target, attention)
         (method.alpha * penalty).backward()
-        method.add_gradients()
+        for penalty_of_weights in method.penalties().values():
+            penalty_of_weights.add_gradients()
 
     return work

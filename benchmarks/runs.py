@@ -15,7 +15,7 @@ from harness import alternate, environment, parser, report, row
 from training import Ours, Setting, built, desk, noise, resnet50
 
 from cotune_bench.backbones.precision import resolve
-from cotune_bench.training.experiment import devices, set_threads
+from cotune_bench.inference.execution import devices, set_threads
 
 
 def main() -> None:

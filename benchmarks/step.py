@@ -21,7 +21,7 @@ from plain_step import Plain
 from training import Batches, Ours, Setting, built, desk, noise, resnet50
 
 from cotune_bench.backbones.precision import resolve
-from cotune_bench.training.experiment import devices, set_threads
+from cotune_bench.inference.execution import devices, set_threads
 
 METHODS = ("finetune", "l2sp", "delta", "bss", "cotuning")
 AIMS = {"l2sp": 2, "delta": 25, "bss": 2, "cotuning": 2}  # percent over fine-tuning

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from cotune_bench.config import build, compose_config
 from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.target import TargetData
+from cotune_bench.data.task import Batch
+from cotune_bench.inference.execution import choose_execution
 from cotune_bench.methods.base import Method
 from cotune_bench.storage.cache import Cache
 from cotune_bench.training.engine import fit
-from cotune_bench.training.experiment import choose_execution
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 
@@ -45,6 +46,18 @@ def resnet50(pixels: int, batch: int) -> Setting:
     return Setting(f"ResNet-50, {pixels} px", overrides, classes=200, batch=batch, updates=1, compared=3)
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """Batches made before, again and again."""
+
+    batches: Batches
+    views: int = 1
+
+    def stream(self, first: int, last: int) -> Iterator[Batch]:
+        """The batches of these steps."""
+        return (Batch(*self.batches[step % len(self.batches)]) for step in range(first, last))
+
+
 class Ours:
     """A method as a run trains it."""
 
@@ -63,20 +76,17 @@ class Ours:
         """
         losses = []
         ask = self.method.penalties if report_every else dict
-        penalties = {name: value.item() for name, value in ask().items()}
+        penalties = {name: penalty.value().item() for name, penalty in ask().items()}
 
         def note(_updates: int, _lr: float, terms: Mapping[str, float]) -> None:
             after = {name: terms[name] for name in penalties}  # the other terms were found before the update
             losses.append(sum(terms.values()) - sum(after.values()) + sum(penalties.values()))
             penalties.update(after)
 
-        def stream(first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
-            return (self.batches[step % len(self.batches)] for step in range(first, last))
-
         self.method.penalties = ask
         fit(
             self.method,
-            cast(TargetData, SimpleNamespace(train=SimpleNamespace(stream=stream))),
+            cast(TargetData, SimpleNamespace(train=Drawn(self.batches))),
             replace(self.protocol, updates=updates),
             seed=0,
             cache=Cache(Path()),
@@ -94,7 +104,7 @@ def built(setting: Setting, name: str, precision: str) -> tuple[Method, Protocol
     backbone = build(config.backbone, cache=Path())
     torch.manual_seed(0)
     settle(backbone.trunk, torch.randn(32, len(backbone.info.mean), protocol.crop, protocol.crop))
-    method = build(config.method, backbone, setting.classes, head_init=protocol.head_init, drop=["name", "tune"])
+    method = build(config.method, backbone, setting.classes, drop=["name", "tune"])
     for key, values in method.named_buffers(recurse=False):
         if key.startswith("attention") or key == "relationship":
             values.copy_(torch.softmax(torch.randn_like(values), dim=-1))

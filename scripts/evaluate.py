@@ -35,10 +35,10 @@ def main(arguments: list[str]) -> int:
     run = find_run(Path(given.get("results", "results")), chosen.run)
     kept = Kept.of(run)
 
+    from cotune_bench.inference.execution import devices
     from cotune_bench.inference.labelled_images import labelled_images  # torch and figures take seconds to import
     from cotune_bench.inference.predict import Predictor, predict_labelled
     from cotune_bench.reports import evaluation_files as report
-    from cotune_bench.training.experiment import devices
 
     device = devices(given.get("device", "auto"))[0]
     images = labelled_images(kept, chosen.data, settings)
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
     out = chosen.out or run.folder / name
     check_writable(out, "--out " if chosen.out else "")
     predicted, labels, bad = predict_labelled(
-        Predictor(kept, device, views=chosen.views), images, skip_bad=chosen.skip_bad
+        Predictor.of(kept, device, views=chosen.views), images, skip_bad=chosen.skip_bad
     )
     evaluation = evaluate(predicted.probabilities, labels, kept.classes)
     about = {

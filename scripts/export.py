@@ -1,7 +1,7 @@
 """Write the network that a run has kept for other programs, without anything of this package in it.
 
-results=FOLDER names the results folder (results by default). Prints what the network costs, how the file was checked
-and three lines of Python that load it.
+results=FOLDER names the results folder (results by default). Prints how large the network is, how the file was
+checked and three lines of Python that load it.
 """
 
 import sys
@@ -13,7 +13,7 @@ from cotune_bench.inference.kept_network import Kept
 from cotune_bench.storage.find_run import find_run
 
 #: Usual ending of a file of each form.
-FORMATS = {"state_dict": ".pt", "torch_export": ".pt2", "onnx": ".onnx", "timm": ".safetensors"}
+FORMATS = {"state_dict": ".pt", "torch_export": ".pt2", "onnx": ".onnx"}
 
 
 def main(arguments: list[str]) -> int:

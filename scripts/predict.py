@@ -33,11 +33,11 @@ def main(arguments: list[str]) -> int:
     kept = Kept.of(find_run(Path(given.get("results", "results")), chosen.run))
     files, ignored = image_files(chosen.images)
 
+    from cotune_bench.inference.execution import devices  # torch takes seconds to import
     from cotune_bench.inference.predict import Predictor, predict_files
-    from cotune_bench.training.experiment import devices  # torch takes seconds to import
 
     device = devices(given.get("device", "auto"))[0]
-    predictor = Predictor(kept, device, views=chosen.views, explain=chosen.explain)
+    predictor = Predictor.of(kept, device, views=chosen.views, explain=chosen.explain)
     good, predicted, bad = predict_files(
         predictor, files, kept.card["input"]["crop_bottom"], skip_bad=chosen.skip_bad
     )

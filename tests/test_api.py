@@ -10,8 +10,8 @@ from conftest import make_dataset
 from PIL import Image
 
 import cotune_bench as cb
-from cotune_bench import api
 from cotune_bench.config import compose_config
+from cotune_bench.training import engine
 from cotune_bench.training.experiment import Experiment
 
 SMALL = {"weights": "random"}
@@ -114,8 +114,16 @@ def test_progress_is_reported_with_the_terms_of_the_loss():
     assert told == [(5, ["ce", "head", "sp"])]
 
 
-def test_training_images_lie_on_a_gpu_as_in_a_run(monkeypatch):
-    asked, data = [], short()
-    monkeypatch.setattr(api, "resident", lambda batches, protocol: asked.append(protocol) or batches)
-    cb.fit(cb.FineTune(cb.load_backbone("glyphnet", **SMALL), 10), data, device="cpu")
-    assert asked == [data.protocol]
+@pytest.mark.parametrize("init", ["normal", "torch"])
+def test_fit_starts_the_head_as_the_protocol_says_and_as_a_run_does(init, monkeypatch):
+    starts = []
+    monkeypatch.setattr(engine, "fit", lambda method, *_, **__: starts.append(method.head.weight.clone()))
+    protocol = cb.load_protocol("desk", head_init=init)
+    backbone = cb.load_backbone("glyphnet", **SMALL)
+    data = cb.load_data("digits", backbone, rate=0.15, seed=3, protocol=protocol)
+    torch.manual_seed(3)
+    cb.fit(cb.FineTune(backbone, 10), data, device="cpu")
+    given = ["data=digits", "method=finetune", "seed=3", "backbone.weights=random", f"protocol.head_init={init}"]
+    starts.append(Experiment.build(compose_config([*given, "device=cpu"])).method.head.weight)
+    torch.testing.assert_close(*starts, rtol=0, atol=0)
+    assert (starts[0].std() > 0.05) == (init == "torch")

@@ -193,8 +193,18 @@ def test_a_checkpoint_of_other_layers_is_refused_and_kept(cache, tmp_path):
     checkpoints = Checkpoints(tmp_path, every=100)
     trained("finetune", cache, checkpoints, StopAfter(3))
     with pytest.raises(UserError, match=r"checkpoints of another version.*delete its checkpoint-\*\.pt"):
-        trained("delta", cache, checkpoints)
+        trained("cotuning", cache, checkpoints)
     assert [path.name for path in checkpoints.files()] == ["checkpoint-000000003.pt"]
+
+
+def test_a_checkpoint_of_other_source_weights_is_refused(cache, tmp_path):
+    checkpoints = Checkpoints(tmp_path, every=100)
+    trained("finetune", cache, checkpoints, StopAfter(3))
+    state = checkpoints.load()
+    assert state
+    checkpoints.save(3, state | {"weights_id": "others"})
+    with pytest.raises(UserError, match="begun with other source weights"):
+        trained("finetune", cache, checkpoints)
 
 
 # Signals -----------------------------------------------------------------------------------------------------------

@@ -194,17 +194,17 @@ def test_a_results_folder_that_is_a_file_is_refused(here, capsys, arguments):
 def test_a_sweep_goes_on_after_a_failure_and_goes_on_again_with_what_is_missing(here, capsys, monkeypatch):
     sweep = ["-m", "method=finetune,bss", "seed=0,1", *TINY]
     results, failing = here / "results", iter([True])
-    losses = BSS.losses
+    forward = BSS.forward
 
-    def broken_once(self, images, labels):
+    def broken_once(self, batch):
         if next(failing, False):
             raise RuntimeError("out of luck\nand more")
-        return losses(self, images, labels)
+        return forward(self, batch)
 
     cli.main(["method=finetune", "seed=1", *TINY])
     capsys.readouterr()
     with monkeypatch.context() as patch:
-        patch.setattr(BSS, "losses", broken_once)
+        patch.setattr(BSS, "forward", broken_once)
         assert cli.main(sweep) == 1
     out, err = capsys.readouterr()
     key = key_of("method=bss", "seed=0")

@@ -8,8 +8,8 @@ from torch import nn
 
 from cotune_bench.errors import UserError
 from cotune_bench.inference.evaluate import evaluate
+from cotune_bench.inference.execution import choose_execution
 from cotune_bench.training.engine import fit
-from cotune_bench.training.experiment import choose_execution
 
 
 @pytest.fixture

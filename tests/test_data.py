@@ -251,7 +251,7 @@ def test_no_validation_images_where_the_protocol_wants_none():
 def test_images_whose_colours_do_not_fit_the_backbone_are_refused():
     dataset = make_dataset()
     coloured = dataclasses.replace(dataset, pixels=np.repeat(dataset.pixels, 3, axis=3))
-    assert make_data(coloured, mean=(0.5,) * 3, std=(0.25,) * 3).train(0)[0].shape == (8, 3, 8, 8)
+    assert make_data(coloured, mean=(0.5,) * 3, std=(0.25,) * 3).train(0).inputs.shape == (8, 3, 8, 8)
     with pytest.raises(UserError, match="data toy has 3 colour channels and the backbone takes 1"):
         make_data(coloured)
 
@@ -263,11 +263,11 @@ def test_a_batch_is_a_function_of_seed_and_step():
     protocol = dataclasses.replace(PROTOCOL, augment="shift", shift=2, flip=True)
     first, other = make_data(protocol=protocol), make_data(protocol=protocol)
     for step in (7, 0, 3, 3):  # in any order, again and again
-        (images, labels), (again, same) = first.train(step), other.train(step)
-        assert torch.equal(images, again)
-        assert torch.equal(labels, same)
-    assert not torch.equal(first.train(0)[0], first.train(1)[0])
-    assert not torch.equal(first.train(0)[0], make_data(protocol=protocol, seed=1).train(0)[0])
+        batch, again = first.train(step), other.train(step)
+        assert torch.equal(batch.inputs, again.inputs)
+        assert torch.equal(batch.labels, again.labels)
+    assert not torch.equal(first.train(0).inputs, first.train(1).inputs)
+    assert not torch.equal(first.train(0).inputs, make_data(protocol=protocol, seed=1).train(0).inputs)
 
 
 def test_every_pass_shows_distinct_images_in_a_new_order_and_drops_the_remainder():
@@ -293,11 +293,10 @@ def test_with_fewer_images_than_a_batch_each_batch_holds_all():
 
 def test_images_and_labels_of_a_batch_belong_together():
     data = make_data()
-    images, labels = data.train(5)
-    positions = data.train.positions(5)
-    assert torch.equal(images, data.plain.take(positions)[:, 0])
-    assert labels.tolist() == data.plain.labels[positions].tolist()
-    assert labels.dtype == torch.int64
+    batch, positions = data.train(5), data.train.positions(5)
+    assert torch.equal(batch.inputs, data.plain.take(positions)[:, 0])
+    assert batch.labels.tolist() == data.plain.labels[positions].tolist()
+    assert batch.labels.dtype == torch.int64
 
 
 # Augmentation ------------------------------------------------------------------------------------------------------
@@ -347,9 +346,8 @@ def test_shifts_reach_every_offset_and_flips_half_of_the_images():
 
 def test_without_augmentation_the_centre_is_seen():
     protocol = dataclasses.replace(PROTOCOL, crop=4)
-    images, _ = make_data(protocol=protocol).train(0)
-    whole, _ = make_data().train(0)
-    assert torch.equal(images, whole[:, :, 2:6, 2:6])
+    whole = make_data().train(0).inputs
+    assert torch.equal(make_data(protocol=protocol).train(0).inputs, whole[:, :, 2:6, 2:6])
 
 
 # Views and numbers -------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from conftest import PROTOCOL, make_backbone, make_data
 from torch import Tensor, nn
 
 from cotune_bench.backbones.base import Backbone, SourceInfo
+from cotune_bench.data.task import Batch
 from cotune_bench.inference.evaluate import evaluate, predict
 from cotune_bench.methods.base import Method
 from cotune_bench.methods.finetune import FineTune
@@ -38,7 +40,7 @@ class Slope(Method):
     def prepare(self, data, cache) -> None:
         self.prepared.append(len(self.modes))
 
-    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
         self.modes.append(self.training)
         heights = [parameter.sum() for parameter in self.parameters()]
         return {"ce": SLOPE * torch.stack(heights).sum(), "half": 0.5 * SLOPE * torch.stack(heights).sum()}
@@ -152,9 +154,9 @@ def test_the_random_state_before_a_run_does_not_matter(cache):
 
 def test_layers_that_draw_numbers_draw_others_at_every_update_and_seed(cache):
     class Drawing(Slope):
-        def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        def forward(self, batch: Batch) -> dict[str, Tensor]:
             self.drawn.append(torch.rand(()).item())
-            return super().losses(images, labels)
+            return super().forward(batch)
 
     drawn = {}
     for seed in (0, 1):
@@ -169,6 +171,60 @@ def test_how_often_is_reported_changes_no_bit(report_every, cache):
     assert same(finetuned(cache), finetuned(cache, report_every=report_every))
 
 
+# What a method may ask for -----------------------------------------------------------------------------------------
+
+
+def test_a_group_may_drop_its_rate_at_other_steps_than_the_protocol(cache):
+    class Early(Slope):
+        def param_groups(self, lr: float, backbone_ratio: float) -> list[dict]:
+            first, *others = super().param_groups(lr, backbone_ratio)
+            return [{**first, "drop_at": (1, 3)}, *others]
+
+    protocol = dataclasses.replace(PLAIN, drop_at=(2,), momentum=0.0, nesterov=False)
+    before, after = moved(Early(), protocol, cache)
+    for name in before:
+        rates = [1, 1, 0.1, 0.1, 0.1, 0.1] if name.startswith("head") else [1, 0.1, 0.1, 0.01, 0.01, 0.01]
+        lr = protocol.lr * (1 if name.startswith("head") else protocol.backbone_ratio)
+        expected = before[name] - lr * sum(rates) * 1.5 * SLOPE
+        torch.testing.assert_close(after[name], expected, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_every_update_is_followed_by_after_step_once_the_weights_have_moved(cache):
+    class Following(Slope):
+        def after_step(self) -> None:
+            self.seen.append(self.head.bias.detach().clone())
+
+    method = Following()
+    method.seen = [method.head.bias.detach().clone()]
+    moved(method, PLAIN, cache)
+    assert len(method.seen) == PLAIN.updates + 1
+    assert not any(torch.equal(one, other) for one, other in pairwise(method.seen))
+    assert torch.equal(method.seen[-1], method.head.bias)
+
+
+def test_a_method_may_see_every_image_twice(cache):
+    class Twice(Slope):
+        train_views = 2
+
+        def forward(self, batch: Batch) -> dict[str, Tensor]:
+            self.seen.append(batch)
+            return super().forward(batch)
+
+    protocol = dataclasses.replace(PLAIN, augment="shift", shift=2)
+    method, data = Twice(), make_data(protocol=protocol)
+    method.seen = []
+    fit(method, data, protocol, seed=0, cache=cache)
+    for step, batch in enumerate(method.seen):
+        once = data.train(step)
+        assert torch.equal(batch.inputs, once.inputs)
+        assert once.views == ()
+        (other,) = batch.views
+        assert other.shape == batch.inputs.shape
+        assert not torch.equal(other, batch.inputs)
+        assert batch.index.tolist() == data.train.positions(step).tolist()
+        assert batch.labels.tolist() == data.plain.labels[batch.index].tolist()
+
+
 # Losses that are no numbers ----------------------------------------------------------------------------------------
 
 
@@ -177,8 +233,8 @@ class Breaking(Slope):
 
     value = math.nan
 
-    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        terms = super().losses(images, labels)
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        terms = super().forward(batch)
         return {"ce": terms["ce"] * 0 + 1.5, "half": terms["half"] * (self.value if len(self.modes) == 4 else 0)}
 
 

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 from kept_runs import SCRIPTS, kept
-from torch import nn
 
 from cotune_bench.cli import guarded
 from cotune_bench.inference import export as exporting
-from cotune_bench.inference.export import FORMATS, Cost, compare, cost, example
+from cotune_bench.inference.export import FORMATS, compare, example
 
 SCRIPT = runpy.run_path(str(SCRIPTS / "export.py"))
 
@@ -51,14 +50,13 @@ def ask(*arguments: str) -> int:
     ("data", "to", "name"),
     [
         ("folder", "state_dict", 'it\'s "mine" ä.pt'),
-        ("folder", "timm", "network.safetensors"),
         ("digits", "torch_export", "network.pt2"),
         ("digits", "onnx", "network.onnx"),
     ],
 )
 @pytest.mark.filterwarnings("default")  # of exporters
 def test_three_printed_lines_load_the_network_without_this_package(here, capsys, data, to, name):
-    for library in {"timm": ["timm"], "onnx": ["onnx", "onnxscript", "onnxruntime"]}.get(to, []):
+    for library in {"onnx": ["onnx", "onnxscript", "onnxruntime"]}.get(to, []):
         pytest.importorskip(library)
     assert ask(data, "--to", to, "--out", name) == 0
     told = capsys.readouterr().out.splitlines()
@@ -72,19 +70,18 @@ def test_three_printed_lines_load_the_network_without_this_package(here, capsys,
     ended = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (0, "alone\n"), ended.stderr
     with torch.no_grad():
-        expected = source.network()(images).numpy()
+        expected = source.method().predict(images).numpy()
     np.testing.assert_allclose(np.load("logits.npy"), expected, rtol=1e-4, atol=1e-5)
     about = json.loads(Path(f"{name}.json").read_text(encoding="utf-8"))
     assert about["classes"] == list(source.classes)
     assert about["input"] == source.card["input"]
 
 
-def test_parameters_and_flops_are_those_of_plain_fine_tuning(here, capsys):
+def test_parameters_are_counted(here, capsys):
     assert ask("folder", "--to", "state_dict", "--out", "a.pt") == 0
     first = capsys.readouterr().out.splitlines()[0]
     # ResNet-18 without its classifier has 11,176,512 parameters; a head for 3 classes adds 3 x 512 + 3.
     assert "11,178,051 parameters" in first
-    assert "equal to plain fine-tuning's" in first
 
 
 def test_without_a_name_the_file_goes_to_the_run(here, capsys):
@@ -94,18 +91,9 @@ def test_without_a_name_the_file_goes_to_the_run(here, capsys):
     assert "exported.pt2" in capsys.readouterr().out
 
 
-def test_cost_counts_a_multiply_add_as_two():
-    network = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten(), nn.Linear(2 * 4 * 4, 5))
-    # The convolution: 16 places x 9 x 2 multiply-adds; the linear layer: 32 x 5.
-    assert cost(network, torch.zeros(1, 1, 4, 4)) == Cost(2 * 9 + 2 + 32 * 5 + 5, 2 * (16 * 9 * 2 + 32 * 5))
-
-
-def test_a_network_that_costs_or_computes_anything_else_is_not_written(here, monkeypatch):
+def test_a_network_that_computes_anything_else_is_not_written(here, monkeypatch):
     monkeypatch.setattr(exporting, "compare", lambda *_: 0.1)
     with pytest.raises(RuntimeError, match="differs from ours"):
-        exporting.export(kept(here / "results", "folder"), "state_dict", Path("a.pt"))
-    monkeypatch.setattr(exporting, "finetuned", lambda _: nn.Identity())
-    with pytest.raises(RuntimeError, match="that of plain fine-tuning"):
         exporting.export(kept(here / "results", "folder"), "state_dict", Path("a.pt"))
     assert not list(here.glob("a.pt*"))
 
@@ -118,8 +106,6 @@ def test_the_difference_is_relative_to_the_largest_logit():
     ("arguments", "told"),
     [
         (("digits", "--to", "state_dict", "--out", "a.pt"), "glyphnet is this package's own network"),
-        (("digits", "--to", "timm", "--out", "a.safetensors"), "use --to torch_export or --to onnx"),
-        (("folder", "--to", "timm", "--out", "a.pt"), "name it a.safetensors"),
         (("folder", "--to", "state_dict", "--out", "results"), "results is a folder"),
         (("folder", "--to", "state_dict", "--out", "file/a.pt"), "cannot be written"),
         (("folder", "--to", "tflite", "--out", "a"), "invalid choice: 'tflite'"),

@@ -34,18 +34,18 @@ QUICK = ["data=digits", "method=taught", "backbone.weights=random", "protocol.up
 class Taught(Method):
     """Cross-entropy, and what another network says of the source classes."""
 
-    def __init__(self, backbone, num_classes, *, teacher: Backbone, weight: float, head_init="normal"):
+    def __init__(self, backbone, num_classes, *, teacher: Backbone, weight: float, head_init=None):
         super().__init__(backbone, num_classes, head_init=head_init)
         self.weight = weight
         self.source_head = Frozen(backbone.source_head)
         self.teacher = Frozen(teacher)
 
-    def losses(self, images, labels):
+    def forward(self, batch):
         """``ce`` and ``kd``."""
-        features = self.features(images)
-        wanted = softmax(self.teacher(images), dim=1)
+        features = self.features(batch.inputs)
+        wanted = softmax(self.teacher(batch.inputs), dim=1)
         said = log_softmax(self.source_head(features), dim=1)
-        ce = cross_entropy(self.head(features), labels)
+        ce = cross_entropy(self.head(features), batch.labels)
         return {"ce": ce, "kd": self.weight * kl_div(said, wanted, reduction="batchmean")}
 
 

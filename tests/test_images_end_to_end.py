@@ -151,11 +151,11 @@ def test_tllib_trains_on_crops_of_the_original(tmp_path):
         Image.fromarray(pixels).save(birds / files.files[row])
     protocol, data = tllib(birds, tmp_path / "cache", flip=False)
     for step in (0, 1, 3):  # 20 images, 6 in a batch: step 3 begins another pass
-        images, labels = data.train(step)
+        batch = data.train(step)
         positions = data.train.positions(step)
-        np.testing.assert_array_equal(labels, files.labels[files.train[positions]])
+        np.testing.assert_array_equal(batch.labels, files.labels[files.train[positions]])
         draws = np.random.default_rng([0, 1, step]).random((6, 23))[:, :-1]
-        for position, drawn, seen in zip(positions, draws, as_bytes(images), strict=True):
+        for position, drawn, seen in zip(positions, draws, as_bytes(batch.inputs), strict=True):
             with Image.open(birds / files.files[files.train[position]]) as image:
                 whole = image.convert("RGB")
             ((top, left, rows, columns),) = resized_crop_boxes(
@@ -164,8 +164,7 @@ def test_tllib_trains_on_crops_of_the_original(tmp_path):
             expected = functional.resized_crop(whole, top, left, rows, columns, [48, 48])  # pyright: ignore[reportArgumentType]
             np.testing.assert_array_equal(seen, np.asarray(expected))
             assert rows * columns > 0.18 * whole.height * whole.width  # at least 0.2, before rounding
-    again, _ = data.train(0)
-    assert torch.equal(again, data.train(0)[0])
+    assert torch.equal(data.train(0).inputs, data.train(0).inputs)
 
 
 def test_tllib_runs_and_asks_for_the_direct_relationship(here, capsys):

@@ -5,6 +5,7 @@ from itertools import count
 import pytest
 import torch
 from conftest import PROTOCOL, make_backbone, make_data, make_dataset
+from torch.nn.parallel import DistributedDataParallel
 
 from cotune_bench.backbones.additional import further_backbones
 from cotune_bench.config import build, choices, compose_config
@@ -44,8 +45,7 @@ def prepared(name, cache) -> Method:
 
 @trained_methods
 def test_terms_are_named_finite_scalars_with_cross_entropy_first(prepared):
-    images, labels = make_data().train(0)
-    terms = prepared.train().losses(images, labels)
+    terms = prepared.train()(make_data().train(0))
     assert next(iter(terms)) == "ce"
     for term in terms.values():
         assert term.shape == ()
@@ -101,7 +101,7 @@ def test_what_prepare_solves_is_not_trained(name, cache):
 
 
 def test_predict_gives_repeatable_logits_in_eval(prepared):
-    images, _ = make_data().train(0)
+    images = make_data().train(0).inputs
     prepared.eval()
     with torch.no_grad():
         first, second = prepared.predict(images), prepared.predict(images)
@@ -112,7 +112,7 @@ def test_predict_gives_repeatable_logits_in_eval(prepared):
 @pytest.mark.parametrize("name", ["finetune", "l2sp", "delta", "bss", "cotuning"])
 def test_the_paper_s_methods_predict_with_trunk_and_head_alone(name):
     method = make_method(name).eval()
-    images, _ = make_data().train(0)
+    images = make_data().train(0).inputs
     assert method.plain() == (method.trunk, method.head)
     torch.testing.assert_close(method.predict(images), method.head(method.trunk(images)))
 
@@ -128,25 +128,57 @@ def test_two_classes_have_two_logits(name, cache):
 def test_what_is_kept_predicts_as_the_method_does(name, cache):
     method, data = make_method(name), make_data()
     fit(method, data, PROTOCOL, seed=0, cache=cache)
-    images, _ = data.train(0)
+    images = data.train(0).inputs
     if (plain := method.eval().plain()) is not None:
         trunk, head = plain
         torch.testing.assert_close(method.predict(images), head(trunk(images)))
 
 
-def test_state_dict_restores_predictions_and_losses(name, prepared):
-    other = make_method(name, seed=1)
+def test_state_dict_restores_predictions_and_losses_on_the_same_source(name, prepared, cache):
+    other, data = make_method(name), make_data()
+    fit(prepared, data, PROTOCOL, seed=0, cache=cache)
+    other.prepare(data, cache)
     other.load_state_dict(prepared.state_dict())
-    images, labels = make_data().train(0)
+    batch = data.train(0)
     for method in (prepared, other):
         method.eval()
-    assert torch.equal(prepared.predict(images), other.predict(images))
+    assert torch.equal(prepared.predict(batch.inputs), other.predict(batch.inputs))
     if prepared.solved:
         return
-    terms, restored = prepared.losses(images, labels), other.losses(images, labels)
+    terms, restored = prepared(batch), other(batch)
     assert {key: value.item() for key, value in terms.items()} == {
         key: value.item() for key, value in restored.items()
     }
+
+
+def test_no_checkpoint_holds_the_frozen_source_or_the_starting_point(name, prepared):
+    held = sum(value.numel() for value in prepared.state_dict().values() if isinstance(value, torch.Tensor))
+    network = [*prepared.trunk.state_dict().values(), *prepared.head.state_dict().values()]
+    more = sum(value.numel() for value in network) if name == "svm" else 0  # its training images
+    more += 200 if name == "cotuning" else 0  # source head and relationship
+    assert held <= sum(value.numel() for value in network) + more
+
+
+@pytest.mark.filterwarnings("ignore:Grad strides do not match")  # maps of one channel have two layouts
+@trained_methods
+def test_terms_and_gradients_are_the_same_behind_distributed_data_parallel(name, prepared):
+    batch = make_data().train(0)
+    prepared.train()
+    state = {key: value.clone() for key, value in prepared.state_dict().items()}
+
+    def found(network: torch.nn.Module) -> tuple[dict, list]:
+        prepared.load_state_dict(state)
+        prepared.zero_grad()
+        terms = network(batch)
+        torch.stack(list(terms.values())).sum().backward()
+        return terms, [parameter.grad.clone() for parameter in prepared.parameters() if parameter.grad is not None]
+
+    alone = found(prepared)
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        torch.testing.assert_close(found(DistributedDataParallel(prepared)), alone)
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_head_starts_small_or_as_the_library_likes(name):

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from kept_runs import train
 from trees import put_image, refused
 
 from cotune_bench.backbones.plain_network import Plain
 from cotune_bench.cli import run as cli
-from cotune_bench.config import compose_config, run_config
-from cotune_bench.errors import UserError
+from cotune_bench.config import choices, compose_config, run_config
+from cotune_bench.data.readers import digits
+from cotune_bench.inference import kept_network
 from cotune_bench.inference.evaluate import evaluate
-from cotune_bench.inference.kept_network import CARD, SOURCE_HEAD, TEXT, WEIGHTS, Kept, keep, keeping
-from cotune_bench.methods.base import Method
+from cotune_bench.inference.kept_network import TEXT, WEIGHTS, Kept, keep
+from cotune_bench.inference.predict import Predictor, predict_labelled
 from cotune_bench.methods.finetune import FineTune
-from cotune_bench.storage.find_run import find_run, run_keys
-from cotune_bench.training import runner
+from cotune_bench.storage.find_run import CARD, find_run, run_keys
 from cotune_bench.training.experiment import Experiment
 
 QUICK = ("data=digits", "backbone.weights=random", "protocol.updates=2", "protocol.threads=1", "device=cpu")
@@ -43,7 +43,7 @@ def only_run() -> Kept:
 def files() -> set[str]:
     """Names in the folder of the only run."""
     (folder,) = Path("results", "runs").iterdir()
-    return {path.name for path in folder.iterdir()} & {WEIGHTS, SOURCE_HEAD, CARD, TEXT}
+    return {path.name for path in folder.iterdir()} & {WEIGHTS, CARD, TEXT}
 
 
 # When --------------------------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def test_there_is_no_record_before_the_weights_are_kept(here, monkeypatch):
     def fail(*_arguments) -> None:
         raise OSError("no space")
 
-    monkeypatch.setattr(runner, "keep", fail)
+    monkeypatch.setattr(kept_network, "keep", fail)
     command = ["method=finetune", *QUICK, "keep_checkpoint=true"]
     assert cli.main(command) == 1
     assert find_run(Path("results"), "digits").record is None
@@ -102,19 +102,7 @@ def test_there_is_no_record_before_the_weights_are_kept(here, monkeypatch):
     assert files() == {WEIGHTS, CARD, TEXT}
 
 
-class Routed(Method):
-    """Predicts with more than trunk and head."""
-
-    def losses(self, images, labels):
-        """Of a plain network."""
-        return {"ce": torch.nn.functional.cross_entropy(self.predict(images), labels)}
-
-    def predict(self, images):
-        """Twice what the head says."""
-        return 2 * self.head(self.trunk(images))
-
-
-class Shifted(FineTune):
+class Routed(FineTune):
     """Predicts with other features than the trunk's."""
 
     def features(self, images):
@@ -122,15 +110,25 @@ class Shifted(FineTune):
         return super().features(images) + 1
 
 
-@pytest.mark.parametrize("kind", [Routed, Shifted])
-def test_a_network_that_is_not_plain_is_not_kept(here, monkeypatch, caplog, capsys, kind):
-    monkeypatch.setattr("cotune_bench.methods.finetune.FineTune", kind)
-    assert cli.main(["method=finetune", *QUICK, "keep_checkpoint=true"]) == 2
-    assert "does not predict with a plain glyphnet" in capsys.readouterr().err
+def test_a_network_that_is_not_plain_is_kept_and_predicts_but_is_not_exported(here, monkeypatch):
+    monkeypatch.setattr("cotune_bench.methods.finetune.FineTune", Routed)
+    assert cli.main(["method=finetune", *QUICK, "keep_checkpoint=true"]) == 0
+    kept = only_run()
+    assert kept.card["network"] is None
+    assert isinstance(kept.method(), Routed)
+    predicted, labels, _ = predict_labelled(Predictor.of(kept, torch.device("cpu")), digits.read("digits"))
+    assert 100 * (predicted.logits.argmax(1).numpy() == labels).mean() == pytest.approx(kept.card["accuracy"])
+    refused(kept.plain, "method finetune predicts with more than one plain network")
+
+
+def test_a_method_without_a_network_is_not_kept(here, caplog, capsys):
+    command = ["method=svm", *QUICK]
+    assert cli.main([*command, "keep_checkpoint=true"]) == 2
+    assert "method svm has no network that could be kept: set keep_checkpoint=false" in capsys.readouterr().err
     assert not (here / "results").exists()
     put_pictures(here / "pets")
-    assert cli.main(["method=finetune", "data=folder", "data.root=pets", *SMALL]) == 0
-    assert "the trained network is not kept: method finetune" in caplog.text
+    assert cli.main(["method=svm", "data=folder", "data.root=pets", *SMALL]) == 0
+    assert "method svm has no network that could be kept" in caplog.text
     assert files() == set()
 
 
@@ -144,23 +142,39 @@ def trained(tmp_path, monkeypatch) -> tuple[Experiment, Kept]:
     config = compose_config(["method=cotuning", *QUICK, f"results={tmp_path}"])
     experiment = Experiment.build(config)
     experiment.train()
-    keep(experiment, experiment.record(0), tmp_path)
+    parts = experiment.method, experiment.backbone, experiment.data.classes, experiment.files
+    keep(config, experiment.record(0), *parts, tmp_path)
     return experiment, Kept(tmp_path, json.loads((tmp_path / CARD).read_text(encoding="utf-8")))
 
 
-def test_the_kept_network_scores_what_the_method_scores_and_is_without_source_head(trained):
+def test_the_kept_method_is_the_trained_one(trained):
     experiment, kept = trained
-    network = kept.network()
-    assert not network.training
-    (ours, right), (theirs, also) = (evaluate(one, experiment.data.test) for one in (network, experiment.method))
+    method = kept.method()
+    assert not method.training
+    torch.testing.assert_close(method.state_dict(), experiment.method.state_dict(), rtol=0, atol=0)
+    (ours, right), (theirs, also) = (evaluate(one, experiment.data.test) for one in (method, experiment.method))
     assert ours == pytest.approx(theirs, rel=1e-6)
     assert right.tolist() == also.tolist()
-    whole = load_file(kept.folder / WEIGHTS)
-    assert {len(value) for name, value in whole.items() if name.startswith("head.")} == {10}
-    assert not [name for name in whole if "source" in name or "relationship" in name]
-    source = kept.source_head()
-    assert torch.equal(source["weight"], experiment.method.get_parameter("source_head.weight"))
-    assert len(source["bias"]) == len(kept.card["source"]["classes"]) == len(experiment.backbone.info.classes)
+    plain, network = kept.plain()
+    assert plain.num_classes == 10
+    images = next(iter(experiment.data.test))[:, 0]
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), method.predict(images))
+
+
+@pytest.mark.parametrize("name", choices("method"))
+def test_every_method_s_network_is_kept_and_predicts_what_its_run_scored(name, tmp_path):
+    if name == "svm":
+        pytest.skip("it has no network")
+    backbone = ("backbone=resnet18", "backbone.taps=[layer4.1.conv2]", "protocol.resize=40", "protocol.crop=32")
+    rest = ("protocol.batch_size=16", "protocol.updates=3", "protocol.flip=false", "precision=bf16", "rate=0.15")
+    kept = train(tmp_path, f"method={name}", "data=digits", *backbone, "backbone.weights=random", *rest)
+    experiment = Experiment.build(compose_config([f"method={name}", "data=digits"]))
+    assert type(kept.method()) is type(experiment.method)
+    assert kept.method().trunk.conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    predicted, labels, _ = predict_labelled(Predictor.of(kept, torch.device("cpu")), digits.read("digits"))
+    nll = torch.nn.functional.cross_entropy(predicted.logits, torch.from_numpy(labels)).item()
+    assert nll == pytest.approx(kept.card["nll"], rel=1e-6)
 
 
 def test_the_card_tells_people_and_programs_the_same(trained):
@@ -185,16 +199,15 @@ def test_the_card_tells_people_and_programs_the_same(trained):
         assert told in text
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, SOURCE_HEAD])
-def test_damaged_and_missing_files_are_named(trained, name):
+def test_damaged_and_missing_files_are_named(trained):
     _, kept = trained
-    read = kept.network if name == WEIGHTS else kept.source_head
-    content = bytearray((kept.folder / name).read_bytes())
+    path = kept.folder / WEIGHTS
+    content = bytearray(path.read_bytes())
     content[-1] ^= 1
-    (kept.folder / name).write_bytes(content)
-    refused(read, str(kept.folder / name), "is damaged", "force=true")
-    (kept.folder / name).unlink()
-    refused(read, str(kept.folder / name), "cannot be read", "force=true")
+    path.write_bytes(content)
+    refused(kept.method, str(path), "is damaged", "force=true")
+    path.unlink()
+    refused(kept.method, str(path), "cannot be read", "force=true")
 
 
 @pytest.mark.parametrize(
@@ -208,9 +221,9 @@ def test_a_damaged_card_is_named(here, content, told):
     refused(only_run, str(folder / CARD), told, "force=true")
 
 
-def test_only_a_method_with_a_source_head_explains():
-    kept = Kept(Path("none"), {"key": "toy", "method": {"name": "bss"}, "files": {}})
-    refused(kept.source_head, "toy has no source head (method bss)")
+def test_only_a_method_with_a_source_head_explains(here):
+    assert cli.main(["method=finetune", *QUICK, "keep_checkpoint=true"]) == 0
+    refused(lambda: Predictor.of(only_run(), torch.device("cpu"), explain=True), "trains no source head")
 
 
 # The networks of the libraries ------------------------------------------------------------------------------------
@@ -242,14 +255,6 @@ def check_plain(section, cache: Path, size: int) -> None:
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(network(images), method.predict(images))
-
-
-def test_a_backbone_of_no_known_library_cannot_be_kept():
-    experiment = Experiment.build(compose_config([*QUICK, "keep_checkpoint=true"]))
-    assert keeping(experiment)
-    experiment.backbone.plain = None
-    with pytest.raises(UserError, match="set keep_checkpoint=false"):
-        keeping(experiment)
 
 
 def test_licences_name_where_weights_come_from():

@@ -95,24 +95,24 @@ def test_a_real_network_is_timed(method):
 
 @pytest.mark.parametrize(("enough", "updates"), [(0.0, 1), (1e9, 11)])
 def test_where_updates_are_slow_one_is_enough(monkeypatch, enough, updates):
-    calls, losses = [], FineTune.losses
+    calls, forward = [], FineTune.forward
     monkeypatch.setattr(pacing, "SECONDS", enough)
-    monkeypatch.setattr(FineTune, "losses", lambda *images: calls.append(1) or losses(*images))
+    monkeypatch.setattr(FineTune, "forward", lambda *given: calls.append(1) or forward(*given))
     config = compose_config(["method=finetune", "protocol.batch_size=4", "device=cpu"])
     assert measured(config, counts_of(config)).update > 0
     assert len(calls) == updates
 
 
 def test_it_is_timed_as_it_will_run(monkeypatch):
-    seen, losses = [], FineTune.losses
+    seen, forward = [], FineTune.forward
 
-    def noted(method, images, labels):
+    def noted(method, batch):
         layout = method.trunk.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
         seen.append((method.precision, layout, method.trunk.recompute))
-        return losses(method, images, labels)
+        return forward(method, batch)
 
     monkeypatch.setattr(pacing, "SECONDS", 0.0)
-    monkeypatch.setattr(FineTune, "losses", noted)
+    monkeypatch.setattr(FineTune, "forward", noted)
     given = ["method=finetune", "backbone=resnet18", "protocol.batch_size=4", "device=cpu", "precision=bf16"]
     config = compose_config([*given, "protocol.resize=32", "protocol.crop=32", "recompute=always"])
     measured(config, counts_of(config))

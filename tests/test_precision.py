@@ -45,9 +45,9 @@ def test_terms_features_and_logits_are_float32_whatever_the_trunk_computes_in(ki
     method = kind(make_backbone(), 3)
     method.precision = "bf16"
     method.prepare(data, cache)
-    images, labels = data.train(0)
-    assert method.features(images).dtype == torch.float32
-    assert {term.dtype for term in method.losses(images, labels).values()} == {torch.float32}
+    batch = data.train(0)
+    assert method.features(batch.inputs).dtype == torch.float32
+    assert {term.dtype for term in method(batch).values()} == {torch.float32}
     assert predict(method, data.test).dtype == torch.float32
 
 

@@ -10,7 +10,6 @@ import torch
 from kept_runs import DESK, FOLDER, SCRIPTS, put_digits, put_pets, train
 from PIL import Image
 from torch.nn.functional import cross_entropy
-from trees import refused
 
 from cotune_bench.cli import guarded
 from cotune_bench.cli.predictions import image_files
@@ -55,7 +54,7 @@ def scores(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
 
 def test_the_digits_as_files_score_what_the_record_tells(digits, tmp_path):
     files, ignored = image_files([str(put_digits(tmp_path / "digits"))])
-    good, predicted, bad = predict_files(Predictor(digits, CPU), files)
+    good, predicted, bad = predict_files(Predictor.of(digits, CPU), files)
     assert (len(good), ignored, bad) == (899, 0, [])
     labels = torch.tensor([digits.classes.index(file.parent.name) for file in good])
     record = find_run(digits.folder.parents[1], digits.card["key"]).record
@@ -69,13 +68,13 @@ def test_the_digits_as_files_score_what_the_record_tells(digits, tmp_path):
 def test_a_folder_s_test_pictures_give_the_very_logits_of_the_run(tmp_path, mode):
     kept, files, images = pets_run(tmp_path, f"protocol.resize_mode={mode}")
     assert kept.card["input"]["views"] == "official10"
-    _, predicted, _ = predict_files(Predictor(kept, CPU), files)
+    _, predicted, _ = predict_files(Predictor.of(kept, CPU), files)
     accuracy, nll = scores(predicted.logits, torch.from_numpy(images.labels[images.test]))
     assert accuracy == kept.card["accuracy"]
     assert nll == pytest.approx(kept.card["nll"], rel=1e-6)
     mean = torch.softmax(predicted.logits.double() / 10, 1)
     np.testing.assert_allclose(predicted.probabilities, mean, rtol=1e-12)
-    _, center, _ = predict_files(Predictor(kept, CPU, views="center"), files)
+    _, center, _ = predict_files(Predictor.of(kept, CPU, views="center"), files)
     assert not np.allclose(center.probabilities, predicted.probabilities, rtol=1e-6)
 
 
@@ -90,13 +89,12 @@ def pets_run(place: Path, *overrides: str) -> tuple[Kept, list[Path], ImageList]
 def test_a_run_in_bf16_is_predicted_in_bf16_and_in_its_memory_layout(tmp_path):
     kept, files, images = pets_run(tmp_path, "precision=bf16")
     assert "| computed in | bf16, channels last |" in (kept.folder / TEXT).read_text(encoding="utf-8")
-    predictor = Predictor(kept, CPU)
-    assert predictor.network.get_parameter("trunk.conv1.weight").is_contiguous(memory_format=torch.channels_last)
+    predictor = Predictor.of(kept, CPU)
+    assert predictor.method.get_parameter("trunk.conv1.weight").is_contiguous(memory_format=torch.channels_last)
     _, predicted, _ = predict_files(predictor, files)
     labels = torch.from_numpy(images.labels[images.test])
     assert scores(predicted.logits, labels)[1] == pytest.approx(kept.card["nll"], rel=1e-6)
-    older = Kept(kept.folder, {name: value for name, value in kept.card.items() if name != "precision"})
-    _, exact, _ = predict_files(Predictor(older, CPU), files)  # older cards do not name it: fp32
+    _, exact, _ = predict_files(Predictor.of(Kept(kept.folder, kept.card | {"precision": "fp32"}), CPU), files)
     difference = (exact.logits - predicted.logits).abs().max() / exact.logits.abs().max()
     assert 1e-4 < difference < 0.1
 
@@ -106,7 +104,7 @@ def test_rows_that_the_reader_cuts_off_are_cut_off_here_too(digits, tmp_path):
     pixels = np.asarray(Image.open(file))
     framed = tmp_path / "framed.png"
     Image.fromarray(np.vstack([pixels, np.full((BANNER, 8), 255, np.uint8)])).save(framed)
-    predictor = Predictor(digits, CPU)
+    predictor = Predictor.of(digits, CPU)
     _, plain, _ = predict_files(predictor, [file])
     _, cut, _ = predict_files(predictor, [framed], BANNER)
     torch.testing.assert_close(plain.logits, cut.logits)
@@ -114,18 +112,15 @@ def test_rows_that_the_reader_cuts_off_are_cut_off_here_too(digits, tmp_path):
 
 def test_explaining_asks_the_source_head_and_changes_no_prediction(digits, tmp_path, monkeypatch):
     files, _ = image_files([str(put_digits(tmp_path, np.arange(900, 920)))])
-    _, plain, _ = predict_files(Predictor(digits, CPU), files)
-    _, explained, _ = predict_files(Predictor(digits, CPU, explain=True), files)
+    _, plain, _ = predict_files(Predictor.of(digits, CPU), files)
+    _, explained, _ = predict_files(Predictor.of(digits, CPU, explain=True), files)
     assert plain.source is None
     torch.testing.assert_close(plain.logits, explained.logits)
     place = digits.folder.parents[2]
     experiment = Experiment.build(
         compose_config([*DESK, f"cache={place / 'cache'}", f"results={place}", "device=cpu"])
     )
-    method = experiment.method.eval()
-    state = {f"trunk.{name}": value for name, value in digits.state().items() if not name.startswith("head.")}
-    state |= {f"source_head.{name}": value for name, value in digits.source_head().items()}
-    method.load_state_dict(state, strict=False)
+    method = digits.method()
     images = np.stack([np.asarray(Image.open(file)) for file in files])[..., None]
     with torch.no_grad():
         logits = method.get_submodule("source_head")(method.trunk(experiment.data.test.normalize(images)))
@@ -176,7 +171,7 @@ def test_what_is_no_picture_is_named_and_counted_and_left_out_on_demand(here, ca
     out, error = capsys.readouterr()
     assert out == ""
     assert error.startswith("error: 1 of 31 files are no readable images (pictures/0/broken.png: ")
-    assert error.endswith("--skip-bad goes on without them\n")
+    assert error.endswith("leave them out, as --skip-bad does\n")
     assert ask("digits", "pictures", "--skip-bad") == 0
     out, error = capsys.readouterr()
     assert len(out.splitlines()) == 30
@@ -215,8 +210,3 @@ def test_bad_input_is_told_in_one_line(here, capsys, arguments, told):
     assert out == ""
     (line,) = error.splitlines()
     assert told in line
-
-
-def test_a_run_without_a_source_head_cannot_explain(tmp_path):
-    kept = Kept(tmp_path, {"key": "toy", "method": {"name": "l2sp"}, "files": {}})
-    refused(kept.source_head, "--explain is for cotuning")

@@ -1,10 +1,8 @@
 """A few lines for notebooks: backbone, data, method, fit, predict; engine and rules are the command line's."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,17 +12,16 @@ from cotune_bench.backbones.base import Backbone
 from cotune_bench.config import build, compose_config
 from cotune_bench.config.overrides import quoted
 from cotune_bench.config.protocol import Protocol
-from cotune_bench.data.dataset import Dataset, ImageList, Images
-from cotune_bench.data.decode import Squashed
-from cotune_bench.data.target import TargetData, target_data
+from cotune_bench.data.dataset import Dataset, ImageList
+from cotune_bench.data.target import TargetData
 from cotune_bench.errors import UserError
 from cotune_bench.inference.evaluate import evaluate, predict
-from cotune_bench.inference.predict import Grey
+from cotune_bench.inference.execution import devices
+from cotune_bench.inference.predict import Predictor, predict_files
 from cotune_bench.methods.base import Method
 from cotune_bench.storage.cache import Cache
 from cotune_bench.training import engine
-from cotune_bench.training.experiment import choose_execution, devices, set_threads
-from cotune_bench.training.gpu_crops import resident
+from cotune_bench.training.assemble import assemble, assemble_data
 
 
 @dataclass(frozen=True)
@@ -66,37 +63,24 @@ class Fitted:
         """Probabilities (N, K) of pixels (N, H, W, C) in uint8, of image files, or of the test images.
 
         Images go through what the test images went through; the mean of the logits over the views is normalised.
-        """
-        views = self.data.target.test
-        if images is not None:
-            views = replace(views, images=self._squared(images))
-        logits = predict(self.method, views).double() / len(views.offsets)
-        return torch.softmax(logits, dim=1).numpy()
 
-    def _squared(self, images: np.ndarray | Sequence[str | Path]) -> Images:
-        count, protocol = len(images), self.data.protocol
-        rows, labels = np.arange(count), np.zeros(count, np.int64)
-        common: dict[str, Any] = {
-            "name": "images",
-            "labels": labels,
-            "classes": ("",),
-            "train": rows[:0],
-            "test": rows,
-        }
-        if isinstance(images, np.ndarray):
-            if images.ndim != 4 or images.dtype != np.uint8:
-                raise UserError(f"images are {images.dtype} {images.shape}: give uint8 pixels (N, H, W, C), or files")
-            given: ImageList | Dataset = Dataset(pixels=images, **common)
-        else:
-            files = tuple(str(Path(file).expanduser()) for file in images)
-            asked = {"upright": self.data.upright, "crop_bottom": self.data.crop_bottom}
-            given = ImageList(root=Path(), files=files, **asked, **common)
-        pixels: Any = Squashed(
-            given, protocol.resize, protocol.resize_filter, os.cpu_count() or 1, protocol.resize_mode
-        )
-        if len(self.data.target.test.normalize.scale) == 1:
-            pixels = Grey(pixels)
-        return Images(pixels, rows, labels)
+        Raises:
+            UserError: the pixels have another shape or type, or a file cannot be read.
+        """
+        views, protocol = self.data.target.test, self.data.protocol
+        if images is None:
+            logits = predict(self.method, views).double() / len(views.offsets)
+            return torch.softmax(logits, dim=1).numpy()
+        predictor = Predictor(self.method, {**vars(protocol), "upright": self.data.upright}, views.normalize)
+        if not isinstance(images, np.ndarray):
+            files = [Path(file).expanduser() for file in images]
+            return predict_files(predictor, files, self.data.crop_bottom)[1].probabilities
+        if images.ndim != 4 or images.dtype != np.uint8:
+            raise UserError(f"images are {images.dtype} {images.shape}: give uint8 pixels (N, H, W, C), or files")
+        rows = np.arange(len(images))
+        labels = np.zeros(len(images), np.int64)
+        given = Dataset(name="images", pixels=images, labels=labels, classes=("",), train=rows[:0], test=rows)
+        return predictor(predictor.squashed(given), rows).probabilities
 
 
 def load_backbone(name: str, **settings: object) -> Backbone:
@@ -142,15 +126,7 @@ def load_data(
         protocol = Protocol(**OmegaConf.to_container(config.protocol, resolve=True))  # type: ignore[arg-type]
     dataset = build(config.data) if named else data
     cache = Cache(Path(config.cache))
-    target = target_data(
-        dataset,
-        protocol,
-        **more,
-        mean=backbone.info.mean,
-        std=backbone.info.std,
-        device=torch.device("cpu"),
-        folder=cache.folder,
-    )
+    target = assemble_data(dataset, backbone, protocol, folder=cache.folder, **more)
     if isinstance(dataset, ImageList):
         return Data(target, protocol, Path(config.cache), dataset.crop_bottom, dataset.upright)
     return Data(target, protocol, Path(config.cache))
@@ -173,13 +149,9 @@ def fit(method: Method, data: Data, *, device: str = "auto", report: engine.Repo
     """
     if getattr(method.trunk, "trained", False):
         raise UserError("this backbone was trained before: load_backbone gives its pre-trained weights again")
-    method.check(data.target)
-    set_threads(data.protocol.threads)
     place = devices(device)[0]
-    choose_execution(method, data.protocol, place, recompute="auto", compile_mode="none")
-    target = data.target.to(place)
-    target = replace(target, train=resident(target.train, data.protocol))
-    method, data = method.to(place), replace(data, target=target)
+    assemble(method, data.target, data.protocol, place)
+    method, data = method.to(place), replace(data, target=data.target.to(place))
     setattr(method.trunk, "trained", True)  # noqa: B010
     engine.fit(
         method,

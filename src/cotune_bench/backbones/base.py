@@ -76,11 +76,19 @@ class Backbone(nn.Module):
 
 
 class Frozen(nn.Module):
-    """A copy of a module whose weights and batch statistics never change; gradients still flow to its input."""
+    """A copy of a module whose weights and batch statistics never change; gradients still flow to its input.
 
-    def __init__(self, module: nn.Module) -> None:
+    Args:
+        persistent: whether its weights are part of the state dict. Without, they are those of the module that the
+            enclosing network is built on again, and no checkpoint holds them.
+    """
+
+    def __init__(self, module: nn.Module, *, persistent: bool = False) -> None:
         super().__init__()
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        if not persistent:
+            self.register_state_dict_post_hook(_forget)
+            self.register_load_state_dict_pre_hook(_recall)
 
     def train(self, mode: bool = True) -> "Frozen":
         """Stays in evaluation mode whatever the enclosing module is told."""
@@ -89,6 +97,16 @@ class Frozen(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         """What the copied module gives."""
         return self.module(*inputs)
+
+
+def _forget(_frozen: nn.Module, state: dict[str, Tensor], prefix: str, _metadata: object) -> None:
+    for name in [key for key in state if key.startswith(prefix)]:
+        del state[name]
+
+
+def _recall(frozen: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    for name, value in frozen.get_submodule("module").state_dict().items():
+        state[f"{prefix}module.{name}"] = value
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from cotune_bench.config.compose import (
     run_key,
     upgraded,
     with_reader,
+    with_targets,
 )
 
 __all__ = [
@@ -36,4 +37,5 @@ __all__ = [
     "run_key",
     "upgraded",
     "with_reader",
+    "with_targets",
 ]

@@ -167,6 +167,20 @@ def _reduced(defining: dict) -> dict:
     return _without_targets({**defining, "method": {name: method[name] for name in method if name not in ignored}})
 
 
+def with_targets(group: str, section: dict) -> dict:
+    """The section of a record's configuration with each ``_target_`` again, as the yaml of its ``name`` has it today.
+
+    Raises:
+        UserError: there is no such yaml.
+    """
+    nested = {name: with_targets("backbone", value) for name, value in section.items() if isinstance(value, dict)}
+    if "name" not in section:  # a group of further backbones
+        return nested
+    check_choice(group, section["name"])
+    yaml = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{section['name']}.yaml"))
+    return {**section, **nested, "_target_": yaml["_target_"]}  # pyright: ignore
+
+
 def _without_targets(value: Any) -> Any:
     if not isinstance(value, dict):
         return value

@@ -16,6 +16,7 @@ from cotune_bench.data.augment import Augment, make_augment
 from cotune_bench.data.dataset import Dataset, ImageList, Images, images_of
 from cotune_bench.data.decode import Originals, decode
 from cotune_bench.data.splits import split
+from cotune_bench.data.task import Batch, Classification
 from cotune_bench.data.views import crop_offsets, crop_views
 from cotune_bench.errors import UserError
 from cotune_bench.storage.files import digest
@@ -68,10 +69,11 @@ class Normalize:
 
 @dataclass(frozen=True)
 class Batches:
-    """Training batches: ``batches(step)`` gives images (B, C, h, w) and labels (B,), a function of (seed, step).
+    """Training batches: ``batches(step)`` is a function of (seed, step).
 
     A pass over the images is one random order, cut into full batches; its remainder is dropped, as in the
-    published recipes. With fewer images than ``batch_size`` every batch holds all of them.
+    published recipes. With fewer images than ``batch_size`` every batch holds all of them. Of several ``views`` each
+    is augmented on its own.
     """
 
     images: Images
@@ -79,6 +81,8 @@ class Batches:
     seed: int
     augment: Augment
     normalize: Normalize
+    task: Classification
+    views: int = 1
 
     def positions(self, step: int) -> np.ndarray:
         """Which images, as positions in ``images``, make the batch of this step."""
@@ -88,10 +92,10 @@ class Batches:
         order = np.random.default_rng([self.seed, 0, epoch]).permutation(count)
         return order[number * size : (number + 1) * size]
 
-    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, step: int) -> Batch:
         return self._on_device(*self._on_host(step))
 
-    def stream(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def stream(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of these steps in order; a GPU works on one while the host makes the next."""
         if self.normalize.device.type == "cpu":  # where the cores have the network to compute
             yield from map(self, range(first, last))
@@ -104,14 +108,17 @@ class Batches:
                     ahead = pool.submit(self._on_host, step + 1)
                 yield self._on_device(*made)
 
-    def _on_host(self, step: int) -> tuple[Tensor, Tensor]:
+    def _on_host(self, step: int) -> list[Tensor]:
+        """Labels, positions and the pixels of each view."""
         positions, device = self.positions(step), self.normalize.device
-        rng = np.random.default_rng([self.seed, 1, step])
-        pixels = self.augment(self.images.take(positions), rng)
-        return staged(pixels, device), staged(self.images.labels[positions], device)
+        images = self.images.take(positions)
+        seeds = [[self.seed, 1, step, view] if view else [self.seed, 1, step] for view in range(self.views)]
+        pixels = [self.augment(images, np.random.default_rng(seed)) for seed in seeds]
+        return [staged(values, device) for values in (self.images.labels[positions], positions, *pixels)]
 
-    def _on_device(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return self.normalize(pixels), sent(labels, self.normalize.device)
+    def _on_device(self, labels: Tensor, index: Tensor, *pixels: Tensor) -> Batch:
+        device = self.normalize.device
+        return self.task.collate(list(map(self.normalize, pixels)), sent(labels, device), sent(index, device))
 
 
 @dataclass(frozen=True)
@@ -157,6 +164,7 @@ class TargetData:
         test: the test images in the protocol's views.
         known: one centre crop of all images for training and validation, whatever the rate.
         classes: the K class names.
+        task: what is asked of an image.
         content: hash of what the pixels are made from, see :class:`Dataset`.
     """
 
@@ -167,6 +175,7 @@ class TargetData:
     val: Views
     test: Views
     known: Views
+    task: Classification
     content: str
 
     def to(self, device: torch.device) -> "TargetData":
@@ -236,15 +245,17 @@ def target_data(
     center = crop_offsets(protocol.resize, protocol.crop, "center")
     views = crop_offsets(protocol.resize, protocol.crop, protocol.views)
     plain = trained = images_of(dataset, train)
+    task = Classification(len(dataset.classes))
     if protocol.resize_mode == "short_side" and protocol.augment == "resized_crop":
         trained = replace(plain, pixels=Originals(images))
     return TargetData(
         name=dataset.name,
         classes=dataset.classes,
-        train=Batches(trained, protocol.batch_size, seed, augment, normalize),
+        train=Batches(trained, protocol.batch_size, seed, augment, normalize, task),
         plain=Views(plain, protocol.crop, center, normalize),
         val=Views(images_of(dataset, val), protocol.crop, center, normalize),
         test=Views(images_of(dataset, dataset.test), protocol.crop, views, normalize),
         known=Views(images_of(dataset, known), protocol.crop, center, normalize),
+        task=task,
         content=dataset.content,
     )

@@ -9,16 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from cotune_bench.backbones.plain_network import Plain, timm
-from cotune_bench.config import build
+from cotune_bench.backbones.plain_network import Plain
 from cotune_bench.data.target import Normalize
 from cotune_bench.errors import UserError
 from cotune_bench.inference.kept_network import Kept
-from cotune_bench.methods.finetune import FineTune
 from cotune_bench.storage.files import write_atomically
 
 #: Largest difference of a logit, relative to the largest logit, that rounding in another order may make.
@@ -42,14 +38,6 @@ class Exported:
     lines: tuple[str, str, str]
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Of one image: ``flops`` counts a multiplication and an addition as two."""
-
-    parameters: int
-    flops: int
-
-
 def export(kept: Kept, to: str, path: Path) -> list[str]:
     """Write the network in a format of :data:`FORMATS` and, beside it, ``PATH.json`` with classes and preprocessing.
 
@@ -60,19 +48,13 @@ def export(kept: Kept, to: str, path: Path) -> list[str]:
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder: give the file to write with --out")
-    if to == "timm" and path.suffix != ".safetensors":
-        raise UserError(f"{path} cannot be read by timm, which goes by the ending: name it {path.stem}.safetensors")
-    plain = Plain(**kept.card["network"])
-    if plain.library == "glyphnet" and to in ("state_dict", "timm"):
+    plain, network = kept.plain()
+    if plain.library == "glyphnet" and to == "state_dict":
         raise UserError(
-            f"glyphnet is this package's own network: no other library builds it around a {to} file, "
+            "glyphnet is this package's own network: no other library builds it around a state_dict file, "
             "use --to torch_export or --to onnx"
         )
-    network = kept.network()
     images = example(kept, 4)
-    size = cost(network, images[:1])
-    if size != (baseline := cost(finetuned(kept), images[:1])):
-        raise RuntimeError(f"the network costs {size}, that of plain fine-tuning {baseline}")
     exported = FORMATS[to](network, plain, images[:2])
     difference = compare(network, exported.load(), images)
     if difference > TOLERANCE:
@@ -83,10 +65,8 @@ def export(kept: Kept, to: str, path: Path) -> list[str]:
         write_atomically(Path(f"{path}.json"), (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error}): choose another --out") from error
-    seen = kept.card["input"]
     return [
-        f"{path}: {size.parameters:,} parameters, {size.flops:,} FLOPs for an image of {seen['crop']} px "
-        "(a multiply-add counts 2), both equal to plain fine-tuning's",
+        f"{path}: {sum(weights.numel() for weights in network.parameters()):,} parameters",
         f"checked on {len(images)} images of noise: logits differ by at most {difference:.1e} of the largest",
         f"classes and preprocessing: {path}.json",
         *(line.replace('"PATH"', json.dumps(str(path), ensure_ascii=False)) for line in exported.lines),
@@ -99,21 +79,6 @@ def example(kept: Kept, count: int) -> Tensor:
     shape = (count, seen["crop"], seen["crop"], seen["channels"])
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     return Normalize(seen["mean"], seen["std"], torch.device("cpu"))(pixels).contiguous()
-
-
-def cost(network: nn.Module, image: Tensor) -> Cost:
-    """Parameters of a network and FLOPs of its forward pass, counted by torch."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(image)
-    return Cost(sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops())
-
-
-def finetuned(kept: Kept) -> nn.Module:
-    """Plain fine-tuning's network on the run's backbone and classes, untrained."""
-    section = {**kept.card["backbone"], "weights": "random"}
-    if "temperature_logits" in section:
-        section["temperature_logits"] = None
-    return FineTune(build(OmegaConf.create(section), cache=kept.folder), len(kept.classes)).eval()
 
 
 def compare(network: Call, other: Call, images: Tensor) -> float:
@@ -147,23 +112,6 @@ def _state_dict(network: nn.Module, plain: Plain, _images: Tensor) -> Exported:
         'network.load_state_dict(torch.load("PATH", weights_only=True))',
     )
     return Exported(content, load, lines)
-
-
-def _timm(network: nn.Module, plain: Plain, _images: Tensor) -> Exported:
-    from safetensors.torch import save
-
-    library, name = timm(), plain.model
-    fresh = library.create_model(name, num_classes=plain.num_classes) if library.is_model(name) else nn.Identity()
-    state = network.state_dict()
-    if {key: value.shape for key, value in fresh.state_dict().items()} != {k: v.shape for k, v in state.items()}:
-        raise UserError(f"timm has no network {name} with these layers: use --to state_dict")
-    fresh.load_state_dict(state)
-    lines = (
-        "import timm",
-        f'network = timm.create_model("{name}", num_classes={plain.num_classes}, checkpoint_path="PATH")',
-        "network.eval()",
-    )
-    return Exported(save(state, metadata={"format": "pt"}), lambda: fresh.eval(), lines)
 
 
 def _torch_export(network: nn.Module, _plain: Plain, images: Tensor) -> Exported:
@@ -208,5 +156,4 @@ FORMATS: dict[str, Callable[[nn.Module, Plain, Tensor], Exported]] = {
     "state_dict": _state_dict,
     "torch_export": _torch_export,
     "onnx": _onnx,
-    "timm": _timm,
 }

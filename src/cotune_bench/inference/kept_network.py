@@ -3,40 +3,36 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import load, save
+from torch import Tensor, nn
 
+from cotune_bench.backbones.base import Backbone
+from cotune_bench.backbones.plain_network import Plain
+from cotune_bench.config import with_targets
 from cotune_bench.config.own_images import own_images
 from cotune_bench.config.protocol import channels_last
+from cotune_bench.data.dataset import ImageList
+from cotune_bench.data.task import Classification
 from cotune_bench.errors import UserError
+from cotune_bench.inference.execution import compute_as
+from cotune_bench.methods.assemble import make_backbone, make_method
+from cotune_bench.methods.base import Method
 from cotune_bench.storage.files import write_atomically
-from cotune_bench.storage.find_run import Run
+from cotune_bench.storage.find_run import CARD, Run
 from cotune_bench.storage.records import Record
-
-if TYPE_CHECKING:  # torch takes seconds to import
-    from torch import Tensor, nn
-
-    from cotune_bench.backbones.plain_network import Plain
-    from cotune_bench.training.experiment import Experiment
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
-WEIGHTS, SOURCE_HEAD, CARD, TEXT = "model.safetensors", "source_head.safetensors", "model.json", "model_card.md"
+SCHEMA = 2
+WEIGHTS, TEXT = "model.safetensors", "model_card.md"
 VERSIONS = ("version", "commit", "python", "torch", "numpy", "device")
 AGAIN = "run its command again with keep_checkpoint=true force=true"
-
-
-def require_kept(config: DictConfig, key: str) -> None:
-    """UserError if weights are asked for of a run that was finished without keeping them."""
-    if config.keep_checkpoint is True and not (Path(config.results) / "runs" / key / CARD).is_file():
-        raise UserError(
-            f"{key} was finished before and its weights were not kept: force=true trains it again and keeps them"
-        )
 
 
 @dataclass(frozen=True)
@@ -70,28 +66,36 @@ class Kept:
         """Names of the K classes in the order of the outputs."""
         return tuple(self.card["classes"])
 
-    def state(self) -> dict[str, "Tensor"]:
-        """State dict of the plain network; UserError if the file is damaged."""
-        return self._tensors(WEIGHTS)
+    def method(self) -> Method:
+        """The trained method in evaluation mode, in the precision and memory layout of its run; on the CPU.
 
-    def network(self) -> "nn.Module":
-        """The plain network with its trained weights, in evaluation mode."""
-        from cotune_bench.backbones.plain_network import Plain
+        Raises:
+            UserError: the file is damaged, or this version builds other layers.
+        """
+        card, folder = self.card, self.folder
+        sections = {group: OmegaConf.create(with_targets(group, card[group])) for group in ("backbone", "method")}
+        backbone = make_backbone(sections["backbone"], folder, random=True)
+        backbone.source_head = nn.Linear(backbone.width, len(card["source"]["classes"]))
+        task = Classification(len(self.classes))
+        method, _ = make_method(sections["method"], backbone, task, folder, random=True)
+        try:
+            method.load_state_dict(load(self._content(WEIGHTS)))
+        except RuntimeError as error:
+            raise UserError(f"{folder / WEIGHTS} has layers of another version: {AGAIN}") from error
+        compute_as(method, card["precision"], card["input"]["crop"])
+        return method.eval()
 
-        network = Plain(**self.card["network"]).build()
-        network.load_state_dict(self.state())
-        return network
+    def plain(self) -> tuple[Plain, nn.Module]:
+        """The network as its own library builds it, with its trained weights; UserError if the method is not one."""
+        parts, plain = self.method().plain(), self.card["network"]
+        if parts is None or plain is None:
+            name = self.card["method"]["name"]
+            raise UserError(f"method {name} predicts with more than one plain network: it cannot be exported")
+        network = Plain(**plain).build()
+        network.load_state_dict(Plain(**plain).state(*parts))
+        return Plain(**plain), network
 
-    def source_head(self) -> dict[str, "Tensor"]:
-        """Weight (S, width) and bias (S,) of the source head; UserError if the method trained none."""
-        if SOURCE_HEAD not in self.card["files"]:
-            method = self.card["method"]["name"]
-            raise UserError(f"{self.card['key']} has no source head (method {method}): --explain is for cotuning")
-        return self._tensors(SOURCE_HEAD)
-
-    def _tensors(self, name: str) -> dict[str, "Tensor"]:
-        from safetensors.torch import load
-
+    def _content(self, name: str) -> bytes:
         path = self.folder / name
         try:
             content = path.read_bytes()
@@ -99,83 +103,73 @@ class Kept:
             raise UserError(f"{path} cannot be read ({error.strerror}): {AGAIN}") from error
         if hashlib.sha256(content).hexdigest() != self.card["files"][name]:
             raise UserError(f"{path} is damaged (not the file that {CARD} was written with): {AGAIN}")
-        return load(content)
+        return content
 
 
-def keeping(experiment: "Experiment") -> bool:
+def keeping(config: DictConfig, method: Method) -> bool:
     """Whether the trained network is to be kept: as asked for; ``auto`` means people's own images.
 
     Raises:
-        UserError: it is asked for, and the method predicts with more than a plain network.
+        UserError: it is asked for, and the method has no network.
     """
-    config = experiment.config
     if config.keep_checkpoint is False or (config.keep_checkpoint == "auto" and not own_images(config.data)):
         return False
-    try:
-        _require_plain(experiment)
-    except UserError as error:
-        if config.keep_checkpoint is True:
-            raise
-        log.warning("the trained network is not kept: %s", error)
-        return False
-    return True
+    if all(isinstance(value, Tensor) for value in method.state_dict().values()):
+        return True
+    line = f"method {config.method.name} has no network that could be kept"
+    if config.keep_checkpoint is True:
+        raise UserError(f"{line}: set keep_checkpoint=false")
+    log.warning(line)
+    return False
 
 
-def _require_plain(experiment: "Experiment") -> None:
-    name, found, plain = experiment.config.method.name, experiment.method.plain(), _plain(experiment)
-    if found is None or not plain.fits(*found):
-        raise UserError(
-            f"method {name} does not predict with a plain {plain.model}, which is all that can be kept: "
-            "set keep_checkpoint=false"
-        )
+def keep(
+    config: DictConfig,
+    record: Record,
+    method: Method,
+    backbone: Backbone,
+    classes: Sequence[str],
+    files: ImageList | None,
+    folder: Path,
+) -> None:
+    """Write state and card of a trained method; the card, which says that all is there, comes last.
 
-
-def _plain(experiment: "Experiment") -> "Plain":
-    """The network that is left of a run."""
-    plain = experiment.backbone.plain
-    if plain is None:
-        raise UserError(
-            f"backbone {experiment.backbone.name} is not built by another library: set keep_checkpoint=false"
-        )
-    return replace(plain, num_classes=len(experiment.data.classes))
-
-
-def keep(experiment: "Experiment", record: Record, folder: Path) -> None:
-    """Write weights and card of a trained run; the card, which says that all is there, comes last."""
-    from safetensors.torch import save
-
-    method = experiment.method
-    found = method.plain()
-    assert found is not None  # noqa: S101
-    plain = _plain(experiment)
-    contents = {WEIGHTS: save(plain.state(*found), metadata={"format": "pt", "key": record.key})}
-    source = getattr(method, "source_head", None)
-    if source is not None:
-        contents[SOURCE_HEAD] = save({name: value.cpu().contiguous() for name, value in source.state_dict().items()})
+    Args:
+        config: of the run.
+        record: of the run.
+        method: trained; its state dict is kept.
+        backbone: that it was made of.
+        classes: names of the K classes.
+        files: of the data set; None where it came as pixels.
+        folder: of the run.
+    """
+    plain = backbone.plain and replace(backbone.plain, num_classes=len(classes))
+    foldable = plain is not None and (parts := method.plain()) is not None and plain.fits(*parts)
+    state = {name: value.cpu().contiguous() for name, value in method.state_dict().items()}
+    content = save(state, metadata={"format": "pt", "key": record.key})
     card = {
         "schema": SCHEMA,
         "key": record.key,
         **{name: getattr(record, name) for name in ("finished", "accuracy", "nll", "val_accuracy", "data_sha256")},
         "images": {"train": record.train_images, "test": record.test_images},
         **{name: record.config[name] for name in ("method", "backbone", "protocol", "rate", "seed", "split_seed")},
-        "data": _reader(experiment.config),
-        "classes": list(experiment.data.classes),
-        "input": _input(experiment),
+        "data": _reader(config),
+        "classes": list(classes),
+        "input": _input(config.protocol, backbone, files),
         "precision": method.precision,
-        "network": plain.to_dict(),
+        "network": plain.to_dict() if plain and foldable else None,
         "source": {
             "backbone": record.backbone,
             "weights": record.weights,
             "sha256": record.weights_sha256,
-            "licence": plain.licence(record.weights),
-            **({} if source is None else {"classes": list(experiment.backbone.info.classes)}),
+            "licence": plain.licence(record.weights) if plain else "The terms of their publisher hold.",
+            "classes": list(backbone.info.classes),
         },
         "versions": {name: record.environment[name] for name in VERSIONS},
-        "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+        "files": {WEIGHTS: hashlib.sha256(content).hexdigest()},
     }
     (folder / CARD).unlink(missing_ok=True)
-    for name, content in contents.items():
-        write_atomically(folder / name, content)
+    write_atomically(folder / WEIGHTS, content)
     write_atomically(folder / TEXT, card_text(card).encode())
     write_atomically(folder / CARD, (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
 
@@ -189,16 +183,15 @@ def _reader(config: DictConfig) -> dict[str, Any]:
     return {str(name): value for name, value in values.items() if name != "cache"}
 
 
-def _input(experiment: "Experiment") -> dict[str, Any]:
+def _input(protocol: DictConfig, backbone: Backbone, files: ImageList | None) -> dict[str, Any]:
     """What an image goes through before the network sees it."""
-    protocol, info, files = experiment.protocol, experiment.backbone.info, experiment.files
     return {
-        "channels": len(info.mean),
-        **{name: getattr(protocol, name) for name in ("resize", "resize_mode", "resize_filter", "crop", "views")},
+        "channels": len(backbone.info.mean),
+        **{name: protocol[name] for name in ("resize", "resize_mode", "resize_filter", "crop", "views")},
         "upright": files is not None and files.upright,
         "crop_bottom": files.crop_bottom if files else 0,
-        "mean": list(info.mean),
-        "std": list(info.std),
+        "mean": list(backbone.info.mean),
+        "std": list(backbone.info.std),
     }
 
 
@@ -220,7 +213,7 @@ def card_text(card: Mapping[str, Any]) -> str:
 | protocol | {protocol["name"]}: {protocol["updates"]} updates of {protocol["batch_size"]} images; \
 rate {card["rate"]:g}, seed {card["seed"]}, split seed {card["split_seed"]} |
 | test accuracy | {card["accuracy"]:.2f} %{validation}, views {seen["views"]} |
-| network | {card["network"]["model"]} of {card["network"]["library"]}, {len(card["classes"])} outputs |
+| network | {source["backbone"]}, {len(card["classes"])} outputs |
 | input | {seen["channels"]} channels; {"turned as EXIF asks; " if seen["upright"] else ""}\
 {seen["resize_mode"]} to {seen["resize"]} px ({seen["resize_filter"]}), crop \
 {seen["crop"]} px, scaled to [0, 1], mean {seen["mean"]}, std {seen["std"]} |
@@ -230,7 +223,7 @@ rate {card["rate"]:g}, seed {card["seed"]}, split seed {card["split_seed"]} |
 | versions | {versions} |
 | finished | {card["finished"]} |
 
-`{WEIGHTS}` holds the network alone; `{CARD}` tells the same as this page, for programs.
+`{WEIGHTS}` holds the state of the trained method, `{CARD}` its configuration and this page for programs.
 
 ## Classes, in the order of the outputs
 

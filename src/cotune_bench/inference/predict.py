@@ -1,7 +1,7 @@
-"""Image files to probabilities, through the kept network of a run and the very path of its test images."""
+"""Images to probabilities, through a trained method and the preprocessing of its test images."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from cotune_bench.backbones.precision import in_precision
-from cotune_bench.config.protocol import channels_last
 from cotune_bench.data.dataset import Dataset, ImageList, Images
 from cotune_bench.data.decode import Squashed, decode
 from cotune_bench.data.target import Normalize, Views
@@ -21,6 +19,7 @@ from cotune_bench.data.views import crop_offsets
 from cotune_bench.errors import UserError
 from cotune_bench.inference.evaluate import predict
 from cotune_bench.inference.kept_network import Kept
+from cotune_bench.methods.base import Method
 
 BATCH = 128  # files that are in memory at once
 
@@ -41,43 +40,66 @@ class Predicted:
 
 
 class Predictor:
-    """The kept network of a run on a device, behind the run's preprocessing.
+    """A trained method behind the preprocessing of its run's test images.
 
     Args:
+        method: on its device, in its precision and memory layout.
+        seen: ``resize``, ``resize_mode``, ``resize_filter``, ``crop``, ``views`` of the protocol, and of image files
+            ``upright`` and ``crop_bottom``.
+        normalize: of the network's inputs, on the method's device.
         views: crops of every image, as a protocol names them; None: those of the run's test.
-        explain: ask the source head, too, which a run of cotuning keeps.
+        explain: ask the source head, too, which cotuning trains.
+
+    Raises:
+        UserError: there is no source head to ask.
     """
 
-    def __init__(self, kept: Kept, device: torch.device, *, views: str | None = None, explain: bool = False) -> None:
-        seen = self.input = kept.card["input"]
-        self.classes = len(kept.classes)
+    def __init__(
+        self,
+        method: Method,
+        seen: Mapping[str, Any],
+        normalize: Normalize,
+        *,
+        views: str | None = None,
+        explain: bool = False,
+    ) -> None:
+        self.method, self.input, self.normalize = method, seen, normalize
         self.offsets = crop_offsets(seen["resize"], seen["crop"], views or seen["views"])
-        self.normalize = Normalize(seen["mean"], seen["std"], device)
-        network = AsTrained(
-            kept.network(),
-            kept.card["network"]["head"],
-            precision=kept.card.get("precision", "fp32"),  # older cards do not have it
-            source=kept.source_head() if explain else None,
-        )
-        if channels_last(seen["crop"]):
-            network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.network = network.to(device)
+        self.source_head = getattr(method, "source_head", None)
+        if explain and self.source_head is None:
+            raise UserError(f"method {type(method).__name__} trains no source head: --explain is for cotuning")
+        self.explain = explain
+
+    @classmethod
+    def of(cls, kept: Kept, device: torch.device, *, views: str | None = None, explain: bool = False) -> "Predictor":
+        """That of a kept network, which computes as its run did."""
+        seen = kept.card["input"]
+        normalize = Normalize(seen["mean"], seen["std"], device)
+        return cls(kept.method().to(device), seen, normalize, views=views, explain=explain)
 
     def squashed(self, images: ImageList | Dataset) -> Squashed:
         """The images as squares, read whenever they are asked for, and turned if those of the run's test were."""
         seen = self.input
-        if isinstance(images, ImageList):  # older cards do not say: their runs turned none
-            images = replace(images, upright=seen.get("upright", False))
+        if isinstance(images, ImageList):
+            images = replace(images, upright=seen["upright"])
         return Squashed(images, seen["resize"], seen["resize_filter"], os.cpu_count() or 1, seen["resize_mode"])
 
     def __call__(self, pixels: Any, index: np.ndarray) -> Predicted:
-        """What the network says of these rows of square images (N, resize, resize, C), uint8."""
-        if self.input["channels"] == 1:
+        """Outputs for these rows of square images (N, resize, resize, C), uint8."""
+        if len(self.normalize.scale) == 1:
             pixels = Grey(pixels)
         images = Images(pixels, index, np.zeros(len(index), np.int64))
-        logits = predict(self.network, Views(images, self.input["crop"], self.offsets, self.normalize))
-        target, source = logits.split([self.classes, logits.shape[1] - self.classes], dim=1)
+        outputs = predict(self.method, Views(images, self.input["crop"], self.offsets, self.normalize), self._ask)
+        classes = self.method.task.num_classes
+        target, source = outputs.split([classes, outputs.shape[1] - classes], dim=1)
         return Predicted(target, self._softmax(target), self._softmax(source) if source.shape[1] else None)
+
+    def _ask(self, images: Tensor) -> Tensor:
+        """Logits (B, K), or (B, K + S) with those of the source head."""
+        if not self.explain or self.source_head is None:
+            return self.method.predict(images)
+        features = self.method.features(images)
+        return torch.cat([self.method.head(features), self.source_head(features)], dim=1)
 
     def _softmax(self, summed: Tensor) -> np.ndarray:
         return torch.softmax(summed.double() / len(self.offsets), dim=1).numpy()
@@ -96,34 +118,6 @@ class Grey:
             return taken
         grey = [np.asarray(Image.fromarray(image).convert("L")) for image in taken]
         return np.stack(grey)[..., None]
-
-
-class AsTrained(nn.Module):
-    """A kept network that computes as its run did: the trunk in the run's precision, the heads in float32.
-
-    Args:
-        head: name of the network's last linear layer, whose inputs are the features.
-        precision: of the trunk, fp32, tf32 or bf16.
-        source: weight (S, width) and bias (S,) of the source head, whose logits stand behind the target's.
-    """
-
-    def __init__(
-        self, network: nn.Module, head: str, *, precision: str = "fp32", source: dict[str, Tensor] | None = None
-    ) -> None:
-        super().__init__()
-        self.precision = precision
-        self.heads = nn.ModuleList([network.get_submodule(head)])
-        if source is not None:
-            classes, width = source["weight"].shape
-            self.heads.append(nn.Linear(width, classes))
-            self.heads[1].load_state_dict(source)
-        network.set_submodule(head, nn.Identity())
-        self.trunk = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, K), or (B, K + S) with a source head, for images (B, C, H, W)."""
-        features = in_precision(self.precision, self.trunk, images)
-        return torch.cat([head(features) for head in self.heads], dim=1)
 
 
 def predict_files(
@@ -160,7 +154,7 @@ def predict_files(
             good += [file for file, image in zip(files[start:], read, strict=False) if not isinstance(image, str)]
     if bad and not (skip_bad and good):
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        remedy = "--skip-bad goes on without them" if good else "there is nothing else to predict"
+        remedy = "leave them out, as --skip-bad does" if good else "there is nothing else to predict"
         raise UserError(
             f"{len(bad)} of {len(named)} files are no readable images ({'; '.join(bad[:3])}{more}): {remedy}"
         )

@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from cotune_bench.backbones.base import Backbone
+from cotune_bench.data.task import Batch, Classification
 from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method
 
@@ -36,11 +36,11 @@ class BSS(Method):
     def __init__(
         self,
         backbone: Backbone,
-        num_classes: int,
+        num_classes: int | Classification,
         *,
         weight: float = 1e-3,
         k: int = 1,
-        head_init: str = "normal",
+        head_init: str | None = None,
     ) -> None:
         super().__init__(backbone, num_classes, head_init=head_init)
         if weight < 0:
@@ -50,10 +50,10 @@ class BSS(Method):
         self.weight = weight
         self.k = k
 
-    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
         """``ce`` and ``bss``."""
-        features = self.features(images)
+        features = self.features(batch.inputs)
         return {
-            "ce": cross_entropy(self.head(features), labels),
+            "ce": self.task.loss(self.head(features), batch.labels),
             "bss": self.weight * spectral_shrinkage(features, self.k),
         }

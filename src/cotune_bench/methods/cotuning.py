@@ -5,10 +5,11 @@ You, Kou, Long, Wang: Co-Tuning for Transfer Learning, NeurIPS 2020.
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, log_softmax
+from torch.nn.functional import log_softmax
 
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.data.target import TargetData
+from cotune_bench.data.task import Batch, Classification
 from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method
 from cotune_bench.methods.cotuning_relationship import files_of, relationship_of
@@ -45,14 +46,14 @@ class CoTuning(Method):
     def __init__(
         self,
         backbone: Backbone,
-        num_classes: int,
+        num_classes: int | Classification,
         *,
         trade_off: float = 2.3,
         relationship: str = "reverse",
         calibrate: str = "both",
         select: str = "accuracy",
         relationship_split: str = "train",
-        head_init: str = "normal",
+        head_init: str | None = None,
     ) -> None:
         super().__init__(backbone, num_classes, head_init=head_init)
         _require("relationship", relationship, APPROACHES)
@@ -70,11 +71,10 @@ class CoTuning(Method):
         self.select = select
         self.relationship_split = relationship_split
         self.temperature = backbone.info.temperature if calibrate in ("source", "both") else 1.0
-        self.weights_id = backbone.info.sha256
         self.source_classes = backbone.info.classes
         self.kept: dict[str, str] = {}
         # NaN until prepare() or a state dict fills it: training without a relationship stops at once.
-        unknown = torch.full((num_classes, self.source_head.out_features), torch.nan)
+        unknown = torch.full((self.task.num_classes, self.source_head.out_features), torch.nan)
         self.register_buffer("relationship", unknown)
 
     def check(self, data: TargetData) -> None:
@@ -111,11 +111,11 @@ class CoTuning(Method):
         """The relationship, and how well p(target | source) was calibrated before and after."""
         return self.kept
 
-    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
         """``ce`` on the target labels and ``source``, the soft cross-entropy of the source head."""
-        features = self.features(images)
-        source = soft_cross_entropy(self.source_head(features), self.relationship[labels])
-        return {"ce": cross_entropy(self.head(features), labels), "source": self.trade_off * source}
+        features = self.features(batch.inputs)
+        source = soft_cross_entropy(self.source_head(features), self.relationship[batch.labels])
+        return {"ce": self.task.loss(self.head(features), batch.labels), "source": self.trade_off * source}
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """The trunk's and the source head's."""

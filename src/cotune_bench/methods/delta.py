@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from cotune_bench.backbones.base import Backbone, tap
 from cotune_bench.backbones.maps import FrozenMaps
 from cotune_bench.backbones.precision import autocast
 from cotune_bench.data.target import TargetData
+from cotune_bench.data.task import Batch, Classification
 from cotune_bench.errors import UserError
-from cotune_bench.methods.base import Method, pull, squared_distance
+from cotune_bench.methods.base import Method, Penalty
 from cotune_bench.methods.delta_ablation import filter_importance
 from cotune_bench.methods.delta_attention import attention_of, channel_attention
 from cotune_bench.storage.cache import Cache
@@ -53,13 +53,13 @@ class Delta(Method):
     def __init__(
         self,
         backbone: Backbone,
-        num_classes: int,
+        num_classes: int | Classification,
         *,
         alpha: float = 0.01,
         beta: float = 0.01,
         attention_batches: int = 10,
         attention_batch_size: int = 32,
-        head_init: str = "normal",
+        head_init: str | None = None,
     ) -> None:
         super().__init__(backbone, num_classes, head_init=head_init)
         if not backbone.taps:
@@ -76,10 +76,9 @@ class Delta(Method):
         self.attention_batch_size = attention_batch_size
         self.source = FrozenMaps(self.trunk, backbone.taps)
         self.taps = backbone.taps
-        self.weights_id = backbone.info.sha256
         for number, name in enumerate(self.taps):
             channels = len(self.trunk.get_submodule(name).get_parameter("weight"))
-            self.register_buffer(f"attention{number}", torch.full((channels,), 1 / channels))
+            self.register_buffer(f"attention{number}", torch.full((channels,), 1 / channels), persistent=False)
 
     def prepare(self, data: TargetData, cache: Cache) -> None:
         """Channel attention of the tapped layers from the training images; the same for every training seed."""
@@ -100,23 +99,19 @@ class Delta(Method):
         filters = sum(len(self.get_buffer(f"attention{number}")) for number in range(len(self.taps) - 1))
         return images + 0.5 * filters * min(images, self.attention_images)
 
-    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
         """``ce`` and ``maps``, the feature-map penalty."""
         with tap(self.trunk, self.taps) as target:
-            logits = self.predict(images)
-        with torch.no_grad(), autocast(self.precision, images.device):
-            source = self.source(images)
+            logits = self.predict(batch.inputs)
+        with torch.no_grad(), autocast(self.precision, batch.inputs.device):
+            source = self.source(batch.inputs)
         attention = [self.get_buffer(f"attention{number}") for number in range(len(self.taps))]
         penalty = feature_map_penalty(source, [target[name] for name in self.taps], attention)
         return {
-            "ce": cross_entropy(logits, labels),
+            "ce": self.task.loss(logits, batch.labels),
             "maps": self.alpha * penalty,
         }
 
-    def add_gradients(self) -> None:
-        """Of the head's penalty."""
-        pull(list(self.head.parameters()), None, self.beta)
-
-    def penalties(self) -> dict[str, Tensor]:
+    def penalties(self) -> dict[str, Penalty]:
         """``head``, plain L2 of the head."""
-        return {"head": self.beta * squared_distance(list(self.head.parameters()))}
+        return {"head": Penalty(list(self.head.parameters()), None, self.beta)}

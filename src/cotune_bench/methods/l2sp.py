@@ -1,11 +1,11 @@
 """L2-SP: weights are pulled towards their pre-trained values, not towards zero (Li et al., ICML 2018)."""
 
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from cotune_bench.backbones.base import Backbone
+from cotune_bench.data.task import Batch, Classification
 from cotune_bench.errors import UserError
-from cotune_bench.methods.base import Method, pull, squared_distance
+from cotune_bench.methods.base import Method, Penalty
 
 SCOPES = ("all", "conv_only")
 
@@ -25,12 +25,12 @@ class L2SP(Method):
     def __init__(
         self,
         backbone: Backbone,
-        num_classes: int,
+        num_classes: int | Classification,
         *,
         alpha: float = 0.01,
         beta: float = 0.01,
         scope: str = "all",
-        head_init: str = "normal",
+        head_init: str | None = None,
     ) -> None:
         super().__init__(backbone, num_classes, head_init=head_init)
         if scope not in SCOPES:
@@ -47,25 +47,20 @@ class L2SP(Method):
             for parameter in module.parameters(recurse=False)
         ]
         for number, parameter in enumerate(self._shared):
-            self.register_buffer(f"start{number}", parameter.detach().clone())
+            self.register_buffer(f"start{number}", parameter.detach().clone(), persistent=False)
 
     @property
     def start(self) -> list[Tensor]:
         """Pre-trained values of the penalised parameters."""
         return [self.get_buffer(f"start{number}") for number in range(len(self._shared))]
 
-    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
         """``ce``; the penalties do not need the images."""
-        return {"ce": cross_entropy(self.predict(images), labels)}
+        return {"ce": self.task.loss(self.predict(batch.inputs), batch.labels)}
 
-    def add_gradients(self) -> None:
-        """Of both penalties: parameters minus their goal."""
-        pull(self._shared, self.start, self.alpha)
-        pull(list(self.head.parameters()), None, self.beta)
-
-    def penalties(self) -> dict[str, Tensor]:
+    def penalties(self) -> dict[str, Penalty]:
         """``sp`` (distance to the start) and ``head`` (plain L2 of the head)."""
         return {
-            "sp": self.alpha * squared_distance(self._shared, self.start),
-            "head": self.beta * squared_distance(list(self.head.parameters())),
+            "sp": Penalty(self._shared, self.start, self.alpha),
+            "head": Penalty(list(self.head.parameters()), None, self.beta),
         }

@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.data.target import TargetData
+from cotune_bench.data.task import Classification
 from cotune_bench.methods.base import Method, require_positive
 from cotune_bench.methods.source_features import source_features
 from cotune_bench.penalty_trials import accuracy, log_likelihood
@@ -35,11 +36,11 @@ class LinearProbe(Method):
     def __init__(
         self,
         backbone: Backbone,
-        num_classes: int,
+        num_classes: int | Classification,
         *,
         grid: Sequence[float] = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0),
         without_validation: float = 0.01,
-        head_init: str = "normal",
+        head_init: str | None = None,
     ) -> None:
         super().__init__(backbone, num_classes, head_init=head_init)
         require_positive("grid", grid)
@@ -47,7 +48,6 @@ class LinearProbe(Method):
         self.requires_grad_(False)
         self.grid = tuple(grid)
         self.without_validation = without_validation
-        self.weights_id = backbone.info.sha256
 
     def preparation(self, images: int) -> float:
         """One pass of each image."""

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from cotune_bench.backbones.base import Backbone
+from cotune_bench.data.task import Classification
 from cotune_bench.errors import UserError
 from cotune_bench.methods.finetune import FineTune
 
@@ -11,7 +12,9 @@ from cotune_bench.methods.finetune import FineTune
 class RandomStart(FineTune):
     """Fine-tuning's loss on a trunk of random weights, all of which train at the head's learning rate."""
 
-    def __init__(self, backbone: Backbone, num_classes: int, *, head_init: str = "normal") -> None:
+    def __init__(
+        self, backbone: Backbone, num_classes: int | Classification, *, head_init: str | None = None
+    ) -> None:
         super().__init__(backbone, num_classes, head_init=head_init)
         reset(self.trunk)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.data.target import TargetData, Views
+from cotune_bench.data.task import Classification
 from cotune_bench.methods.base import Method, require_positive
 from cotune_bench.storage.cache import Cache
 
@@ -32,11 +33,11 @@ class SVM(Method):
     def __init__(
         self,
         backbone: Backbone,
-        num_classes: int,
+        num_classes: int | Classification,
         *,
         grid: Sequence[float] = (1.0, 3.0, 10.0, 30.0, 100.0),
         without_validation: float = 10.0,
-        head_init: str = "normal",
+        head_init: str | None = None,
     ) -> None:
         super().__init__(backbone, num_classes, head_init=head_init)
         require_positive("grid", grid)

@@ -3,17 +3,14 @@
 import dataclasses
 import importlib.util
 import io
-import json
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from cotune_bench.config import key_of, upgraded, with_reader
+from cotune_bench.config import key_of, upgraded
 from cotune_bench.config.validate import suggest
 from cotune_bench.errors import UserError
-from cotune_bench.inference.kept_network import CARD
 from cotune_bench.reports.frame import to_frame
 from cotune_bench.storage.files import write_atomically
 from cotune_bench.storage.records import COLUMNS, Record, RecordStore, csv_text, row_of
@@ -126,12 +123,6 @@ def rekey(store: RecordStore) -> dict[str, str]:
             if folder.exists():
                 raise UserError(f"{folder} is there already: move it or {path.parent} away")
             OmegaConf.save(OmegaConf.create(config), path)
-            with suppress(FileNotFoundError):  # of a kept network
-                card = json.loads((path.parent / CARD).read_text(encoding="utf-8"))
-                card |= {"key": folder.name, "data": with_reader(card["data"])}
-                write_atomically(
-                    path.with_name(CARD), (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode()
-                )
             path.parent.rename(folder)
     return pairs
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from cotune_bench.errors import UserError
 from cotune_bench.storage.records import Record, RecordStore, key_of
 
+#: File of a run folder that describes its kept network.
+CARD = "model.json"
 SHOWN = 8  # candidates that an ambiguous name lists
 
 

@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,13 +17,15 @@ from cotune_bench.methods.base import Method
 from cotune_bench.storage.cache import Cache
 from cotune_bench.training.checkpoint import Checkpoints
 from cotune_bench.training.interrupts import InterruptedRun, StopRequest
-from cotune_bench.training.optimizer import SGD
 
 log = logging.getLogger(__name__)
 
 #: Called with the number of updates done, the learning rate of the head and the mean of every term since last time;
 #: of penalties on weights alone, their present value.
 Report = Callable[[int, float, dict[str, float]], None]
+
+
+AFRESH = "delete its checkpoint-*.pt to start the run from its first update"
 
 
 class NonFiniteLossError(RuntimeError):
@@ -62,59 +65,78 @@ def fit(
     Raises:
         NonFiniteLossError: at the first report after a loss was NaN or infinite.
         InterruptedRun: ``stop`` heard a signal.
-        UserError: the checkpoints are those of a network with other layers.
+        UserError: the checkpoints are those of other source weights or of a network with other layers.
     """
     with arithmetic("fp32"):
         method.prepare(data, cache)
     if method.solved:
         return
     method.train()
-    optimizer = SGD(
-        method.param_groups(protocol.lr, protocol.backbone_ratio),
-        momentum=protocol.momentum,
-        nesterov=protocol.nesterov,
-        weight_decay=protocol.weight_decay,
-    )
+    optimizer = make_optimizer(method, protocol)
     pending: list[dict[str, Tensor]] = []  # read only at reports: a look at a loss waits for the device
     first = 0
     if checkpoints and (saved := checkpoints.load()):
         first, pending = saved["updates"], saved["pending"]
+        if saved.get("weights_id", method.weights_id) != method.weights_id:
+            raise UserError(f"{checkpoints.folder} was begun with other source weights: {AFRESH}")
         try:
             method.load_state_dict(saved["method"])
-        except RuntimeError as error:
-            raise UserError(
-                f"{checkpoints.folder} has checkpoints of another version, whose layers are not those of this one: "
-                "delete its checkpoint-*.pt to start the run anew"
-            ) from error
-        optimizer.load_state_dict(saved["optimizer"])
+            optimizer.load_state_dict(saved["optimizer"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise UserError(f"{checkpoints.folder} has checkpoints of another version: {AFRESH}") from error
         log.info("goes on after update %d", first)
-    batches = data.train.stream(first, protocol.updates)
-    for step, (images, labels) in zip(range(first, protocol.updates), batches, strict=True):
-        factor = protocol.drop_factor ** sum(step >= drop for drop in protocol.drop_at)
-        lr = protocol.lr * factor
+    batches = replace(data.train, views=method.train_views).stream(first, protocol.updates)
+    for step, batch in zip(range(first, protocol.updates), batches, strict=True):
+        set_learning_rates(optimizer, protocol, step)
+        lr = protocol.lr * _dropped(protocol, protocol.drop_at, step)
         _set_random_state(_mix(seed, step))
         try:
             with arithmetic(method.precision):
                 optimizer.zero_grad()
-                terms = method.losses(images, labels)
+                terms = method(batch)
                 torch.stack(list(terms.values())).sum().backward()
         except torch.linalg.LinAlgError as error:  # pyright: ignore # what decompositions say to NaN
             raise NonFiniteLossError(
                 f"the loss of update {step} (learning rate {lr:g}) is not finite: {error}"
             ) from error
-        method.add_gradients()
-        optimizer.step(factor)
+        for penalty in method.penalties().values():
+            penalty.add_gradients()
+        optimizer.step()
+        method.after_step()
         pending.append({name: term.detach() for name, term in terms.items()})
         if (step + 1) % report_every == 0 or step + 1 == protocol.updates:
             terms = _means(pending, first=step + 1 - len(pending), lr=lr)
-            report(step + 1, lr, terms | {name: value.item() for name, value in method.penalties().items()})
+            values = {name: penalty.value().item() for name, penalty in method.penalties().items()}
+            report(step + 1, lr, terms | values)
             pending.clear()
         stopped = stop.number if stop else None
         if checkpoints and (stopped or checkpoints.due(step + 1)):
             state = {"method": method.state_dict(), "optimizer": optimizer.state_dict(), "pending": pending}
-            checkpoints.save(step + 1, state)
+            checkpoints.save(step + 1, {**state, "weights_id": method.weights_id})
         if stopped:
             raise InterruptedRun(stopped)
+
+
+def make_optimizer(method: Method, protocol: Protocol) -> torch.optim.Optimizer:
+    """The protocol's optimiser of a method's parameter groups, which may bring their own weight decay."""
+    groups = method.param_groups(protocol.lr, protocol.backbone_ratio)
+    return torch.optim.SGD(
+        [{**group, "first_lr": group["lr"]} for group in groups],
+        momentum=protocol.momentum,
+        nesterov=protocol.nesterov,
+        weight_decay=protocol.weight_decay,
+        fused=True,
+    )
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, protocol: Protocol, step: int) -> None:
+    """The schedule: each group's rate at this step, dropped at its own steps or else at the protocol's."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["first_lr"] * _dropped(protocol, group.get("drop_at", protocol.drop_at), step)
+
+
+def _dropped(protocol: Protocol, drop_at: Sequence[int], step: int) -> float:
+    return protocol.drop_factor ** sum(step >= drop for drop in drop_at)
 
 
 def _mix(seed: int, step: int) -> int:

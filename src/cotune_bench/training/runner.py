@@ -17,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from cotune_bench.config import run_config, run_key
 from cotune_bench.errors import UserError
-from cotune_bench.inference.kept_network import keep, keeping, require_kept
 from cotune_bench.storage.files import write_atomically
+from cotune_bench.storage.find_run import CARD
 from cotune_bench.storage.records import Record, RecordStore
 from cotune_bench.training.interrupts import InterruptedRun, StopRequest
 from cotune_bench.training.loggers import make_logger
@@ -54,7 +54,7 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
     """
     key, store = run_key(config), RecordStore(Path(config.results))
     if store.finished(key) and not config.force:
-        require_kept(config, key)
+        _require_kept(config, key)
         return Outcome(key, SKIPPED, f"{key}: finished before, not run again (force=true does)")
     folder = store.results / "runs" / key
     status = Status(folder, key, config.protocol.updates)
@@ -63,11 +63,12 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
         config.logger, folder, batch_size=protocol.batch_size, backbone_ratio=protocol.backbone_ratio
     )
     with _end_kept(folder, config, status):
-        from cotune_bench.training.checkpoint import Checkpoints  # torch takes seconds to import
+        from cotune_bench.inference.kept_network import keep, keeping  # torch takes seconds to import
+        from cotune_bench.training.checkpoint import Checkpoints
         from cotune_bench.training.experiment import Experiment
 
         experiment = Experiment.build(config)
-        kept = keeping(experiment)
+        kept = keeping(config, experiment.method)
         checkpoints = Checkpoints(folder, config.checkpoint_every)
         checkpoints.started = started
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +87,9 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
                     record = placed.record(checkpoints.started)
                     logger.end(record, protocol.updates, getattr(placed.method, "relationship", None))
                     if kept:  # first: a run that is finished has its weights
-                        keep(placed, record, folder)
+                        keep(
+                            config, record, placed.method, placed.backbone, placed.data.classes, placed.files, folder
+                        )
                 path = store.add(record, again=config.force)
                 log.info(told(config, record, path))
                 checkpoints.delete()
@@ -96,6 +99,14 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
     if stop.number:  # heard after the last update: the cell is done, but the sweep it belongs to is to end
         raise InterruptedRun(stop.number)
     return Outcome(key, DONE, told(config, record, path))
+
+
+def _require_kept(config: DictConfig, key: str) -> None:
+    """UserError if weights are asked for of a run that was finished without keeping them."""
+    if config.keep_checkpoint is True and not (Path(config.results) / "runs" / key / CARD).is_file():
+        raise UserError(
+            f"{key} was finished before and its weights were not kept: force=true trains it again and keeps them"
+        )
 
 
 def _wait(status: Status, stop: StopRequest) -> None:

@@ -3,7 +3,6 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
@@ -13,18 +12,16 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from cotune_bench.backbones.additional import further_backbones
-from cotune_bench.backbones.base import Backbone
-from cotune_bench.config import build
 from cotune_bench.config.protocol import Protocol, views_of
 from cotune_bench.data.dataset import Dataset
-from cotune_bench.data.target import TargetData, Views, target_data
+from cotune_bench.data.target import Views
 from cotune_bench.inference.evaluate import predict
+from cotune_bench.inference.execution import devices
+from cotune_bench.methods.assemble import make_backbone, make_method
 from cotune_bench.methods.base import Method
 from cotune_bench.storage.cache import Cache
+from cotune_bench.training.assemble import assemble, assemble_data
 from cotune_bench.training.engine import fit
-from cotune_bench.training.experiment import choose_execution, devices, set_threads
-from cotune_bench.training.gpu_crops import resident
 from cotune_bench.training.pace import Counts, Pace
 
 #: Updates that are timed after the first, which wakes the libraries: so many, or fewer once the seconds are spent.
@@ -40,7 +37,6 @@ def measure(config: DictConfig, counts: Counts) -> Pace:
     """Pace of the real loop on random pixels, with random weights: neither changes the time that is taken."""
     values = OmegaConf.to_container(config.protocol, resolve=True)
     protocol = replace(Protocol(**values), updates=TIMED + 1, drop_at=(), lr=1e-6, val=0.0)  # type: ignore[arg-type]
-    set_threads(protocol.threads)
     device = devices(config.device)[0]
     ticks: list[float] = []
 
@@ -50,17 +46,11 @@ def measure(config: DictConfig, counts: Counts) -> Pace:
             raise _EnoughError
 
     with tempfile.TemporaryDirectory() as folder:
-
-        def untrained(section: DictConfig) -> Backbone:
-            return build(OmegaConf.merge(section, {"weights": "random"}), cache=Path(folder))  # type: ignore[arg-type]
-
-        backbone = untrained(config.backbone)
-        further = further_backbones(config.method, backbone, untrained)
-        data = _random_data(protocol, counts, backbone.info.mean, backbone.info.std).to(device)
-        data = replace(data, train=resident(data.train, protocol)) if config.gpu_cache else data
-        method = build(config.method, backbone, counts.classes, head_init="normal", drop=["name", "tune"], **further)
-        choose_execution(method, protocol, device, recompute=config.recompute, compile_mode=config.compile)
-        method.to(device)
+        backbone = make_backbone(config.backbone, Path(folder), random=True)
+        data = assemble_data(_random_images(protocol, counts), backbone, protocol)
+        method, _ = make_method(config.method, backbone, data.task, Path(folder), random=True)
+        assemble(method, data, protocol, device, recompute=config.recompute, compile_mode=config.compile)
+        method, data = method.to(device), data.to(device)
         if not method.solved:
             method.prepare = lambda data, cache: None
         for buffer in method.buffers():
@@ -72,30 +62,28 @@ def measure(config: DictConfig, counts: Counts) -> Pace:
     first, *later = [after - before for before, after in pairwise(ticks)] or [0.0]  # none where there are no updates
     update = statistics.median(later or [first])
     learnt = [parameter for parameter in method.parameters() if parameter.requires_grad]
-    held = sum(
-        value.nbytes for value in [*method.parameters(), *method.buffers(), *learnt]
-    )  # momentum is as large as weights
+    saved = [value for value in method.state_dict().values() if isinstance(value, torch.Tensor)]
+    held = sum(value.nbytes for value in [*saved, *learnt])  # momentum is as large as weights
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
     view = _view_seconds(method, data.test)
     return Pace(update, view, held, name, method.preparation(counts.train) * view)
 
 
-def _random_data(protocol: Protocol, counts: Counts, mean: Sequence[float], std: Sequence[float]) -> TargetData:
-    """At least two batches, all classes in them, and as many test views as a batch has images."""
+def _random_images(protocol: Protocol, counts: Counts) -> Dataset:
+    """At least two batches with all classes, one validation image, and as many test views as a batch has images."""
     train = max(2 * protocol.batch_size, counts.classes)
-    count = train + max(protocol.batch_size // views_of(protocol.views), 1)
+    count = train + 1 + max(protocol.batch_size // views_of(protocol.views), 1)
     shape = (count, protocol.resize, protocol.resize, counts.channels)
-    dataset = Dataset(
+    return Dataset(
         name="random",
         content="random",
         pixels=np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8),
         labels=np.arange(count) % counts.classes,
         classes=tuple(map(str, range(counts.classes))),
         train=np.arange(train),
-        test=np.arange(train, count),
+        val=np.arange(train, train + 1),
+        test=np.arange(train + 1, count),
     )
-    cpu = torch.device("cpu")
-    return target_data(dataset, protocol, rate=1.0, seed=0, split_seed=0, mean=mean, std=std, device=cpu)
 
 
 def _view_seconds(method: Method, images: Views) -> float:
