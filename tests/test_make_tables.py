@@ -105,7 +105,7 @@ def test_strict_has_a_line_for_every_table_and_counts_what_is_too_much_to_name(t
     lines = told.err.splitlines()
     assert [line.partition(":")[0] for line in lines] == settings.choices("table")
     assert lines[1].startswith(
-        "desk_full: 960 of 960 runs are missing: digits finetune rate 0.15 replicate 0 to 11, "
+        "desk_full: 1600 of 1600 runs are missing: digits finetune rate 0.15 replicate 0 to 19, "
     )
     assert lines[2].startswith("table2: 180 of 180 runs are missing: cub finetune rate 0.15 seed 0+1+2, ")
     assert lines[2].endswith(", 54 more cells (python scripts/status.py table=table2 results=results)")
