@@ -8,7 +8,10 @@ all that follows from a thousand updates. Files that exist are left alone.
 import sys
 from pathlib import Path
 
-from cotune_bench.backbones.glyphnet import to_bytes
+import torch
+from safetensors.torch import save
+
+from cotune_bench.backbones.base import state_sha256
 from cotune_bench.backbones.glyphnet_training import pretrain
 from cotune_bench.cli import guarded
 from cotune_bench.errors import UserError
@@ -28,7 +31,11 @@ def main(arguments: list[str]) -> int:
     for seed in map(int, seeds or range(COUNT)):
         path = Path(folder) / f"{seed:02d}.safetensors"
         if not path.exists():
-            write_atomically(path, to_bytes(pretrain(seed)))
+            arrays = pretrain(seed)
+            temperature, accuracy = arrays.pop("temperature").item(), arrays.pop("accuracy").item()
+            state = {name: torch.from_numpy(value).contiguous() for name, value in arrays.items()}
+            facts = {"temperature": repr(temperature), "held_out_accuracy": f"{accuracy:.4f}"}
+            write_atomically(path, save(state, {**facts, "sha256": state_sha256(state)}))
             print(path)
     return 0
 

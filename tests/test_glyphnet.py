@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
 
 from cotune_bench.backbones import glyphnet, glyphnet_training
-from cotune_bench.backbones.base import tap
-from cotune_bench.backbones.glyphnet_training import RECIPE, Recipe
+from cotune_bench.backbones.base import state_sha256, tap
+from cotune_bench.backbones.glyphnet_training import Recipe
 from cotune_bench.backbones.glyphs import DEJAVU, glyphs
 from cotune_bench.config import build, compose_config
 from cotune_bench.errors import UserError
@@ -56,7 +56,11 @@ def test_shipped_networks_are_numbered_from_0_differ_and_fit_into_half_a_megabyt
     assert len(seeds) >= 10
     hashes = {glyphnet.load("glyphnet", tmp_path, weights="glyphs", seed=seed).info.sha256 for seed in seeds}
     assert len(hashes) == len(seeds)
-    assert max(path.stat().st_size for path in glyphnet.SHIPPED.iterdir()) < 500_000
+    for path in glyphnet.SHIPPED.iterdir():
+        assert path.stat().st_size < 500_000
+        with safe_open(path, "pt") as file:
+            state = {name: file.get_tensor(name) for name in glyphnet.Network(0).state_dict()}
+            assert state_sha256(state) == file.metadata()["sha256"]
 
 
 def test_a_shipped_network_names_glyphs_it_never_saw(tmp_path):
@@ -97,39 +101,26 @@ def test_training_is_repeatable_kept_and_leaves_threads_and_generator_alone(tiny
     assert glyphnet.load("glyphnet", tmp_path / "a", weights="train", seed=0).info == infos[0]
 
 
-def test_every_number_of_the_recipe_is_in_the_name_of_its_file(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(glyphnet_training, "pretrain", lambda seed: _untrained(seed))
-    names = {glyphnet.trained_file(tmp_path, 0).name, glyphnet.trained_file(tmp_path, 1).name}
-    for number, value in vars(TINY).items():
+def test_every_number_of_the_recipe_defines_the_cached_network(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(glyphnet_training, "pretrain", _untrained)
+
+    def train(seed: int) -> int:
+        glyphnet.load("glyphnet", tmp_path, weights="train", seed=seed)
+        return len(list(tmp_path.glob("glyphnet/*.npz")))
+
+    assert [train(0), train(1), train(1)] == [1, 2, 2]
+    for count, (number, value) in enumerate(vars(TINY).items(), start=3):
         monkeypatch.setattr(glyphnet_training, "RECIPE", Recipe(**{**vars(TINY), number: value * 2 + 1}))
-        names.add(glyphnet.trained_file(tmp_path, 0).name)
-    assert len(names) == 2 + len(vars(RECIPE))
+        assert train(0) == count
 
 
-def test_half_precision_moves_weights_by_less_than_a_thousandth(tmp_path):
-    trained = _untrained(3)
-    path = tmp_path / "a.safetensors"
-    path.write_bytes(glyphnet.to_bytes(trained))
-    model = glyphnet.Network(0)
-    assert glyphnet.restore(path, model, "") == 1.5
-    for ours, theirs in zip(model.state_dict().values(), trained.network.state_dict().values(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
-
-
-@pytest.mark.parametrize("damage", ["cut", "empty", "bit", "other weights"])
-def test_a_damaged_file_is_named_with_the_remedy(tmp_path, damage):
-    source = glyphnet.SHIPPED / "00.safetensors"
-    content, path = source.read_bytes(), tmp_path / "00.safetensors"
-    if damage == "other weights":
-        state = load_file(source)
-        state["source_head.bias"][0] += 1
-        save_file(state, path, {"temperature": "1.0", "sha256": "0" * 64})
-    else:
-        middle = len(content) // 2
-        flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-        path.write_bytes({"cut": content[:middle], "empty": b"", "bit": flipped}[damage])
-    with pytest.raises(UserError, match=rf"{path.name} is damaged: the remedy"):
-        glyphnet.restore(path, glyphnet.Network(0), "the remedy")
+def test_trained_weights_are_kept_in_half_precision_with_their_temperature(tmp_path, monkeypatch):
+    monkeypatch.setattr(glyphnet_training, "pretrain", _untrained)
+    backbone = glyphnet.load("glyphnet", tmp_path / "cache", weights="train", seed=3)
+    assert backbone.info.temperature == 1.5
+    theirs = glyphnet.Network(3).trunk.state_dict()
+    for name, ours in backbone.trunk.state_dict().items():
+        torch.testing.assert_close(ours, theirs[name], rtol=1e-3, atol=1e-6)
 
 
 def test_unknown_weights_are_refused(tmp_path):
@@ -160,5 +151,5 @@ def test_two_at_once_train_once(tmp_path, monkeypatch):
     assert infos[0].temperature == infos[1].temperature == 1.5
 
 
-def _untrained(seed: int) -> glyphnet.Pretrained:
-    return glyphnet.Pretrained(glyphnet.Network(seed), temperature=1.5, accuracy=0.0)
+def _untrained(seed: int) -> dict[str, np.ndarray]:
+    return {**glyphnet_training.kept(glyphnet.Network(seed)), "temperature": np.array(1.5), "accuracy": np.array(0.0)}

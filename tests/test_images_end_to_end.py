@@ -80,8 +80,14 @@ def test_coco70_runs_with_its_own_network_and_validation_images(here):
     assert record["val_accuracy"] in (0, 50, 100)
 
 
-@pytest.mark.parametrize(("damage", "told"), [("missing", "missing in"), ("truncated", "cannot be read")])
-def test_an_image_that_cannot_be_read_stops_before_training(here, capsys, damage, told):
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("missing", "images are missing below birds (first: images/002.Bird/Bird_0006.jpg)"),
+        ("truncated", "1 of the images (images/002.Bird/Bird_0006.jpg: "),
+    ],
+)
+def test_an_image_that_cannot_be_read_stops_before_training(here, capsys, damage, words):
     path = put_birds(here / "birds") / "images" / "002.Bird" / "Bird_0006.jpg"  # of the test set, which is read last
     if damage == "missing":
         path.unlink()
@@ -91,9 +97,8 @@ def test_an_image_that_cannot_be_read_stops_before_training(here, capsys, damage
     out, error = capsys.readouterr()
     assert out == ""
     (line,) = error.splitlines()
-    assert line.startswith("error: data cub: 1 of the images (images/002.Bird/Bird_0006.jpg")
-    assert told in line
-    assert line.endswith("get the data set again")
+    assert line.startswith("error: data cub: 1 of ")
+    assert words in line
     assert not (here / "results").exists()
 
 

@@ -1,229 +1,272 @@
-"""Data sets got from archives and a server of our own, checked, and COCO-70 made anew from a small COCO."""
+"""Data sets from a local server and from archives, harmless and malicious, and their check."""
 
+import gc
 import hashlib
-import json
-import os
-import subprocess
-import sys
+import io
 import tarfile
-from collections import defaultdict
+import threading
+import zipfile
 from dataclasses import replace
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
 import pytest
 import trees
-from PIL import Image
-from test_download import names, server  # noqa: F401
+from filelock import FileLock
 from trees import refused
 
 from cotune_bench.cli import run as cli
 from cotune_bench.config import build, choices, compose_config
 from cotune_bench.data.dataset import Reader
-from cotune_bench.data.prepare import coco_rebuild
+from cotune_bench.data.prepare import download
 from cotune_bench.data.prepare import run as prepare
-from cotune_bench.data.prepare.coco_rebuild import candidates, choose, rebuild
-from cotune_bench.data.prepare.run import SOURCES, Source
-from cotune_bench.data.readers import cub, flowers, indoors
+from cotune_bench.data.prepare.archives import unpack
+from cotune_bench.data.prepare.download import fetch, verify
+from cotune_bench.data.prepare.run import SOURCES
+from cotune_bench.data.readers import cub, flowers
 
-ROOT = Path(cli.__file__).parents[3]
-
-
-def packed(folder: Path, path: Path, name: str) -> Path:
-    """A tar of a folder under this name."""
-    with tarfile.open(path, "w:gz") as archive:
-        archive.add(folder, name)
-    return path
+ROOT = Path(__file__).parents[1]
+CONTENT = bytes(range(256)) * 40
+LEAKS = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pooch closes no answer
 
 
 def hashed(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def md5(path: Path) -> str:
-    return hashed(path.read_bytes())
+def names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
 def run(*arguments: str) -> int:
     return cli.guarded(prepare.main, list(arguments))
 
 
-def sums(monkeypatch, name: str, **known: str) -> None:
-    """Replace the md5 of a data set's files, in order."""
-    values = list(known.values())
-    changed = tuple(replace(source, md5=value) for source, value in zip(SOURCES[name], values, strict=True))
+# Downloads ---------------------------------------------------------------------------------------------------------
+
+
+class Server:
+    """Serves ``files``; the first ``cuts`` answers end after 1,000 bytes."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {"a.bin": CONTENT}
+        self.cuts = 0
+        self.asked: list[str] = []
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, self))
+        self.base = f"http://127.0.0.1:{self.http.server_port}"
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+
+
+class Handler(BaseHTTPRequestHandler):
+    def __init__(self, server: Server, *arguments) -> None:
+        self.ours = server
+        super().__init__(*arguments)
+
+    def log_message(self, *_arguments) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.ours.asked.append(self.path[1:])
+        content = self.ours.files.get(self.path[1:])
+        if content is None:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[:1000] if len(self.ours.asked) <= self.ours.cuts else content)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr("pooch.core.time.sleep", lambda _seconds: None)
+    running = Server()
+    yield running
+    running.http.shutdown()
+    running.http.server_close()
+    gc.collect()
+
+
+@LEAKS
+def test_a_file_that_was_cut_is_fetched_again_as_a_whole(server, tmp_path):
+    server.cuts = 1
+    fetch(f"{server.base}/a.bin", tmp_path / "new" / "a.bin", hashed(CONTENT))
+    assert (tmp_path / "new" / "a.bin").read_bytes() == CONTENT
+    assert names(tmp_path) == ["new", "new/a.bin"]
+    assert (tmp_path / "new" / "a.bin").stat().st_mode & 0o777 == 0o644
+    assert server.asked == ["a.bin"] * 2
+
+
+@LEAKS
+@pytest.mark.parametrize(
+    ("file", "md5", "cuts", "words"),
+    [
+        ("gone.bin", "", 0, "404"),
+        ("a.bin", "", 99, "1000 bytes read"),
+        ("a.bin", "0" * 32, 0, f"expected md5:{'0' * 32} but got {hashed(CONTENT)}"),
+    ],
+)
+def test_a_failed_download_is_one_line_with_the_way_round(server, tmp_path, file, md5, cuts, words):
+    server.cuts, url = cuts, f"{server.base}/{file}"
+    refused(lambda: fetch(url, tmp_path / file, md5), url, words, f"manually and put it at {tmp_path / file}")
+    assert names(tmp_path) == []
+    assert len(server.asked) == 1 + download.RETRIES
+
+
+def test_a_file_with_another_md5_is_refused_and_kept(tmp_path):
+    (tmp_path / "a.bin").write_bytes(CONTENT)
+    verify(tmp_path / "a.bin", hashed(CONTENT))
+    verify(tmp_path / "a.bin", "")
+    refused(lambda: verify(tmp_path / "a.bin", "0" * 32), hashed(CONTENT), "0" * 32, "delete it")
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+# Archives ----------------------------------------------------------------------------------------------------------
+
+
+def tar(path: Path, members: dict[str, bytes | str], kind: bytes = tarfile.SYMTYPE) -> Path:
+    """Files by their content as bytes; links by their target as text."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            if isinstance(content, str):
+                info.type, info.linkname = kind, content
+                archive.addfile(info)
+            else:
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def zipped(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+GOOD = {"birds/images/a.jpg": b"a", "birds/b.txt": b"b", "notes.txt": b"n"}
+
+
+@pytest.mark.parametrize("make", [tar, zipped])
+def test_the_requested_folder_of_an_archive_becomes_the_target(tmp_path, make):
+    archive = make(tmp_path / "birds.archive", GOOD)
+    (tmp_path / "data/.cub.unpacking/old").mkdir(parents=True)  # as a killed command leaves it
+    for folder, holds in (("cub", "birds"), ("images", "images"), ("all", "")):
+        unpack([archive], tmp_path / "data" / folder, holds)
+    assert names(tmp_path / "data" / "cub") == ["b.txt", "images", "images/a.jpg"]
+    assert names(tmp_path / "data" / "images") == ["a.jpg"]
+    assert names(tmp_path / "data" / "all") == ["birds", *(f"birds/{name}" for name in names(tmp_path / "data/cub")),
+                                                "notes.txt"]  # fmt: skip
+    refused(lambda: unpack([archive], tmp_path / "data" / "x", "fish"), "holds no folder fish")
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["all", "cub", "images"]
+
+
+def test_an_archive_in_parts_is_read_as_one(tmp_path):
+    content = tar(tmp_path / "whole.tgz", GOOD).read_bytes()
+    files = [tmp_path / f"split_a{letter}" for letter in "abc"]
+    for number, file in enumerate(files):
+        file.write_bytes(content[number * 50 : None if number == 2 else (number + 1) * 50])
+    refused(
+        lambda: unpack(files[:2], tmp_path / "out"), "split_aa (50 bytes), split_ab (50 bytes) in", "is incomplete"
+    )
+    unpack(files, tmp_path / "out", "birds")
+    assert (tmp_path / "out" / "b.txt").read_bytes() == b"b"
+
+
+@pytest.mark.parametrize(
+    ("make", "evil"),
+    [
+        (tar, {"../evil": b"x"}),
+        (tar, {"birds/../../evil": b"x"}),
+        (tar, {"{top}/evil": b"x"}),
+        (tar, {"birds/link": "{top}/evil"}),
+        (tar, {"birds/link": "../../evil", "birds/link/f": b"x"}),
+        (partial(tar, kind=tarfile.LNKTYPE), {"birds/link": "../secret"}),
+        (partial(tar, kind=tarfile.FIFOTYPE), {"birds/pipe": ""}),
+        (zipped, {"../evil": b"x"}),
+        (zipped, {"..\\evil": b"x"}),
+        (zipped, {"{top}/evil": b"x"}),
+        (zipped, {"C:\\evil": b"x"}),
+    ],
+)
+def test_a_malicious_archive_is_refused_and_nothing_is_written(tmp_path, make, evil):
+    (tmp_path / "secret").write_text("s")
+    place = {"top": tmp_path.as_posix()}
+    evil = {
+        name.format(**place): content.format(**place) if isinstance(content, str) else content
+        for name, content in evil.items()
+    }
+    archive = make(tmp_path / "evil.archive", {**GOOD, **evil})
+    (tmp_path / "data").mkdir()
+    refused(lambda: unpack([archive], tmp_path / "data" / "cub"), str(archive), next(iter(evil)), "leaves its folder")
+    assert names(tmp_path) == ["data", "evil.archive", "secret"]
+
+
+@pytest.mark.parametrize("make", [tar, zipped])
+def test_a_damaged_archive_leaves_nothing(tmp_path, make):
+    archive = make(tmp_path / "birds.archive", {"birds/a": b"abc" * 1000, "birds/b": b"b"})
+    content = archive.read_bytes()
+    for damaged in (content[: len(content) // 2], b"<html>", b""):
+        archive.write_bytes(damaged)
+        refused(lambda: unpack([archive], tmp_path / "cub"), "birds.archive", "damaged or not an archive")
+        assert names(tmp_path) == ["birds.archive"]
+
+
+# Preparing ---------------------------------------------------------------------------------------------------------
+
+
+def packed(folder: Path, path: Path, name: str) -> Path:
+    """A tar of a folder under this name."""
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(folder, name)
+    return path
+
+
+def patch_sources(monkeypatch, name: str, **changes: list[str]) -> None:
+    """Replace fields of a data set's sources: one value for each of them."""
+    changed = SOURCES[name]
+    for field, values in changes.items():
+        changed = tuple(replace(source, **{field: value}) for source, value in zip(changed, values, strict=True))
     monkeypatch.setitem(SOURCES, name, changed)
 
 
 @pytest.fixture
 def birds(tmp_path, monkeypatch) -> Path:
-    """CUB's archive in data/, of 3 + 2 images, which are the official ones for once."""
-    (tmp_path / "data").mkdir()
+    """CUB's archive in data/, of 3 + 2 images, which are the official numbers here."""
     archive = packed(trees.cub(tmp_path / "made"), tmp_path / "data" / "CUB_200_2011.tgz", "CUB_200_2011")
-    sums(monkeypatch, "cub", archive=md5(archive))
+    patch_sources(monkeypatch, "cub", md5=[hashed(archive.read_bytes())])
     monkeypatch.setattr(cub, "READER", Reader(cub.read, official={"classes": 2, "train": 3, "test": 2}))
     return tmp_path / "data"
 
 
-# Getting -----------------------------------------------------------------------------------------------------------
-
-
-def test_an_archive_that_is_there_is_used_and_checked(birds, capsys):
+@pytest.mark.parametrize("folder", [".", "CUB_200_2011"])
+def test_an_archive_that_is_there_is_used_and_checked(birds, capsys, folder):
+    (birds / folder).mkdir(exist_ok=True)
+    (birds / "CUB_200_2011.tgz").rename(birds / folder / "CUB_200_2011.tgz")
     assert run("cub", f"data_root={birds}") == 0
     out, err = capsys.readouterr()
     assert "cub: 2 classes, 3 train, 2 test" in out
     assert "5 files found, 0 missing, 0 unreadable" in out
     assert not err
     assert run("cub", f"data_root={birds}") == 0
-    assert "it is there already" in capsys.readouterr().out
-    assert run("cub", "--check", f"data_root={birds}") == 0
+    assert "already there" in capsys.readouterr().out
 
 
-def test_an_archive_inside_of_the_data_sets_folder_is_used(birds):
-    (birds / "CUB_200_2011").mkdir()
-    (birds / "CUB_200_2011.tgz").rename(birds / "CUB_200_2011" / "CUB_200_2011.tgz")
+def test_check_downloads_and_writes_nothing_and_names_missing_and_unreadable_images(birds, capsys):
+    before, check = names(birds), ("cub", "--check", f"data_root={birds}")
+    assert run(*check) == 1
+    assert "images.txt is missing" in capsys.readouterr().err
+    assert names(birds) == before
     assert run("cub", f"data_root={birds}") == 0
-
-
-def test_an_archive_with_another_checksum_is_put_aside(birds, monkeypatch, capsys):
-    sums(monkeypatch, "cub", archive="0" * 32)
-    assert run("cub", f"data_root={birds}") == 2
-    assert f"kept as {birds / 'CUB_200_2011.tgz.bad'}" in capsys.readouterr().err
-    assert [name for name in names(birds) if not name.startswith(".")] == ["CUB_200_2011.tgz.bad"]
-
-
-def test_archives_and_files_are_downloaded(server, tmp_path, monkeypatch):  # noqa: F811
-    made = trees.flowers(tmp_path / "made")
-    server.files = {
-        "102flowers.tgz": packed(made / "jpg", tmp_path / "jpg.tgz", "jpg").read_bytes(),
-        "imagelabels.mat": (made / "imagelabels.mat").read_bytes(),
-        "setid.mat": (made / "setid.mat").read_bytes(),
-    }
-    sums(monkeypatch, "flowers", **{name: hashed(file) for name, file in server.files.items()})
-    server.cuts = 1
-    config = compose_config(["data=flowers", f"data_root={tmp_path / 'data'}"])
-    prepare.prepare("flowers", config, base=server.base)
-    data = build(config.data)
-    assert (len(data.train), len(data.test)) == (4, 2)
-    asked = len(server.asked)
-    (tmp_path / "data/flowers-102/setid.mat").unlink()
-    prepare.prepare("flowers", config, base=server.base)
-    assert len(server.asked) == asked + 1  # only what was missing
-    monkeypatch.setattr(flowers, "READER", Reader(flowers.read, official={"classes": 2, "train": 4, "test": 2}))
-    assert prepare.check_data("flowers", config) == 0
-
-
-def test_the_folder_of_images_may_lie_one_deeper_in_the_archive(tmp_path, monkeypatch):
-    made, store = trees.indoors(tmp_path / "made"), tmp_path / "data"
-    store.mkdir()
-    packed(made, store / "indoorCVPR_09.tar", "indoorCVPR_09")
-    for part in ("Train", "Test"):
-        (made / f"{part}Images.txt").rename(store / f"{part}Images.txt")
-    monkeypatch.setattr(indoors, "READER", Reader(indoors.read, official={"classes": 2, "train": 3, "test": 2}))
-    assert run("indoors", f"data_root={store}") == 0
-    assert (store / "indoorCVPR_09/Images/attic/a2.jpg").is_file()
-
-
-def test_without_a_network_one_line_tells_address_and_place(tmp_path, monkeypatch, capsys):
-    gone = Source(file="EuroSAT.zip", url="http://127.0.0.1:9/EuroSAT.zip", to="2750", holds="2750")
-    monkeypatch.setitem(SOURCES, "eurosat", (gone,))
-    assert run("eurosat", f"data_root={tmp_path}") == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "http://127.0.0.1:9/EuroSAT.zip" in line
-    assert f"put it at {tmp_path / 'EuroSAT.zip'}" in line
-
-
-def test_what_cannot_be_downloaded_is_told_with_its_place(tmp_path, capsys):
-    assert run("cars", f"data_root={tmp_path}") == 1
-    out, err = capsys.readouterr()
-    for source in SOURCES["cars"]:
-        assert f"{source.file} from {source.by_hand}: put it in {tmp_path}" in out
-    assert "docs/data/cars.md" in out
-    assert err == ""  # what is missing has been told
-
-
-def test_cars_from_the_original_archives(tmp_path, monkeypatch, capsys):
-    made, store = trees.cars(tmp_path / "made"), tmp_path / "data"
-    store.mkdir()
-    archives = [
-        packed(made / folder, store / source.file, folder)
-        for source, folder in zip(SOURCES["cars"][:3], ("cars_train", "cars_test", "devkit"), strict=True)
-    ]
-    sums(monkeypatch, "cars", **{path.name: md5(path) for path in archives}, labels="")
-    assert run("cars", f"data_root={store}") == 1  # the labels of the test images are missing
-    out, _ = capsys.readouterr()
-    assert "cars_test_annos_withlabels.mat from" in out
-    assert "cars_train.tgz from" not in out
-    (made / "cars_test_annos_withlabels.mat").rename(store / "cars_test_annos_withlabels.mat")
-    assert run("cars", f"data_root={store}") == 1
-    _, err = capsys.readouterr()
-    assert err.splitlines() == [
-        "problem: classes: 3 instead of 196",
-        "problem: train: 4 instead of 8144",
-        "problem: test: 3 instead of 8041",
-    ]
-
-
-def test_coco70_from_its_parts(tmp_path, capsys):
-    whole = packed(trees.coco70(tmp_path / "made"), tmp_path / "whole.tar", "COCO70").read_bytes()
-    store = tmp_path / "data"
-    store.mkdir()
-    for number, letter in enumerate("abc"):
-        (store / f"COCO70_splita{letter}").write_bytes(
-            whole[number * 300 : None if number == 2 else number * 300 + 300]
-        )
-    assert run("coco70", f"data_root={store}") == 1  # too few, but all there
-    assert "coco70: 2 classes, 4 train, 2 test, 2 val" in capsys.readouterr().out
-
-
-def test_two_commands_do_not_write_the_same_files(birds, capsys):
-    config = compose_config(["data=cub", f"data_root={birds}"])
-    with prepare._alone("cub", config):
-        assert run("cub", f"data_root={birds}") == 2
-    assert "another prepare_data.py cub is at work" in capsys.readouterr().err
-
-
-def test_an_interrupted_command_unpacks_nothing_by_halves(birds, monkeypatch, capsys):
-    def stopped(*_arguments) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(tarfile.TarFile, "extract", lambda *_a, **_o: stopped())
-        assert run("cub", f"data_root={birds}") == 130
-    assert "the same command goes on" in capsys.readouterr().err
-    assert not (birds / "CUB_200_2011").exists()
-    assert run("cub", f"data_root={birds}") == 0
-
-
-EMBEDDED = ("digits", "greek", "cyrillic", "symbols", "mnist")  # nothing to prepare
-
-
-def test_every_image_data_set_has_sources_and_every_source_a_place():
-    assert set(SOURCES) == set(choices("data")) - {*EMBEDDED, "folder", "imagelist", "coco70-rebuilt"}
-    for sources in SOURCES.values():
-        for source in sources:
-            assert bool(source.url) != bool(source.by_hand)
-            assert len(source.md5) in (0, 32)
-
-
-def test_the_pages_tell_the_same_addresses_and_sums():
-    for name, sources in SOURCES.items():
-        page = (ROOT / "docs/data" / f"{name}.md").read_text(encoding="utf-8")
-        for source in sources:
-            assert source.file in page
-            assert source.md5 in page
-
-
-# Checking ----------------------------------------------------------------------------------------------------------
-
-
-def test_check_names_missing_and_unreadable_images(birds, capsys):
-    assert run("cub", f"data_root={birds}") == 0
+    assert run(*check) == 0
     images = birds / "CUB_200_2011/images"
     (images / "001.Albatross/a2.jpg").unlink()
     (images / "002.Wren/w1.jpg").write_bytes(b"no image")
     capsys.readouterr()
-    assert run("cub", "--check", f"data_root={birds}") == 1
+    assert run(*check) == 1
     out, err = capsys.readouterr()
     assert "4 files found, 1 missing, 1 unreadable" in out
     assert "complete" not in out
@@ -231,11 +274,95 @@ def test_check_names_missing_and_unreadable_images(birds, capsys):
     assert "1 images cannot be decoded, first images/002.Wren/w1.jpg" in err
 
 
-def test_check_downloads_nothing_and_writes_nothing(birds, capsys):
-    before = names(birds)
-    assert run("cub", "--check", f"data_root={birds}") == 1
-    assert "images.txt is missing" in capsys.readouterr().err
-    assert names(birds) == before
+@LEAKS
+def test_only_what_is_missing_is_downloaded(server, tmp_path, monkeypatch):
+    made, store = trees.flowers(tmp_path / "made"), tmp_path / "data"
+    server.files = {
+        "102flowers.tgz": packed(made / "jpg", tmp_path / "jpg.tgz", "jpg").read_bytes(),
+        "imagelabels.mat": (made / "imagelabels.mat").read_bytes(),
+        "setid.mat": (made / "setid.mat").read_bytes(),
+    }
+    urls, sums = [f"{server.base}/{name}" for name in server.files], [hashed(file) for file in server.files.values()]
+    patch_sources(monkeypatch, "flowers", url=urls, md5=sums)
+    monkeypatch.setattr(flowers, "READER", Reader(flowers.read, official={"classes": 2, "train": 4, "test": 2}))
+    assert run("flowers", f"data_root={store}") == 0
+    data = build(compose_config(["data=flowers", f"data_root={store}"]).data)
+    assert (len(data.train), len(data.test)) == (4, 2)
+    (store / "flowers-102/setid.mat").unlink()
+    assert run("flowers", f"data_root={store}") == 0
+    assert server.asked == [*server.files, "setid.mat"]
+
+
+def test_files_to_download_manually_are_listed_once_then_used(tmp_path, monkeypatch, capsys):
+    made, store = trees.cars(tmp_path / "made"), tmp_path / "data"
+    assert run("cars", f"data_root={store}") == 1
+    out, err = capsys.readouterr()
+    for source in SOURCES["cars"]:
+        assert out.count(f"{source.file} from {source.where}: put it in {store}") == 1
+    assert "docs/data/cars.md" in out
+    assert err == ""
+    archives = [
+        packed(made / folder, store / source.file, folder)
+        for source, folder in zip(SOURCES["cars"][:3], ("cars_train", "cars_test", "devkit"), strict=True)
+    ]
+    patch_sources(monkeypatch, "cars", md5=[*(hashed(path.read_bytes()) for path in archives), ""])
+    assert run("cars", f"data_root={store}") == 1  # the labels of the test images are missing
+    out, _ = capsys.readouterr()
+    assert "cars_test_annos_withlabels.mat from" in out
+    assert "cars_train.tgz from" not in out
+    (made / "cars_test_annos_withlabels.mat").rename(store / "cars_test_annos_withlabels.mat")
+    assert run("cars", f"data_root={store}") == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "problem: classes: 3 instead of 196",
+        "problem: train: 4 instead of 8144",
+        "problem: test: 3 instead of 8041",
+    ]
+
+
+def test_coco70_from_its_parts(tmp_path, capsys):
+    whole = packed(trees.coco70(tmp_path / "made"), tmp_path / "data" / "whole.tar", "COCO70").read_bytes()
+    for number, letter in enumerate("abc"):
+        part = whole[number * 300 : None if number == 2 else number * 300 + 300]
+        (tmp_path / "data" / f"COCO70_splita{letter}").write_bytes(part)
+    assert run("coco70", f"data_root={tmp_path / 'data'}") == 1  # too few, but all there
+    assert "coco70: 2 classes, 4 train, 2 test, 2 val" in capsys.readouterr().out
+
+
+def test_two_commands_do_not_write_the_same_files(birds, capsys):
+    with FileLock(birds / ".cub.lock"):
+        assert run("cub", f"data_root={birds}") == 2
+    assert "another prepare_data.py cub is running" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (OSError(28, "No space left on device"), 2)])
+def test_an_interrupted_command_leaves_no_half_of_a_data_set(birds, monkeypatch, capsys, error, code):
+    makefile = tarfile.TarFile.makefile
+
+    def stops(self, member, path):
+        if member.name.endswith("w2.jpg"):
+            raise error
+        makefile(self, member, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tarfile.TarFile, "makefile", stops)
+        assert run("cub", f"data_root={birds}") == code
+    err = capsys.readouterr().err
+    assert ("the same command goes on" if code == 130 else "No space left on device): make room") in err
+    assert len(err.splitlines()) == 1
+    assert names(birds) == [".cub.lock", "CUB_200_2011.tgz"]
+    assert run("cub", f"data_root={birds}") == 0
+
+
+def test_every_published_data_set_has_sources_which_its_page_names():
+    embedded = {"digits", "greek", "cyrillic", "symbols", "mnist"}  # nothing to prepare
+    assert set(SOURCES) == set(choices("data")) - embedded - {"folder", "imagelist", "coco70-rebuilt"}
+    for name, sources in SOURCES.items():
+        page = (ROOT / "docs/data" / f"{name}.md").read_text(encoding="utf-8")
+        for source in sources:
+            assert bool(source.url) != bool(source.where)
+            assert len(source.md5) in (0, 32)
+            assert source.file in page
+            assert source.md5 in page
 
 
 def test_data_that_need_no_download(tmp_path, capsys):
@@ -243,20 +370,15 @@ def test_data_that_need_no_download(tmp_path, capsys):
     assert run("folder", f"data.root={tmp_path / 'mine'}") == 0
     assert run("digits", f"data_root={tmp_path}") == 0
     assert "there is nothing to download" in capsys.readouterr().out
+    assert run("coco70-rebuilt", f"data_root={tmp_path}") == 1
+    assert "rebuilt.json is missing" in (err := capsys.readouterr().err)
+    assert "make it with python scripts/rebuild_coco70.py" in err
     assert not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [
-        (["cubs"], "cubs is no data set: did you mean cub?"),
-        ([], "name"),
-        (["cub", "--chek"], "--chek"),
-        (["cub", "rat=0.1"], "rate"),
-        (["cub", "--from-coco", "x"], "makes coco70-rebuilt"),
-        (["coco70", "--from-coco", "x", "--min-side", "0"], "--min-side 0"),
-        (["coco70", "--from-coco", "nowhere"], "instances_train2017.json is missing"),
-    ],
+    [(["cubs"], "cubs is no data set: did you mean cub?"), (["cub", "--chek"], "--chek"), (["cub", "rat=1"], "rate")],
 )
 def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, words):
     monkeypatch.chdir(tmp_path)
@@ -264,119 +386,3 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, words):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert words in line
-
-
-def test_the_script_itself(tmp_path):
-    command = [sys.executable, str(ROOT / "scripts/prepare_data.py"), "cub", "--check", f"data_root={tmp_path}"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, env=os.environ)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-
-
-# COCO-70 anew ------------------------------------------------------------------------------------------------------
-
-KINDS = ("person", "traffic light", "toothbrush")  # the last is none of the 70
-
-
-def mini_coco(folder: Path, images: int = 40, per_image: int = 3) -> dict:
-    """40 images of 64x48 with 3 persons or 3 traffic lights each, plus a crowd and a small one."""
-    annotations, listed = [], []
-    for image in range(images):
-        listed.append({"id": image, "file_name": f"{image:012d}.jpg", "width": 64, "height": 48})
-        trees.put_image(folder / "train2017" / f"{image:012d}.jpg", size=(64, 48))
-        for place in range(per_image):
-            kind = image % 2 + 1
-            box = [place + 0.5, 2.0, 33.2, 40.0]
-            annotations.append({"image_id": image, "category_id": kind, "bbox": box, "iscrowd": 0})
-    annotations.append({"image_id": 0, "category_id": 1, "bbox": [0, 0, 60, 40], "iscrowd": 1})
-    annotations.append({"image_id": 0, "category_id": 1, "bbox": [0, 0, 60, 31], "iscrowd": 0})
-    annotations.append({"image_id": 0, "category_id": 3, "bbox": [0, 0, 60, 40], "iscrowd": 0})
-    for number, item in enumerate(annotations):
-        item["id"] = number
-    content = {
-        "images": listed,
-        "annotations": annotations,
-        "categories": [{"id": number, "name": kind} for number, kind in enumerate(KINDS, 1)],
-    }
-    (folder / "annotations").mkdir()
-    (folder / "annotations/instances_train2017.json").write_text(json.dumps(content))
-    return content
-
-
-def test_candidates_are_single_large_objects_of_the_classes(tmp_path):
-    crops = candidates(mini_coco(tmp_path), "train2017", ["person", "traffic_light"], 32)
-    assert len(crops) == 120
-    assert [sum(crop.label == label for crop in crops) for label in (0, 1)] == [60, 60]
-    assert crops[0].box == (0, 2, 34, 42)  # 0.5..33.7 and 2..42, rounded outwards
-    assert crops[0].image == "train2017/000000000000.jpg"
-    assert len(candidates(mini_coco(tmp_path / "b"), "train2017", ["person"], 31)) == 61  # the small one
-    assert not candidates(mini_coco(tmp_path / "c"), "train2017", ["person"], 41)
-
-
-def test_no_source_image_is_in_two_parts_and_shares_are_met():
-    rng = np.random.default_rng(1)
-    crops = [
-        coco_rebuild.Crop(number, f"{image}.jpg", int(label), (0, 0, 40, 40))
-        for number, (image, label) in enumerate(
-            (image, label)
-            for image in range(900)
-            for label in rng.choice(4, rng.integers(1, 5), p=[0.6, 0.3, 0.09, 0.01])
-        )
-    ]
-    per_class = {"train": 80, "val": 10, "test": 10}
-    chosen = choose(crops, 4, per_class, seed=0)
-    parts = defaultdict(set)
-    for part, members in chosen.items():
-        for crop in members:
-            parts[crop.image].add(part)
-    assert max(map(len, parts.values())) == 1
-    numbers = [crop.number for members in chosen.values() for crop in members]
-    assert len(set(numbers)) == len(numbers)
-    rare = sum(crop.label == 3 for crop in crops)
-    assert rare < 100
-    for label in range(3):
-        assert [sum(crop.label == label for crop in chosen[part]) for part in per_class] == [80, 10, 10]
-    got = [sum(crop.label == 3 for crop in chosen[part]) for part in per_class]
-    assert got == [rare - 2 * (rare // 10), rare // 10, rare // 10]
-    assert choose(crops, 4, per_class, seed=0) == chosen
-    assert choose(crops, 4, per_class, seed=1) != chosen
-
-
-def test_coco70_anew_from_end_to_end(tmp_path, capsys):
-    mini_coco(tmp_path)
-    assert run("coco70", "--from-coco", str(tmp_path), f"data_root={tmp_path / 'data'}") == 0
-    out, err = capsys.readouterr()
-    assert "person: 48 + 6 + 6 crops instead of 800 + 100 + 100" in out
-    assert "zebra: 0 + 0 + 0 crops" in out
-    assert "coco70-rebuilt: 70 classes, 96 train, 12 test, 12 val" in out
-    assert not err
-    home = tmp_path / "data/coco70-rebuilt"
-    data = build(compose_config(["data=coco70-rebuilt", f"data_root={tmp_path / 'data'}"]).data)
-    assert data.name == "coco70-rebuilt"
-    assert data.val is not None
-    assert [len(data.train), len(data.val), len(data.test)] == [96, 12, 12]
-    assert {data.classes[label] for label in data.labels} == {"person", "traffic_light"}
-    source = {file.rpartition("/")[2].partition("_")[0]: file.partition("/")[0] for file in data.files}
-    assert all(source[Path(file).name.partition("_")[0]] == file.partition("/")[0] for file in data.files)
-    with Image.open(home / data.files[0]) as image:
-        assert image.size == (34, 40)
-    recipe = json.loads((home / "rebuilt.json").read_text())
-    assert recipe["counts"] == {"classes": 70, "train": 96, "val": 12, "test": 12}
-    assert (recipe["min_side"], recipe["seed"], recipe["split"]) == (32, 0, "by source image")
-    assert [path.name for path in (tmp_path / "data").iterdir() if not path.name.endswith(".lock")] == [home.name]
-    refused(lambda: rebuild(tmp_path, home), "is there already")
-    next((home / "train/person").iterdir()).unlink()
-    assert run("coco70-rebuilt", "--check", f"data_root={tmp_path / 'data'}") == 1
-    assert "train: 95 instead of 96" in capsys.readouterr().err
-
-
-def test_coco_with_missing_or_damaged_images_makes_nothing(tmp_path):
-    mini_coco(tmp_path)
-    (tmp_path / "train2017/000000000003.jpg").write_bytes(b"no image")
-    refused(lambda: rebuild(tmp_path, tmp_path / "out"), "000000000003.jpg cannot be decoded")
-    (tmp_path / "train2017/000000000003.jpg").unlink()
-    refused(lambda: rebuild(tmp_path, tmp_path / "out"), "1 images of COCO are missing", "000000000003.jpg")
-    (tmp_path / "annotations/instances_train2017.json").write_text("{")
-    refused(lambda: rebuild(tmp_path, tmp_path / "out"), "is no JSON")
-    assert names(tmp_path)[:2] == ["annotations", "annotations/instances_train2017.json"]
-    assert not list(tmp_path.glob("*out*"))

@@ -25,6 +25,8 @@ def test_flowers_merges_train_and_val(tmp_path, root):
     }
     assert data.classes == ("1", "2")
     assert not missing_files(data)
+    savemat(tmp_path / "flowers-102" / "setid.mat", {"trnid": [[1, 4]], "valid": [[2]], "tstid": [[3]]})
+    assert parts(flowers.read("flowers", str(tmp_path / root)))["test"] == [("jpg/image_00003.jpg", 0)]
 
 
 @pytest.mark.parametrize(
@@ -35,11 +37,6 @@ def test_flowers_damaged_split(tmp_path, part, numbers, words):
     content = {"trnid": [[1, 4]], "valid": [[2, 5]], part: numbers}
     savemat(trees.flowers(tmp_path) / "setid.mat", content if part != "x" else {"x": 1})
     refused(lambda: flowers.read("flowers", str(tmp_path)), words)
-
-
-def test_flowers_single_image_in_a_part(tmp_path):
-    savemat(trees.flowers(tmp_path) / "setid.mat", {"trnid": [[1, 4]], "valid": [[2]], "tstid": [[3]]})
-    assert parts(flowers.read("flowers", str(tmp_path)))["test"] == [("jpg/image_00003.jpg", 0)]
 
 
 @pytest.mark.parametrize("lists_above", [False, True])

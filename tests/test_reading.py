@@ -15,14 +15,9 @@ from cotune_bench.data.readers.common import check, missing_files, require_files
 # Checks -------------------------------------------------------------------------------------------------------------
 
 
-def test_check_of_a_whole_data_set(tmp_path):
-    report = check(cub.read("cub", str(trees.cub(tmp_path))), {"classes": 2, "train": 3, "test": 2})
-    assert report.counts == {"classes": 2, "train": 3, "test": 2}
-    assert report.problems == []
-
-
-def test_check_tells_counts_missing_and_broken_images(tmp_path):
-    trees.cub(tmp_path)
+def test_check_reports_counts_missing_and_broken_images(tmp_path):
+    whole = check(cub.read("cub", str(trees.cub(tmp_path))), {"classes": 2, "train": 3, "test": 2})
+    assert (whole.counts, whole.problems) == ({"classes": 2, "train": 3, "test": 2}, [])
     wren = tmp_path / "images/002.Wren"
     content = trees.put_image(wren / "w1.jpg", size=(200, 200)).read_bytes()
     (wren / "w1.jpg").write_bytes(content[:-300])  # cut within the pixels: it opens, but cannot be decoded
@@ -37,7 +32,7 @@ def test_check_tells_counts_missing_and_broken_images(tmp_path):
     assert check(data, {}, images=False).unreadable == ()
 
 
-def test_what_is_there_instead_is_told_without_hidden_files_and_the_top_of_the_disk(tmp_path):
+def test_a_missing_file_is_reported_with_the_visible_content_of_its_folder(tmp_path):
     trees.put_lines(tmp_path / ".cub.lock", [])
     trees.put_lines(tmp_path / "birds.tgz", [])
     refused(lambda: cub.read("cub", str(tmp_path / "CUB_200_2011")), f"({tmp_path} holds birds.tgz)")

@@ -1,19 +1,17 @@
 """A small residual network for 8x8 images, pre-trained on drawn letters; its weights come with the package."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cotune_bench.backbones.base import Backbone, SourceInfo, state_sha256
 from cotune_bench.backbones.plain_network import Plain
 from cotune_bench.errors import UserError
-from cotune_bench.storage.files import digest, write_atomically
+from cotune_bench.storage.cache import Cache
 
 #: The S source classes: Latin, Armenian and Georgian letters, less those that look alike once they fill the same box.
 #: Digits, Greek, Cyrillic and mathematical symbols are left to the targets.
@@ -90,7 +88,7 @@ def load(name: str, cache: Path, *, weights: str, seed: int) -> Backbone:
     """The network with weights ``glyphs`` (shipped), ``train`` (trained here, then kept in the cache) or ``random``.
 
     Raises:
-        UserError: unknown weights, a seed for which none are shipped, a damaged file.
+        UserError: unknown weights, or a seed for which none are shipped.
     """
     model, temperature = Network(seed), 1.0
     if weights == "glyphs":
@@ -100,9 +98,16 @@ def load(name: str, cache: Path, *, weights: str, seed: int) -> Backbone:
                 f"backbone.seed={seed} has no shipped source network: choose 0 to {len(shipped_seeds()) - 1}, "
                 "or backbone.weights=train, which trains one here (about a minute; other CPUs give other weights)"
             )
-        temperature = restore(path, model, "install the package again")
+        model.load_state_dict(load_file(path))
+        with safe_open(path, "pt") as file:
+            temperature = float(file.metadata()["temperature"])
     elif weights == "train":
-        temperature = restore(trained_file(Path(cache).expanduser(), seed), model, "delete it to train it again")
+        from cotune_bench.backbones.glyphnet_training import RECIPE, pretrain  # it imports this module
+
+        inputs = {"classes": CLASSES, "seed": seed, **vars(RECIPE)}
+        arrays = Cache(cache).get("glyphnet", inputs, lambda: pretrain(seed))
+        model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in model.state_dict()})
+        temperature = arrays["temperature"].item()
     elif weights != "random":
         raise UserError(f"backbone {name} has no weights {weights}: choose glyphs, train or random")
     stages = range(1, len(WIDTHS) + 1)
@@ -120,57 +125,3 @@ def load(name: str, cache: Path, *, weights: str, seed: int) -> Backbone:
 def shipped_seeds() -> list[int]:
     """Seeds of the source networks that come with the package, ascending."""
     return sorted(int(path.stem) for path in SHIPPED.glob("*.safetensors"))
-
-
-def trained_file(cache: Path, seed: int) -> Path:
-    """The file of a source network trained on this machine; several processes may ask, one trains."""
-    from cotune_bench.backbones.glyphnet_training import RECIPE, pretrain
-
-    path = cache / "glyphnet" / f"{digest({'classes': CLASSES, 'seed': seed, **vars(RECIPE)})[:24]}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if not path.exists():
-            write_atomically(path, to_bytes(pretrain(seed)))
-    return path
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """A trained source network and what is known of it.
-
-    Attributes:
-        network: in evaluation mode.
-        temperature: of its softmax, fitted on glyphs that it was not trained on.
-        accuracy: share of those glyphs that it names right.
-    """
-
-    network: Network
-    temperature: float
-    accuracy: float
-
-
-def to_bytes(trained: Pretrained) -> bytes:
-    """A safetensors file of the weights in half precision; its metadata has temperature, accuracy and hash."""
-    state = {name: _stored(value) for name, value in trained.network.state_dict().items()}
-    facts = {"temperature": repr(trained.temperature), "held_out_accuracy": f"{trained.accuracy:.4f}"}
-    return save(state, {**facts, "sha256": state_sha256(state)})
-
-
-def restore(path: Path, model: Network, remedy: str) -> float:
-    """Load a file into the model, in float32; its temperature. UserError if the file is damaged."""
-    try:
-        with safe_open(path, "pt") as file:
-            facts = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in model.state_dict()}
-        temperature = float(facts["temperature"])
-        intact = state_sha256(state) == facts["sha256"]
-        model.load_state_dict(state)
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError):
-        intact, temperature = False, 1.0
-    if not intact:
-        raise UserError(f"{path} is damaged: {remedy}")
-    return temperature
-
-
-def _stored(value: Tensor) -> Tensor:
-    return value.half().contiguous() if value.is_floating_point() else value.contiguous()

@@ -1,23 +1,18 @@
 """Files of pre-trained weights: fetched once, checked at every use, read as tensors and nothing else."""
 
 import hashlib
-import http.client
 import logging
 import math
 import re
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
-from typing import BinaryIO
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from filelock import FileLock
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
 
@@ -29,9 +24,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 #: Known temperatures by the first digits of the weights' SHA-256: ResNet-50 V1, from the Co-Tuning authors' code.
 TEMPERATURES = {"0676ba61": 1 / 0.8840456604957581}
-
-TIMEOUT = 30  # seconds without an answer
-CHUNK = 1 << 20
 
 
 def class_names(count: int) -> tuple[str, ...]:
@@ -55,54 +47,28 @@ def fetch(url: str, folder: Path, *, base_url: str | None = None) -> tuple[Path,
     """
     name = url.rpartition("/")[2]
     if not (digits := re.search(r"-([0-9a-f]{8,64})\.\w+$", name)):
-        raise UserError(f"{url} does not tell its hash: download it by hand and give the file as backbone.weights")
+        raise UserError(f"{url} does not end in its hash: download it manually and give the file as backbone.weights")
     if base_url is not None:
         url = f"{base_url.rstrip('/')}/{name}"
     path = Path(folder) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{name}.lock")):
         if not path.exists():
-            _download(url, path)
+            log.info("downloading %s to %s", url, path)
+            try:
+                torch.hub.download_url_to_file(url, str(path), progress=sys.stderr.isatty())
+            except (OSError, HTTPException) as error:
+                raise UserError(
+                    f"cannot download {name} ({error}): fetch {url} manually and put it at {path}"
+                ) from error
         found = file_sha256(path)
         if not found.startswith(digits[1]):
             bad = path.replace(path.with_name(f"{name}.bad"))
             raise UserError(
                 f"{name} has SHA-256 {found[:8]}..., not {digits[1]}...: kept aside as {bad}; "
-                f"run again to fetch it anew, or put the file of {url} at {path}"
+                f"run again to download another copy, or put the file of {url} at {path}"
             )
     return path, found
-
-
-def _download(url: str, path: Path) -> None:
-    """The content of a URL to a file: whole, or not at all."""
-    log.info("downloading %s to %s", url, path)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, part.open("wb") as file:  # noqa: S310 (file:// is a mirror)
-            _copy(answer, file, int(answer.headers.get("Content-Length") or 0), path.name)
-        part.replace(path)
-    except (OSError, http.client.HTTPException) as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()  # it is the connection, too
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise UserError(
-            f"cannot download {path.name} ({reason}): fetch {url} by hand and put it at {path}"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _copy(answer: BinaryIO, file: BinaryIO, size: int, name: str) -> None:
-    """Copy with a progress bar on a terminal; OSError if fewer bytes than ``size`` come."""
-    done = 0
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task(name, total=size or None)
-        while chunk := answer.read(CHUNK):
-            file.write(chunk)
-            done += len(chunk)
-            progress.update(task, completed=done)
-    if done < size:
-        raise OSError(f"broke off after {done} of {size} bytes")
 
 
 def file_sha256(path: Path) -> str:
@@ -144,8 +110,8 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, name: str) -
         "unexpected": [key for key in state if key not in own],
         "of another shape": [key for key in own if key in state and own[key].shape != state[key].shape],
     }
-    if told := [f"{len(keys)} {kind} ({_first(keys)})" for kind, keys in differences.items() if keys]:
-        raise UserError(f"{path} does not fit {name}: {', '.join(told)}: give weights of this architecture")
+    if found := [f"{len(keys)} {kind} ({_first(keys)})" for kind, keys in differences.items() if keys]:
+        raise UserError(f"{path} does not fit {name}: {', '.join(found)}: give weights of this architecture")
     model.load_state_dict(state, strict=False)
 
 

@@ -1,38 +1,33 @@
 """Image files to pixels, once: every image made a square, kept in one memory-mapped file for all runs."""
 
-import errno
 import hashlib
 import logging
 import os
-import shutil
 import sys
-import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from PIL import Image
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import track
 
 from cotune_bench.data.dataset import Dataset, ImageList, Labelled
+from cotune_bench.data.readers.common import require_files
 from cotune_bench.data.rgb import as_rgb, reason
 from cotune_bench.data.scan import look
 from cotune_bench.errors import UserError
 from cotune_bench.storage.cache import Cache
-from cotune_bench.storage.files import digest, write_atomically
+from cotune_bench.storage.files import digest
 
 log = logging.getLogger(__name__)
 
 #: Raised by one whenever the same files would give other pixels than before.
 VERSION = 1
-#: Images between two notes of how far the file is; a killed build repeats at most so many.
-NOTE_EVERY = 256
-LOG_SECONDS = 10.0
+CHUNK = 256  # images that wait in memory to be written, at most
 
 
 def decode(
@@ -51,8 +46,8 @@ def decode(
     Args:
         resize: side of the square in pixels.
         resize_filter: ``nearest``, ``bilinear`` or ``bicubic``, PIL's.
-        folder: of the cache; the file is built by the first who asks, while others wait, and goes on where a
-            killed build stopped. None keeps nothing and reads the images anew at every access.
+        folder: of the cache; the first process builds the file, while others wait. None keeps nothing and reads
+            the images again at every access.
         mode: ``squash`` gives up the aspect ratio; ``short_side`` keeps the central square of the image whose shorter
             side is ``resize``, torchvision's ``Resize`` and ``CenterCrop``.
         workers: threads that decode, None for all cores.
@@ -112,12 +107,8 @@ class Squashed:
             content = hashlib.sha256(np.ascontiguousarray(images.pixels).data).hexdigest()
             source = {"shape": list(images.pixels.shape), "pixels": content}
         else:
-            sizes = [_size(images.root / file) for file in images.files]
-            missing = [file for file, size in zip(images.files, sizes, strict=True) if size is None]
-            if missing:
-                raise UserError(
-                    f"data {images.name}: {_some(missing)} missing in {images.root}: get the data set again"
-                )
+            require_files(images)
+            sizes = [(images.root / file).stat().st_size for file in images.files]
             source = {"files": list(images.files), "sizes": sizes, "crop_bottom": images.crop_bottom}
             source |= _peculiar(images, folder)
         rule = {"version": VERSION, "resize": self.resize, "mode": self.mode, "filter": self.resize_filter}
@@ -139,13 +130,13 @@ class Originals:
 
 
 def _peculiar(images: ImageList, folder: Path | None) -> dict[str, object]:
-    """Files of people's own that are read otherwise than their format alone says; nothing where there are none."""
+    """A user's own files whose pixels depend on more than their format; empty if there are none."""
     if not images.upright:
         return {}
     looks = look(images.root, images.files, None if folder is None else Cache(folder))
     turned = {images.files[row]: int(looks.orientations[row]) for row in np.flatnonzero(looks.orientations != 1)}
     deep = [images.files[row] for row in np.flatnonzero(looks.deep)]
-    return {name: told for name, told in (("orientations", turned), ("upper_bits", deep)) if told}
+    return {name: found for name, found in (("orientations", turned), ("upper_bits", deep)) if found}
 
 
 def _channels(images: ImageList | Dataset) -> int:
@@ -172,120 +163,42 @@ def _without_bottom(image: Image.Image, rows: int) -> Image.Image:
     return image.crop((0, 0, image.width, image.height - rows)) if rows else image
 
 
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return None
-
-
-def _some(files: list[str]) -> str:
-    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
-    return f"{len(files)} of the images ({', '.join(files[:3])}{more})"
-
-
 def _stored(squashed: Squashed, key: str, folder: Path) -> np.ndarray:
     """The pixels as a read-only memory map of a finished file."""
     name = squashed.images.name
     path = folder / f"{name}-{squashed.resize}-{squashed.resize_filter}-{key[:16]}.uint8"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(path.with_suffix(".lock"), name):
+        log.info("data %s: decoding into %s, or waiting for the process that does", name, path)
+        with FileLock(path.with_suffix(".lock")):
             if not path.exists():
                 _build(squashed, path)
     return np.asarray(np.memmap(path, np.uint8, "r", shape=squashed.shape))
 
 
-def _alone(path: Path, name: str) -> AbstractContextManager:
-    lock = FileLock(path)
-    try:
-        return lock.acquire(blocking=False)
-    except Timeout:
-        log.info("data %s: waiting for another process that decodes it", name)
-        return lock.acquire()
-
-
 def _build(squashed: Squashed, path: Path) -> None:
-    """Decode into a file beside ``path``, noting what is surely on the disk, and rename it at the end."""
-    images, count, row_bytes = squashed.images, len(squashed), int(np.prod(squashed.shape[1:]))
-    partly, note = path.with_suffix(".part"), path.with_suffix(".count")
-    done = _noted(note, partly, row_bytes)
-    needed = (count - done) * row_bytes
-    if shutil.disk_usage(path.parent).free < needed:
-        raise _disk_full(path, needed)
-    start = f", going on after {done}" if done else ""
-    log.info(
-        "data %s: decoding %d images (%.2f GB) into %s%s", images.name, count, count * row_bytes / 1e9, path, start
-    )
-    broken = []
+    """Decode into a file beside ``path`` and rename it at the end."""
+    name, temporary, broken = squashed.images.name, path.with_suffix(".part"), []
+    rows = np.array_split(np.arange(len(squashed)), len(squashed) // CHUNK + 1)
+    shown = {"console": Console(stderr=True), "transient": True, "disable": not sys.stderr.isatty()}
     try:
-        with open(os.open(partly, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
-            handle = file.fileno()
-            with closing(_written(squashed, handle, range(done, count))) as results:
-                for row, error in enumerate(_followed(results, images.name, done, count), start=done):
-                    broken += [error] if error else []
-                    if (row + 1) % NOTE_EVERY == 0 and not broken:
-                        os.fsync(handle)
-                        write_atomically(note, str(row + 1).encode())
-            os.fsync(handle)
+        # Threads: PIL works outside of Python's lock, and a sweep's worker may start them, unlike processes.
+        with temporary.open("wb") as file, ThreadPoolExecutor(squashed.workers) as pool:
+            for chunk in track(rows, f"data {name}: decoding", **shown):
+                for future in [pool.submit(squashed.read, row) for row in chunk.tolist()]:
+                    if error := future.exception():
+                        broken.append(str(error))
+                    else:
+                        file.write(future.result().tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        if broken:
+            some = ", ".join(broken[:3]) + (f" and {len(broken) - 3} more" if len(broken) > 3 else "")
+            raise UserError(
+                f"data {name}: {len(broken)} of the images ({some}) cannot be read: get the data set again"
+            )
+        os.replace(temporary, path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _disk_full(path, needed) from error
-        raise
-    if broken:
-        partly.unlink()
-        note.unlink(missing_ok=True)
-        raise UserError(f"data {images.name}: {_some(broken)} cannot be read: get the data set again")
-    os.replace(partly, path)
-    note.unlink(missing_ok=True)
-
-
-def _noted(note: Path, partly: Path, row_bytes: int) -> int:
-    """Number of images that an earlier build surely wrote."""
-    if not (note.exists() and partly.exists()):
-        return 0
-    return min(int(note.read_text()), partly.stat().st_size // row_bytes)
-
-
-def _disk_full(path: Path, needed: int) -> UserError:
-    free = shutil.disk_usage(path.parent).free
-    return UserError(
-        f"{path} needs {needed} more bytes and {free} are free: make room, or choose another folder with cache=FOLDER"
-    )
-
-
-def _written(squashed: Squashed, handle: int, rows: range) -> Generator[str | None, None, None]:
-    """Write these images where they belong in the file; gives what is wrong with each, or None, in their order."""
-    row_bytes = int(np.prod(squashed.shape[1:]))
-
-    def write(row: int) -> str | None:
-        try:
-            pixels = squashed.read(row)
-        except UserError as error:
-            return str(error)
-        if os.pwrite(handle, pixels.tobytes(), row * row_bytes) < row_bytes:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return None
-
-    # Threads, not processes: PIL decodes and resizes outside of Python's lock, and a sweep's worker may start them.
-    pool = ThreadPoolExecutor(squashed.workers)
-    try:
-        yield from pool.map(write, rows)
+        raise UserError(f"{path} cannot be written ({error}): make room, or choose another cache=FOLDER") from error
     finally:
-        pool.shutdown(cancel_futures=True)  # nothing may write once the caller has closed the file
-
-
-def _followed(results: Iterator[str | None], name: str, done: int, count: int) -> Iterator[str | None]:
-    """The same results, with a progress bar on a terminal, else a line in the log now and then."""
-    title = f"data {name}: decoding"
-    if sys.stderr.isatty():
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            yield from progress.track(results, total=count, completed=done, description=title)
-        return
-    told = time.monotonic()
-    for number, result in enumerate(results, start=done + 1):
-        yield result
-        if time.monotonic() - told > LOG_SECONDS:
-            told = time.monotonic()
-            log.info("%s: %d of %d", title, number, count)
+        temporary.unlink(missing_ok=True)

@@ -1,8 +1,7 @@
-"""Getting a data set: download, verify, unpack, then compare what is there with the official numbers."""
+"""Prepare a data set: download, verify, unpack, then compare what is there with the official numbers."""
 
-import shutil
+import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -13,12 +12,12 @@ from cotune_bench.config.overrides import Arguments
 from cotune_bench.config.own_images import OWN_IMAGES
 from cotune_bench.config.validate import suggest
 from cotune_bench.data.dataset import ImageList
-from cotune_bench.data.prepare import coco_rebuild
 from cotune_bench.data.prepare.archives import unpack
-from cotune_bench.data.prepare.download import fetch, verify, writing
+from cotune_bench.data.prepare.download import fetch, verify
 from cotune_bench.data.prepare.sources import SOURCES, Source
-from cotune_bench.data.readers.common import check, missing_files
+from cotune_bench.data.readers.common import check, missing, missing_files
 from cotune_bench.errors import UserError
+from cotune_bench.storage.files import write_atomically
 
 
 def main(arguments: list[str]) -> int:
@@ -27,68 +26,82 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("name", help=f"one of {', '.join(choices('data'))}")
     parser.add_argument("overrides", nargs="*", help="settings of run.py, such as data_root=PATH or data.root=PATH")
     parser.add_argument("--check", action="store_true", help="download and unpack nothing")
-    parser.add_argument("--from-coco", metavar="PATH", help="coco70: crop coco70-rebuilt from COCO 2017 in PATH")
-    parser.add_argument("--min-side", type=int, default=32, help="with --from-coco: pixels of a crop's shorter side")
     given = parser.parse_intermixed_args(arguments)
     if given.name not in choices("data"):
         raise UserError(f"{given.name} is no data set: {suggest(given.name, choices('data'))}")
-    if given.from_coco is not None and given.name not in ("coco70", "coco70-rebuilt"):
-        raise UserError(f"--from-coco has no place with {given.name}: it makes coco70-rebuilt, from coco70")
-    name = "coco70-rebuilt" if given.from_coco is not None else given.name
-    config = compose_config([f"data={name}", *given.overrides])
-    if given.from_coco is not None and not given.check:
-        with _alone(name, config):
-            coco_rebuild.rebuild(Path(given.from_coco), Path(config.data.root), min_side=given.min_side)
-    elif not given.check and not prepare(name, config):
+    config = compose_config([f"data={given.name}", *given.overrides])
+    if not given.check and not prepare(given.name, config):
         return 1
-    return check_data(name, config)
+    return check_data(given.name, config)
 
 
-def prepare(name: str, config: DictConfig, *, base: str = "") -> bool:
-    """Get every part of a data set that is not there; ``base`` replaces the addresses' folders.
+def prepare(name: str, config: DictConfig) -> bool:
+    """Get every missing part of a data set; False, and a list, if some must be downloaded manually.
 
-    What cannot be downloaded is told, with the place to put it, and False is given.
+    Raises:
+        UserError: no connection, a wrong hash, an unusable archive, a full disk, or another command at work.
     """
     if name not in SOURCES:
-        made = name == "coco70-rebuilt"
-        print(f"{name}: " + ("made by coco70 --from-coco PATH" if made else "there is nothing to download"))
+        print(f"{name}: there is nothing to download")
         return True
     if _complete(config.data):
-        print(f"{name}: it is there already")
+        print(f"{name}: already there")
         return True
     root, store = Path(config.data.root), Path(config.data_root)
-    with _alone(name, config):
-        by_hand = [source for source in SOURCES[name] if not _got(source, root, store, base)]
-    if not by_hand or _complete(config.data):
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        with FileLock(store / f".{name}.lock", timeout=0):
+            lacking = [source for source in SOURCES[name] if not _obtain(source, root, store)]
+    except Timeout as error:
+        raise UserError(f"another prepare_data.py {name} is running in {store}: wait for it") from error
+    except OSError as error:
+        raise UserError(f"{root} cannot be written ({error}): make room, or choose another data_root") from error
+    if not lacking or _complete(config.data):
         return True
-    print(f"{name} cannot be downloaded. Get these by hand, then run this command again:")
-    for source in by_hand:
-        print(f"  {source.file} from {source.by_hand}: put it in {store}, or its content at {root / source.to}")
+    print(f"{name} cannot be downloaded. Download these files manually, then run this command again:")
+    for source in lacking:
+        print(f"  {source.file} from {source.where}: put it in {store}, or its content at {root / source.to}")
     print(f"  Other layouts that are accepted: docs/data/{name}.md")
     return False
 
 
-def _got(source: Source, root: Path, store: Path, base: str) -> bool:
-    """Put one source in its place, from an archive that is there or from the web; False if there is neither."""
-    if _there(root / source.to, source):
+def _obtain(source: Source, root: Path, store: Path) -> bool:
+    """Put one source in its place, from a file that is there or from the web; False if there is neither."""
+    target = root / source.to
+    if source.holds is None and target.is_file():
         return True
-    files = _found(source, (store, root, root.parent))
-    if not files and source.url:
-        files = [root / source.to if source.holds is None else store / source.file]
-        fetch(f"{base}/{source.file}" if base else source.url, files[0])
+    # An archive's folder comes as a whole; only a whole data set's may hold other things, such as the archive.
+    if source.holds is not None and source.to != "." and _in_use(target):
+        return True
+    files = next((found for folder in (store, root, root.parent) if (found := sorted(folder.glob(source.file)))), [])
     for file in files:
         verify(file, source.md5)
-    if files:
-        _place(source, files, root)
-    return bool(files)
+    if not files and source.url:
+        files = [target if source.holds is None else store / source.file]
+        fetch(source.url, files[0], source.md5)
+    if not files:
+        return False
+    if source.holds is not None:
+        target = target / target.name if _in_use(target) else target  # the readers look there, too
+        if _in_use(target):
+            raise UserError(f"{target} is there, but not complete: move it away and run this command again")
+        print(f"unpacking {files[0].name} to {target}; the archive is kept")
+        unpack(files, target, source.holds)
+    elif files[0] != target:
+        write_atomically(target, files[0].read_bytes())
+    return True
+
+
+def _in_use(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def check_data(name: str, config: DictConfig) -> int:
     """Print what is there of a data set and what is not; 0 if it is complete, 1 if not."""
     section = config.data
     try:
-        data = build(section)
         expected = expected_counts(name, section)
+        data = build(section)
     except UserError as error:
         print(f"problem: {error}", file=sys.stderr)
         return 1
@@ -97,8 +110,8 @@ def check_data(name: str, config: DictConfig) -> int:
     print(f"{name}: {counts}")
     if isinstance(data, ImageList):
         found = len(data.files) - len(report.missing)
-        missing, unreadable = len(report.missing), len(report.unreadable)
-        print(f"{data.root}: {found:,} files found, {missing:,} missing, {unreadable:,} unreadable")
+        absent, unreadable = len(report.missing), len(report.unreadable)
+        print(f"{data.root}: {found:,} files found, {absent:,} missing, {unreadable:,} unreadable")
     for problem in report.problems:
         print(f"problem: {problem}", file=sys.stderr)
     if not report.problems:
@@ -107,12 +120,15 @@ def check_data(name: str, config: DictConfig) -> int:
 
 
 def expected_counts(name: str, section: DictConfig) -> dict[str, int]:
-    """Official counts of a data set; those of the recipe for a rebuilt data set; none for the user's own images."""
-    if name == "coco70-rebuilt":
-        return coco_rebuild.counts(Path(section.root))
+    """Official counts of a data set; those of the recipe for a rebuilt data set; none for a user's own images."""
     if name in OWN_IMAGES:
         return {}
-    return dict(reader(section).official)
+    if name != "coco70-rebuilt":
+        return dict(reader(section).official)
+    path = Path(section.root, "rebuilt.json")
+    if not path.is_file():
+        raise missing(name, path, "make it with python scripts/rebuild_coco70.py COCO")
+    return json.loads(path.read_text(encoding="utf-8"))["counts"]
 
 
 def _complete(section: DictConfig) -> bool:
@@ -121,47 +137,3 @@ def _complete(section: DictConfig) -> bool:
     except UserError:
         return False
     return not isinstance(data, ImageList) or not missing_files(data)
-
-
-def _there(target: Path, source: Source) -> bool:
-    """A target's content comes whole; only a whole data set's folder may hold other things, such as its archive."""
-    if source.holds is None:
-        return target.is_file()
-    return source.to != "." and target.is_dir() and any(target.iterdir())
-
-
-def _found(source: Source, folders: Sequence[Path]) -> list[Path]:
-    for folder in folders:
-        files = sorted(path for path in folder.glob(source.file) if path.suffix not in (".part", ".bad"))
-        if files:
-            return files
-    return []
-
-
-def _place(source: Source, files: Sequence[Path], root: Path) -> None:
-    target = root / source.to
-    if source.holds is not None:
-        if target.is_dir() and any(target.iterdir()):
-            target = target / target.name  # the readers look there, too
-        if target.is_dir() and any(target.iterdir()):
-            raise UserError(f"{target} is there, but not complete: move it away and run this command again")
-        unpack(files, target, source.holds, parts=source.file if "*" in source.file else "")
-        print(f"unpacked {files[0].name} to {target}; the archive is kept")
-        return
-    if files[0] != target:
-        with writing(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f".{target.name}.copy")
-            shutil.copyfile(files[0], temporary)
-            temporary.replace(target)
-
-
-def _alone(name: str, config: DictConfig):
-    """A lock, so that two commands do not write the same files."""
-    store = Path(config.data_root)
-    with writing(store):
-        store.mkdir(parents=True, exist_ok=True)
-        try:
-            return FileLock(store / f".{name}.lock").acquire(timeout=0)
-        except Timeout as error:
-            raise UserError(f"another prepare_data.py {name} is at work in {store}: wait for it") from error

@@ -8,20 +8,25 @@ class Source:
     """One file that a data set is made from.
 
     Attributes:
-        file: its name; with ``*``, the parts of one archive.
-        url: where it is downloaded from, or "".
-        by_hand: where it is found if it cannot be downloaded.
-        md5: of the file, "" if none is published.
         to: the file or folder it becomes, relative to ``data.root``.
-        holds: the folder in the archive that becomes ``to``; "" for all of it, None if the file is no archive.
+        url: where it is downloaded from; its last part is the name of the file.
+        name: of a file that must be downloaded manually; with ``*``, the parts of one archive.
+        where: such a file is found.
+        md5: of the file, "" if none is published.
+        holds: the folder in the archive that becomes ``to``; "" for all of it, None if the file is not an archive.
     """
 
-    file: str
     to: str
     url: str = ""
-    by_hand: str = ""
+    name: str = ""
+    where: str = ""
     md5: str = ""
     holds: str | None = None
+
+    @property
+    def file(self) -> str:
+        """The name of the file, or the pattern of its parts."""
+        return self.name or self.url.rpartition("/")[2]
 
 
 _VGG = "https://www.robots.ox.ac.uk/~vgg/data"
@@ -33,7 +38,6 @@ _LABELS = "cars_test_annos_withlabels.mat"
 SOURCES: dict[str, tuple[Source, ...]] = {
     "cub": (
         Source(
-            file="CUB_200_2011.tgz",
             url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
             md5="97eceeb196236b17998738112f37df78",
             to=".",
@@ -42,7 +46,6 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     ),
     "aircraft": (
         Source(
-            file="fgvc-aircraft-2013b.tar.gz",
             url=f"{_VGG}/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz",
             md5="d4acdd33327262359767eeaa97a4f732",
             to=".",
@@ -51,28 +54,15 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     ),
     "flowers": (
         Source(
-            file="102flowers.tgz",
-            url=f"{_VGG}/flowers/102/102flowers.tgz",
-            md5="52808999861908f626f3c1f4e79d11fa",
-            to="jpg",
-            holds="jpg",
+            url=f"{_VGG}/flowers/102/102flowers.tgz", md5="52808999861908f626f3c1f4e79d11fa", to="jpg", holds="jpg"
         ),
         Source(
-            file="imagelabels.mat",
-            url=f"{_VGG}/flowers/102/imagelabels.mat",
-            md5="e0620be6f572b9609742df49c70aed4d",
-            to="imagelabels.mat",
+            url=f"{_VGG}/flowers/102/imagelabels.mat", md5="e0620be6f572b9609742df49c70aed4d", to="imagelabels.mat"
         ),
-        Source(
-            file="setid.mat",
-            url=f"{_VGG}/flowers/102/setid.mat",
-            md5="a5357ecc9cb78c4bef273ce3793fc85c",
-            to="setid.mat",
-        ),
+        Source(url=f"{_VGG}/flowers/102/setid.mat", md5="a5357ecc9cb78c4bef273ce3793fc85c", to="setid.mat"),
     ),
     "cifar100": (
         Source(
-            file="cifar-100-binary.tar.gz",
             url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
             md5="03b5dce01913d631647c71ecec9e9cb8",
             to="cifar-100-binary",
@@ -81,17 +71,13 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     ),
     "indoors": (
         Source(
-            file="indoorCVPR_09.tar",
-            url="http://groups.csail.mit.edu/vision/LabelMe/NewImages/indoorCVPR_09.tar",
-            to="Images",
-            holds="Images",
+            url="http://groups.csail.mit.edu/vision/LabelMe/NewImages/indoorCVPR_09.tar", to="Images", holds="Images"
         ),
-        Source(file="TrainImages.txt", url="https://web.mit.edu/torralba/www/TrainImages.txt", to="TrainImages.txt"),
-        Source(file="TestImages.txt", url="https://web.mit.edu/torralba/www/TestImages.txt", to="TestImages.txt"),
+        Source(url="https://web.mit.edu/torralba/www/TrainImages.txt", to="TrainImages.txt"),
+        Source(url="https://web.mit.edu/torralba/www/TestImages.txt", to="TestImages.txt"),
     ),
     "eurosat": (
         Source(
-            file="EuroSAT.zip",
             url=f"{_HUGGING_FACE}/resolve/c877bcd43f099cd0196738f714544e355477f3fd/EuroSAT.zip",
             md5="c8fa014336c82ac7804f0398fcb19387",
             to="2750",
@@ -100,33 +86,29 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     ),
     "cars": (
         Source(
-            file="cars_train.tgz",
-            by_hand=_KAGGLE,
+            name="cars_train.tgz",
+            where=_KAGGLE,
             md5="065e5b463ae28d29e77c1b4b166cfe61",
             to="cars_train",
             holds="cars_train",
         ),
         Source(
-            file="cars_test.tgz",
-            by_hand=_KAGGLE,
+            name="cars_test.tgz",
+            where=_KAGGLE,
             md5="4ce7ebf6a94d07f1952d94dd34c4d501",
             to="cars_test",
             holds="cars_test",
         ),
         Source(
-            file="car_devkit.tgz",
-            by_hand=_THREAD,
-            md5="c3b158d763b6e2245038c8ad08e45376",
-            to="devkit",
-            holds="devkit",
+            name="car_devkit.tgz", where=_THREAD, md5="c3b158d763b6e2245038c8ad08e45376", to="devkit", holds="devkit"
         ),
         Source(
-            file=_LABELS, by_hand=f"{_THREAD}, comment 1631441616", md5="b0a2b23655a3edd16d84508592a98d10", to=_LABELS
+            name=_LABELS, where=f"{_THREAD}, comment 1631441616", md5="b0a2b23655a3edd16d84508592a98d10", to=_LABELS
         ),
     ),
     "coco70": (
         Source(
-            file="COCO70_splita*", by_hand="https://cloud.tsinghua.edu.cn/d/b364038fd4544530bc08/", to=".", holds=""
+            name="COCO70_splita*", where="https://cloud.tsinghua.edu.cn/d/b364038fd4544530bc08/", to=".", holds=""
         ),
     ),
 }

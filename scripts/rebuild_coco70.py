@@ -1,8 +1,12 @@
-"""COCO-70 made anew from COCO 2017 (Lin et al., 2014); the authors' crops may be gone, their rule is unknown."""
+"""Make data=coco70-rebuilt from COCO 2017 (Lin et al., 2014): python scripts/rebuild_coco70.py COCO [--min-side N]
+
+The authors' crops of COCO-70 may be gone and their rule is unknown; these are other images. See docs/data/coco70.md.
+"""
 
 import json
 import math
 import shutil
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cotune_bench.data.prepare.archives import replace
-from cotune_bench.data.prepare.download import writing
+from cotune_bench.cli import guarded
+from cotune_bench.config import compose_config
+from cotune_bench.config.overrides import Arguments
 from cotune_bench.data.readers.coco70 import NAMES
 from cotune_bench.data.readers.common import lines
 from cotune_bench.errors import UserError
@@ -21,6 +26,19 @@ from cotune_bench.errors import UserError
 PER_CLASS = {"train": 800, "val": 100, "test": 100}
 YEARS = ("train2017", "val2017")
 RECIPE = "rebuilt.json"
+
+
+def main(arguments: list[str]) -> int:
+    """Crop, then print where the images are."""
+    parser = Arguments(prog="rebuild_coco70.py", description=__doc__)
+    parser.add_argument("coco", help="folder of COCO 2017, with annotations/ and train2017/, val2017/ or both")
+    parser.add_argument("overrides", nargs="*", help="settings of run.py, such as data_root=PATH or data.root=PATH")
+    parser.add_argument("--min-side", type=int, default=32, help="pixels of a crop's shorter side")
+    given = parser.parse_intermixed_args(arguments)
+    target = Path(compose_config(["data=coco70-rebuilt", *given.overrides]).data.root)
+    rebuild(Path(given.coco), target, min_side=given.min_side)
+    print(f"{target}: check it with python scripts/prepare_data.py coco70-rebuilt")
+    return 0
 
 
 @dataclass(frozen=True)
@@ -46,12 +64,12 @@ def rebuild(
     if min_side < 1:
         raise UserError(f"--min-side {min_side} cannot be used: it is a number of pixels above 0")
     if target.is_dir() and any(target.iterdir()):
-        raise UserError(f"{target} is there already: move it away to make it anew")
+        raise UserError(f"{target} is there already: move it away first")
     classes = lines("coco70-rebuilt", NAMES)
     years = [year for year in YEARS if (coco / "annotations" / f"instances_{year}.json").is_file()]
     if not years:
         wanted = coco / "annotations" / f"instances_{YEARS[0]}.json"
-        raise UserError(f"{wanted} is missing: give --from-coco the folder of COCO 2017 (annotations/, train2017/)")
+        raise UserError(f"{wanted} is missing: give the folder of COCO 2017 (annotations/, train2017/)")
     crops = [
         crop
         for year in years
@@ -61,9 +79,8 @@ def rebuild(
     for label, kind in enumerate(classes):
         got = [sum(crop.label == label for crop in chosen[part]) for part in per_class]
         if got != list(per_class.values()):
-            told = " + ".join(map(str, got))
-            print(f"{kind}: {told} crops instead of {' + '.join(map(str, per_class.values()))}")
-    absent = sorted({c.image for part in chosen.values() for c in part if not (coco / c.image).is_file()})
+            print(f"{kind}: {' + '.join(map(str, got))} crops instead of {' + '.join(map(str, per_class.values()))}")
+    absent = sorted({c.image for members in chosen.values() for c in members if not (coco / c.image).is_file()})
     if absent:
         raise UserError(f"{len(absent)} images of COCO are missing in {coco} (first: {', '.join(absent[:3])})")
     recipe = {
@@ -80,17 +97,6 @@ def rebuild(
         },
     }
     _write(coco, target, chosen, classes, recipe)
-
-
-def counts(root: Path) -> dict[str, int]:
-    """Numbers of classes and images that the recipe of a rebuilt folder tells; none without a recipe."""
-    path = root / RECIPE
-    if not path.is_file():
-        raise UserError(f"{path} is missing: make it with prepare_data.py coco70 --from-coco PATH")
-    try:
-        return {str(part): int(number) for part, number in json.loads(path.read_text())["counts"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({error}): make the folder anew") from error
 
 
 def candidates(annotations: Mapping[str, Any], year: str, classes: Sequence[str], min_side: int) -> list[Crop]:
@@ -179,15 +185,18 @@ def _write(coco: Path, target: Path, chosen: Mapping[str, list[Crop]], classes: 
         for crop in members:
             by_image[crop.image].append((part, crop))
     try:
-        with writing(target):
-            for image, members in by_image.items():
-                pixels = _decoded(coco / image)
-                for part, crop in members:
-                    folder = temporary / part / classes[crop.label]
-                    folder.mkdir(parents=True, exist_ok=True)
-                    pixels.crop(crop.box).save(folder / f"{Path(image).stem}_{crop.number}.jpg", quality=95)
-            (temporary / RECIPE).write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
-        replace(temporary, target)
+        for image, members in by_image.items():
+            pixels = _decoded(coco / image)
+            for part, crop in members:
+                folder = temporary / part / classes[crop.label]
+                folder.mkdir(parents=True, exist_ok=True)
+                pixels.crop(crop.box).save(folder / f"{Path(image).stem}_{crop.number}.jpg", quality=95)
+        (temporary / RECIPE).write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
+        if target.is_dir():
+            target.rmdir()
+        temporary.rename(target)
+    except OSError as error:
+        raise UserError(f"{target} cannot be written ({error}): make room, or choose another data_root") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -198,3 +207,7 @@ def _decoded(path: Path) -> Image.Image:
             return image.convert("RGB")
     except Exception as error:  # decoders raise many kinds on damaged files
         raise UserError(f"{path} cannot be decoded ({error}): get it again") from error
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main, sys.argv[1:]))
