@@ -10,7 +10,6 @@ from conftest import make_dataset
 from PIL import Image
 
 import cotune_bench as cb
-from cotune_bench import api
 from cotune_bench.config import compose_config
 from cotune_bench.training.experiment import Experiment
 
@@ -112,10 +111,3 @@ def test_progress_is_reported_with_the_terms_of_the_loss():
         report=lambda updates, lr, terms: told.append((updates, sorted(terms))),
     )
     assert told == [(5, ["ce", "head", "sp"])]
-
-
-def test_training_images_lie_on_a_gpu_as_in_a_run(monkeypatch):
-    asked, data = [], short()
-    monkeypatch.setattr(api, "resident", lambda batches, protocol: asked.append(protocol) or batches)
-    cb.fit(cb.FineTune(cb.load_backbone("glyphnet", **SMALL), 10), data, device="cpu")
-    assert asked == [data.protocol]

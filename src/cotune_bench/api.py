@@ -24,7 +24,6 @@ from cotune_bench.methods.base import Method
 from cotune_bench.storage.cache import Cache
 from cotune_bench.training import engine
 from cotune_bench.training.experiment import choose_execution, devices, set_threads
-from cotune_bench.training.gpu_crops import resident
 
 
 @dataclass(frozen=True)
@@ -177,9 +176,7 @@ def fit(method: Method, data: Data, *, device: str = "auto", report: engine.Repo
     set_threads(data.protocol.threads)
     place = devices(device)[0]
     choose_execution(method, data.protocol, place, recompute="auto", compile_mode="none")
-    target = data.target.to(place)
-    target = replace(target, train=resident(target.train, data.protocol))
-    method, data = method.to(place), replace(data, target=target)
+    method, data = method.to(place), replace(data, target=data.target.to(place))
     setattr(method.trunk, "trained", True)  # noqa: B010
     engine.fit(
         method,

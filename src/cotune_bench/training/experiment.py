@@ -30,7 +30,6 @@ from cotune_bench.storage.cache import Cache
 from cotune_bench.storage.records import Record, packed
 from cotune_bench.training.checkpoint import Checkpoints
 from cotune_bench.training.engine import Report, fit
-from cotune_bench.training.gpu_crops import resident
 from cotune_bench.training.interrupts import StopRequest
 from cotune_bench.training.provenance import environment
 from cotune_bench.training.slots import slot
@@ -107,10 +106,7 @@ class Experiment:
 
     def to(self, device: torch.device) -> "Experiment":
         """This experiment on another device; the method is moved, not copied."""
-        data = self.data.to(device)
-        if self.config.gpu_cache:
-            data = replace(data, train=resident(data.train, self.protocol))
-        return replace(self, data=data, method=self.method.to(device))
+        return replace(self, data=self.data.to(device), method=self.method.to(device))
 
     def train(
         self,

@@ -24,7 +24,6 @@ from cotune_bench.methods.base import Method
 from cotune_bench.storage.cache import Cache
 from cotune_bench.training.engine import fit
 from cotune_bench.training.experiment import choose_execution, devices, set_threads
-from cotune_bench.training.gpu_crops import resident
 from cotune_bench.training.pace import Counts, Pace
 
 #: Updates that are timed after the first, which wakes the libraries: so many, or fewer once the seconds are spent.
@@ -57,7 +56,6 @@ def measure(config: DictConfig, counts: Counts) -> Pace:
         backbone = untrained(config.backbone)
         further = further_backbones(config.method, backbone, untrained)
         data = _random_data(protocol, counts, backbone.info.mean, backbone.info.std).to(device)
-        data = replace(data, train=resident(data.train, protocol)) if config.gpu_cache else data
         method = build(config.method, backbone, counts.classes, head_init="normal", drop=["name", "tune"], **further)
         choose_execution(method, protocol, device, recompute=config.recompute, compile_mode=config.compile)
         method.to(device)
