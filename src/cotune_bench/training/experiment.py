@@ -3,8 +3,6 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -32,7 +30,6 @@ from cotune_bench.training.checkpoint import Checkpoints
 from cotune_bench.training.engine import Report, fit
 from cotune_bench.training.interrupts import StopRequest
 from cotune_bench.training.provenance import environment
-from cotune_bench.training.slots import slot
 
 log = logging.getLogger(__name__)
 
@@ -94,18 +91,9 @@ class Experiment:
             run_key(config), config, protocol, cache, backbone, data, splits, method, files, weights_of(further)
         )
 
-    @contextmanager
-    def placed(self, waiting: Callable[[], None] = lambda: None) -> Iterator["Experiment"]:
-        """This experiment on its device, with a slot there if it is a GPU; ``waiting`` as in :func:`slot`."""
-        found = devices(self.config.device)
-        if names := gpu_names(found):
-            with slot(names, self.config.gpu_slots, waiting=waiting) as place:
-                yield self.to(found[place])
-        else:
-            yield self.to(found[0])
-
-    def to(self, device: torch.device) -> "Experiment":
-        """This experiment on another device; the method is moved, not copied."""
+    def placed(self) -> "Experiment":
+        """This experiment on its device; the method is moved, not copied."""
+        device = devices(self.config.device)[0]
         return replace(self, data=self.data.to(device), method=self.method.to(device))
 
     def train(
@@ -197,7 +185,7 @@ def choose_execution(
 
 
 def devices(name: str) -> list[torch.device]:
-    """The devices of which a run may use one: ``auto`` is all GPUs if there are any, else the CPU.
+    """The devices that ``name`` allows: all GPUs for ``auto`` if there are any, else the CPU. A run takes the first.
 
     Raises:
         UserError: there is no such device.
@@ -217,11 +205,6 @@ def devices(name: str) -> list[torch.device]:
     if (device.index or 0) >= count:
         raise _no_device(name, f"{count} GPUs are visible")
     return [torch.device("cuda", device.index or 0)]
-
-
-def gpu_names(found: list[torch.device]) -> list[str]:
-    """UUIDs, which other processes see whatever CUDA_VISIBLE_DEVICES shows them; none for a device without slots."""
-    return [str(torch.cuda.get_device_properties(device).uuid) for device in found if device.type == "cuda"]
 
 
 def _no_device(name: str, reason: str) -> UserError:
