@@ -109,8 +109,7 @@ def _single(overrides: list[str]) -> int:
     if outcome.state == runner.DONE and (Path(config.results) / "runs" / outcome.key / CARD).exists():
         told = "" if config.results == "results" else f" results={shlex.quote(str(config.results))}"
         print(f"its network: python scripts/predict.py {outcome.key} PICTURE...{told}", file=sys.stderr)
-    if outcome.state == runner.SKIPPED and not RecordStore(Path(config.results)).listed(outcome.key):
-        _refresh(Path(config.results))  # a process died between record and row
+    _refresh(Path(config.results))
     return 0
 
 
@@ -235,6 +234,9 @@ def _job(config) -> None:
 
 
 def _refresh(results: Path) -> None:
-    _, damaged = RecordStore(results).refresh()
+    try:
+        _, damaged = RecordStore(results).refresh()
+    except OSError as error:
+        damaged = [f"results.csv is not up to date ({error}): python scripts/results.py refresh makes it again"]
     for line in damaged:
         print(f"warning: {line}", file=sys.stderr)
