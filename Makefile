@@ -14,11 +14,11 @@ setup: .venv/installed ## virtual environment with everything in it
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev,parallel,slurm]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,slurm]'
 	@touch $@
 
 demo: setup ## the small desk benchmark: 84 runs, their grid and verdict
-	$(BIN)/python run.py table=desk hydra/launcher=joblib
+	$(BIN)/python run.py table=desk jobs=-1
 
 test: setup ## all tests but the next
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal

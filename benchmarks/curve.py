@@ -48,9 +48,9 @@ def trained(method: str, precision: str, seed: int, device: str) -> dict:
     with tempfile.TemporaryDirectory() as results:
         settings = [f"method={method}", "data=digits", "rate=1", f"seed={seed}", f"precision={precision}"]
         rules = [f"protocol.updates={UPDATES}", f"device={device}", f"results={results}"]
-        with Experiment.build(compose_config([*settings, *rules])).placed() as experiment:
-            experiment.train(note)
-            accuracy = (experiment.validate() or {})["accuracy"]
+        experiment = Experiment.build(compose_config([*settings, *rules])).placed()
+        experiment.train(note)
+        accuracy = (experiment.validate() or {})["accuracy"]
     return {"updates": updates, "losses": losses, "accuracy": accuracy}
 
 

@@ -105,7 +105,7 @@ def grid() -> None:
     """The command, in new folders."""
     with tempfile.TemporaryDirectory() as folder:
         places = [f"results={folder}/results", f"cache={folder}/cache"]
-        command = [sys.executable, "run.py", "table=desk", "hydra/launcher=joblib", *places]
+        command = [sys.executable, "run.py", "table=desk", "jobs=-1", *places]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)  # noqa: S603
 
 

@@ -1,11 +1,6 @@
-"""What records cost as their number grows: adding one, making results.csv, status and grid of a table.
-
-Adding a record with its row is compared with adding it and making results.csv anew, in one process and by turns, so
-that other work on the machine meets both alike; every ratio is within one round.
-"""
+"""What records cost as their number grows: adding one, making results.csv, status and grid of a table."""
 
 import platform
-import shutil
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -21,8 +16,6 @@ from cotune_bench.reports.build import table_grid
 from cotune_bench.reports.status import table_status
 from cotune_bench.storage.records import Record, RecordStore
 
-ADDED, REWRITTEN = "add with its row", "add, make anew"
-
 
 def main() -> None:
     arguments = parser(__doc__, rounds=7)
@@ -36,9 +29,7 @@ def main() -> None:
             for name, found in measure(Path(folder), count, options.rounds).items():
                 seconds.setdefault(name, {})[count] = found
     last = options.counts[-1]
-    both = {"ours": seconds[ADDED][last], "plain": seconds[REWRITTEN][last]}
-    rows = [row(f"records: one more of {last:,}", both)]
-    rows += [row(f"records: {name}, {last:,}", {"ours": found[last]}) for name, found in seconds.items()][2:]
+    rows = [row(f"records: {name}, {last:,}", {"ours": found[last]}) for name, found in seconds.items()]
     growth = {name: exponent([*found], [*map(statistics.median, found.values())]) for name, found in seconds.items()}
     figures = {
         "environment": environment(options.threads, ("numpy", "pandas")),
@@ -52,19 +43,11 @@ def main() -> None:
 def measure(folder: Path, count: int, rounds: int) -> dict[str, list[float]]:
     """Seconds of every operation in every round, with this many records, Table 2's cells among them."""
     keys = table_cells(load_table("table2")).keys
-    fill(folder / "ours", count, keys)
-    shutil.copytree(folder / "ours", folder / "rewriting")
-    ours, rewriting = RecordStore(folder / "ours"), RecordStore(folder / "rewriting")
-    model = example("new")
-    new = iter([replace(model, key=f"new{number}") for number in range(2 * rounds + 2)])
-
-    def rewrite() -> None:
-        rewriting.add(next(new))
-        rewriting.refresh()
-
+    fill(folder, count, keys)
+    ours, model = RecordStore(folder), example("new")
+    new = iter([replace(model, key=f"new{number}") for number in range(rounds + 1)])
     sides: dict[str, Callable[[], object]] = {
-        ADDED: lambda: ours.add(next(new)),
-        REWRITTEN: rewrite,
+        "add one": lambda: ours.add(next(new)),
         "make results.csv": ours.refresh,
         "read Table 2's": lambda: ours.read(keys),
         "status of Table 2": lambda: table_status("table2", [f"results={ours.results}"]),
@@ -117,10 +100,7 @@ def told(seconds: dict[str, dict[int, list[float]]], growth: dict[str, float]) -
     for name, found in seconds.items():
         cells = [f"{count:,}: {span(spread(values))}" for count, values in found.items()]
         lines.append(f"{name:18} {', '.join(cells)}; exponent {growth[name]:.2f}")
-    ours, plain = seconds[ADDED], seconds[REWRITTEN]
-    both = {count: row("", {"ours": ours[count], "plain": plain[count]}) for count in ours}
-    ratios = ", ".join(f"{count:,}: {found['ratio']['median']:.1f}" for count, found in both.items())
-    return [*lines, f"anew over row, medians: {ratios}"]
+    return lines
 
 
 if __name__ == "__main__":

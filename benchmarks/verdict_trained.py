@@ -78,9 +78,9 @@ def trained(cell: list[str], results: Path) -> Record:
     config = compose_config([*cell, f"results={results}"])
     store = RecordStore(results)
     if not store.finished(run_key(config)):
-        with Experiment.build(config).placed() as placed:
-            placed.train()
-            store.add(placed.record(0.0))
+        placed = Experiment.build(config).placed()
+        placed.train()
+        store.add(placed.record(0.0))
     return store.read([run_key(config)])[0][0]
 
 

@@ -28,8 +28,8 @@ def main(arguments: list[str]) -> int:
     from cotune_bench.training.experiment import Experiment
 
     experiment = Experiment.build(config)
-    with experiment.placed() as placed:
-        placed.method.prepare(placed.data, placed.cache)
+    placed = experiment.placed()
+    placed.method.prepare(placed.data, placed.cache)
     relationship = experiment.method.get_buffer("relationship").double().cpu().numpy()
     table = Table("target", "source classes", title=f"Category relationship: {config.method.relationship}")
     for name, row in zip(experiment.data.classes, relationship, strict=True):

@@ -151,7 +151,7 @@ def test_a_configuration_can_not_be_changed_by_accident():
         ("protocol.views=five", "protocol.views=five cannot be used: it must be one of center, official10"),
         ("protocol.augment=cutout", "protocol.augment=cutout cannot be used: it must be one of none, shift"),
         ("results=${nowhere}", "Interpolation key 'nowhere' not found"),
-        ("hydra/launcher=joblob", "hydra/launcher=joblob is unknown: did you mean joblib? choose basic, joblib,"),
+        ("hydra/launcher=slurn", "hydra/launcher=slurn is unknown: did you mean slurm? choose basic,"),
         ("table=desk", "table=desk has no place here: run.py, status, plan and make_tables take it"),
         ("results=", "results= cannot be used: name a folder"),
         ("data_root=", "data_root= cannot be used: name a folder"),

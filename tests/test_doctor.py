@@ -97,7 +97,7 @@ def test_without_pyproject_the_installed_package_tells(here, monkeypatch):
     monkeypatch.setattr(doctor, "PYPROJECT", here / "none")
     needed, optional, least = doctor.requirements()
     assert any(text.startswith("torch>=") for text in needed)
-    assert "parallel" in optional
+    assert "slurm" in optional
     assert least == "3.11"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cotune_bench.storage.files import write_atomically
+from cotune_bench.storage.files import create_atomically, write_atomically
 
 
 def test_a_file_has_the_mode_of_an_ordinary_one_and_the_process_keeps_its_own(tmp_path, monkeypatch):
@@ -35,5 +35,8 @@ def test_what_cannot_be_written_leaves_the_old_file_and_nothing_else(tmp_path, m
             patched.setattr(os, step, fail)
             with pytest.raises(OSError, match="no space"):
                 write_atomically(path, b"newer")
+            if step == "fsync":
+                with pytest.raises(OSError, match="no space"):
+                    create_atomically(tmp_path / "other", b"newer")
         assert path.read_bytes() == b"new"
         assert [found.name for found in Path(tmp_path).iterdir()] == ["file"]

@@ -1,20 +1,24 @@
 """Jobs of a sweep, their outcomes, and the launchers that start them."""
 
-import pickle
 import signal
-import sys
-from concurrent.futures import ThreadPoolExecutor, wait
 
+import joblib
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
 from cotune_bench.cli import run as cli
 from cotune_bench.config import CONF, compose_config, run_key
 from cotune_bench.errors import UserError
+from cotune_bench.inference import execution
+from cotune_bench.storage.records import RecordStore
 from cotune_bench.training import sweeps
 from cotune_bench.training.interrupts import InterruptedRun, hand_on
 from cotune_bench.training.runner import DONE, FAILED, SKIPPED, Outcome
+
+#: Fields that differ between two runs of a cell.
+LATER = dict.fromkeys(("seconds", "finished", "environment"))
 
 
 @pytest.fixture
@@ -74,31 +78,67 @@ def test_without_a_scheduler_a_signal_ends_the_sweep(tmp_path, config, stopped):
     hand_on(signal.SIGINT)  # Python's own handler would raise
 
 
-def test_an_interrupted_run_comes_whole_from_another_process():
-    again = pickle.loads(pickle.dumps(InterruptedRun(signal.SIGTERM)))  # noqa: S301
-    assert (str(again), again.exit_code) == ("stopped by SIGTERM", 143)
+# Several at once ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere cells have no process of their own")
-def test_a_sweep_that_is_to_stop_starts_no_cell_and_waits_for_those_that_run(tmp_path, config, monkeypatch):
-    import fcntl
-
-    monkeypatch.setattr(sweeps, "job", lambda *_: pytest.fail("a cell was started"))
-    (tmp_path / sweeps.STOP).write_text(str(int(signal.SIGTERM)))
-    with (tmp_path / "running").open("a") as running, ThreadPoolExecutor(1) as pool:
-        fcntl.flock(running, fcntl.LOCK_SH)  # as a cell that is being saved
-        asked = pool.submit(sweeps.separate_job, config, tmp_path, 0)
-        assert wait([asked], timeout=0.3).not_done
-        fcntl.flock(running, fcntl.LOCK_UN)
-        assert isinstance(asked.exception(), InterruptedRun)
+def test_cells_in_processes_of_their_own_give_the_records_of_one_process(here, capsys):
+    sweep = ["-m", "method=finetune,cotuning,l2sp", "protocol.val=0", "protocol.updates=2", "device=cpu"]
+    found = []
+    for jobs in (1, 2):
+        assert cli.main([*sweep, f"results=at{jobs}", f"jobs={jobs}"]) == 1  # Co-Tuning needs validation images
+        assert capsys.readouterr().out.splitlines()[-1].startswith("2 done, 1 failed, 0 skipped; 3 cells in ")
+        found.append([{**vars(record), **LATER} for record in RecordStore(here / f"at{jobs}").read()[0]])
+    assert found[0] == found[1]
 
 
-def test_where_cells_have_no_process_of_their_own_a_sweep_stops_between_them(tmp_path, config, monkeypatch):
-    monkeypatch.setattr(sweeps.sys, "platform", "darwin")
-    monkeypatch.setattr(sweeps, "job", lambda *_: pytest.fail("a cell was started"))
-    (tmp_path / sweeps.STOP).write_text(str(int(signal.SIGTERM)))
-    with pytest.raises(InterruptedRun, match="SIGTERM"):
-        sweeps.separate_job(config, tmp_path, 0)
+@pytest.mark.parametrize(
+    ("devices", "jobs", "expected"),
+    [
+        (["cuda:0", "cuda:1"], 3, ["cuda:0", "cuda:1", "cuda:0"]),
+        (["cuda:0", "cuda:1"], -1, ["cuda:0", "cuda:1"]),
+        (["cpu"], 2, ["cpu", "cpu"]),
+        (["cpu"], -1, ["cpu"] * joblib.cpu_count()),
+    ],
+)
+def test_gpus_are_filled_evenly(monkeypatch, devices, jobs, expected):
+    monkeypatch.setattr(execution, "devices", lambda _name: list(map(torch.device, devices)))
+    assert sweeps.places(compose_config([f"jobs={jobs}"])) == expected
+
+
+def test_a_cell_takes_its_place_unless_it_names_a_device(monkeypatch, tmp_path):
+    taken = []
+    monkeypatch.setattr(sweeps, "job", lambda config, _folder, _number: taken.append(config.device))
+    for cell in (["seed=1"], ["device=cpu"]):
+        sweeps.run_cell(cell, tmp_path, 0, "cuda:1")
+    assert taken == ["cuda:1", "cpu"]
+
+
+def test_bad_numbers_of_jobs_are_refused():
+    for bad in ("0", "-2", "1.5", "two"):
+        with pytest.raises(UserError, match=f"jobs={bad} cannot be used: it must be (1 or more|a whole number)"):
+            compose_config([f"jobs={bad}"])
+
+
+# Devices -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "gpu", "cpu:x"])
+def test_a_device_that_is_not_there_is_refused(name):
+    with pytest.raises(UserError, match=f"device={name} cannot be used") as error:
+        execution.devices(name)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "expected"),
+    [("auto", 0, ["cpu"]), ("auto", 2, ["cuda:0", "cuda:1"]), ("cuda", 2, ["cuda:0"]), ("cuda:1", 2, ["cuda:1"])],
+)
+def test_auto_is_all_gpus_or_the_cpu_and_a_named_device_is_that(monkeypatch, name, gpus, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert list(map(str, execution.devices(name))) == expected
+    with pytest.raises(UserError, match=r"cuda:2 cannot be used"):
+        execution.devices("cuda:2")
 
 
 # Launchers ---------------------------------------------------------------------------------------------------------
@@ -115,16 +155,13 @@ def test_slurm_jobs_outlive_the_command_and_are_queued_again():
     assert launcher.signal_delay_s > 0
 
 
-@pytest.mark.parametrize(
-    ("launcher", "plugin", "extra"), [("slurm", "submitit_slurm", "slurm"), ("joblib",) * 2 + ("parallel",)]
-)
-def test_a_launcher_that_is_not_installed_is_named_with_its_extra(monkeypatch, launcher, plugin, extra):
+def test_a_launcher_that_is_not_installed_is_named_with_its_extra(monkeypatch):
     compose_config([])  # finds the plugins
-    monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{plugin}.yaml", raising=False)
+    monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], "submitit_slurm.yaml", raising=False)
     with pytest.raises(UserError) as error:
-        compose_config([f"hydra/launcher={launcher}", "seed=77"])
+        compose_config(["hydra/launcher=slurm", "seed=77"])
     assert "\n" not in str(error.value)
-    assert str(error.value).endswith(f"(install it with: pip install -e '.[{extra}]')")
+    assert str(error.value).endswith("(install it with: pip install -e '.[slurm]')")
 
 
 def test_a_launcher_that_cannot_start_is_told_in_one_line(tmp_path, monkeypatch, capsys):

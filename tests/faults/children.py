@@ -17,7 +17,7 @@ import pytest
 from cotune_bench.cli import run as cli
 from cotune_bench.config import compose_config, run_key
 from cotune_bench.storage.records import Record
-from cotune_bench.training import engine
+from cotune_bench.training import engine, sweeps
 from cotune_bench.training.checkpoint import Checkpoints
 from cotune_bench.training.experiment import Experiment
 
@@ -126,38 +126,20 @@ def start(results: Path, *arguments: str, **faults) -> Child:
     return Child(results.parent, command_line, [*arguments, *SMALL, f"results={results}"], **faults)
 
 
-# Launchers start processes that import everything anew, and call by its name what they are to run.
-JOB = cli._job
-ready = False
-
-
-def held_job(config) -> None:
-    """A cell that takes 0.1 s longer for every update while there is a file ``hold`` in the results folder."""
-    global ready
-    if not ready:
-        hold = Path(config.results) / "hold"
-        mix = engine._mix
-
-        def held(seed, step):
-            time.sleep(0.1 * hold.exists())
-            return mix(seed, step)
-
-        engine._mix = held
-        note_weights()
-        ready = True
-    JOB(config)
-
-
-def launcher_line(arguments: list[str]) -> int:
-    """The command line in a child process, whose launchers start processes that run :func:`held_job`."""
+def launcher_line(arguments: list[str], hold: Path) -> int:
+    """The command line in a child process; the processes that it starts import ``held``."""
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(cli.__file__).parents[2])])
-    cli._job = held_job
+    os.environ["HOLD"] = str(hold)
+    from faults import held
+
+    cli._job = held.job
+    sweeps.PRELOAD.append("faults.held")
     return cli.main(arguments)
 
 
 def launch(results: Path, *arguments: str) -> Child:
     """A sweep at work on small cells, by a launcher."""
-    return Child(results.parent, launcher_line, ["-m", *arguments, *SMALL, f"results={results}"])
+    return Child(results.parent, launcher_line, ["-m", *arguments, *SMALL, f"results={results}"], results / "hold")
 
 
 def long(seed: int = 0) -> tuple[str, ...]:

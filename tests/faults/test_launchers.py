@@ -15,7 +15,7 @@ from faults.children import FAULTS, Child, figures, folder_of, launch, long, new
 
 pytestmark = FAULTS
 
-JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+JOBS = ("jobs=2",)
 LOCAL = ("hydra/launcher=submitit_local",)
 
 
@@ -76,7 +76,7 @@ def at_work(results: Path, run: Child, *seeds: int) -> None:
     run.until(lambda: all(newest(folder_of(results, seed)) for seed in seeds))
 
 
-@pytest.mark.parametrize("launcher", [JOBLIB, LOCAL])
+@pytest.mark.parametrize("launcher", [JOBS, LOCAL])
 def test_every_launcher_gives_the_same_bits_with_the_same_threads(results, basic, launcher):
     code, out, err = launch(results, *cells("0,1"), *launcher).end()
     assert code == 0, err
@@ -136,12 +136,12 @@ def test_a_job_that_runs_out_of_time_too_often_is_told(results):
     assert state_of(folder_of(results)) == "interrupted"
 
 
-def test_a_killed_run_of_joblib_takes_no_other_along(results, basic):
+def test_a_killed_run_of_jobs_takes_no_other_along(results, basic):
     hold = held(results)
-    run = launch(results, *cells("0,1,2,3"), *JOBLIB)
+    run = launch(results, *cells("0,1,2,3"), *JOBS)
     at_work(results, run, 0, 1)
     os.kill(status(results, 0)["pid"], signal.SIGKILL)
-    figures["kill -9 of a run of joblib"] += 1
+    figures["kill -9 of a run of jobs=2"] += 1
     hold.unlink()
     code, out, err = run.end()
     assert code == 1
@@ -149,7 +149,7 @@ def test_a_killed_run_of_joblib_takes_no_other_along(results, basic):
     assert err.splitlines()[-1].endswith(
         "killed by SIGKILL (out of memory?); the same command goes on from its checkpoint"
     )
-    code, out, err = launch(results, *cells("0,1,2,3"), *JOBLIB).end()
+    code, out, err = launch(results, *cells("0,1,2,3"), *JOBS).end()
     assert (code, out.splitlines()[-1].partition(";")[0]) == (0, "1 done, 0 failed, 3 skipped"), err
     same(results, basic, 4)
 
@@ -165,35 +165,14 @@ def gone(pid: int) -> bool:
         return True
 
 
-def test_a_killed_worker_of_joblib_ends_the_sweep_which_then_goes_on(results, basic):
+def test_a_killed_jobs_sweep_leaves_no_process_behind(results):
     hold = held(results)
-    run = launch(results, *cells("0,1,2,3"), *JOBLIB)
-    at_work(results, run, 0, 1)
-    runs = [status(results, seed)["pid"] for seed in (0, 1)]
-    os.kill(parent(runs[0]), signal.SIGKILL)
-    figures["kill -9 of a worker of joblib"] += 1
-    code, out, err = run.end()
-    assert code == 1
-    assert out.splitlines()[-1].startswith("0 done, 0 failed, 0 skipped, 4 did not end: start the same command again")
-    (told,) = [line for line in err.splitlines() if "gave up" in line]
-    assert told.startswith("the launcher gave up: TerminatedWorkerError: ")
-    while not all(gone(pid) for pid in runs):
-        time.sleep(0.01)
-    assert all(newest(folder_of(results, seed)) for seed in (0, 1))
-    hold.unlink()
-    code, out, err = launch(results, *cells("0,1,2,3"), *JOBLIB).end()
-    assert (code, out.splitlines()[-1].partition(";")[0]) == (0, "4 done, 0 failed, 0 skipped"), err
-    same(results, basic, 4)
-
-
-def test_a_killed_joblib_sweep_leaves_no_process_behind(results):
-    hold = held(results)
-    run = launch(results, *cells("0,1,2,3"), *JOBLIB)
+    run = launch(results, *cells("0,1,2,3"), *JOBS)
     at_work(results, run, 0, 1)
     runs = [status(results, seed)["pid"] for seed in (0, 1)]
     workers = [parent(pid) for pid in runs]
     assert run.end(signal.SIGKILL)[0] == -signal.SIGKILL
-    figures["kill -9 of a joblib sweep"] += 1
+    figures["kill -9 of a jobs=2 sweep"] += 1
     while not all(gone(pid) for pid in [*runs, *workers]):
         time.sleep(0.01)
     hold.unlink()
@@ -210,38 +189,38 @@ def ends_with_all_saved(results: Path, ended: tuple[int | None, str, str], numbe
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_a_joblib_sweep_saves_all_its_runs_and_it_goes_on(results, basic, number):
+def test_a_signal_to_a_jobs_sweep_saves_all_its_runs_and_it_goes_on(results, basic, number):
     hold = held(results)
-    run = launch(results, *cells("0,1,2,3"), *JOBLIB)
+    run = launch(results, *cells("0,1,2,3"), *JOBS)
     at_work(results, run, 0, 1)
     ends_with_all_saved(results, run.end(number), number)
-    figures[f"{number.name} to a joblib sweep"] += 1
+    figures[f"{number.name} to a jobs=2 sweep"] += 1
     hold.unlink()
-    code, out, err = launch(results, *cells("0,1,2,3"), *JOBLIB).end()
+    code, out, err = launch(results, *cells("0,1,2,3"), *JOBS).end()
     assert (code, out.splitlines()[-1].partition(";")[0]) == (0, "4 done, 0 failed, 0 skipped"), err
     same(results, basic, 4)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_a_run_of_joblib_ends_the_sweep_which_then_goes_on(results, basic, number):
+def test_a_signal_to_a_run_of_jobs_ends_the_sweep_which_then_goes_on(results, basic, number):
     hold = held(results)
-    run = launch(results, *cells("0,1,2,3"), *JOBLIB)
+    run = launch(results, *cells("0,1,2,3"), *JOBS)
     at_work(results, run, 0, 1)
     os.kill(status(results, 0)["pid"], number)
-    figures[f"{number.name} to a run of joblib"] += 1
+    figures[f"{number.name} to a run of jobs=2"] += 1
     ends_with_all_saved(results, run.end(), number)
     hold.unlink()
-    code, out, err = launch(results, *cells("0,1,2,3"), *JOBLIB).end()
+    code, out, err = launch(results, *cells("0,1,2,3"), *JOBS).end()
     assert (code, out.splitlines()[-1].partition(";")[0]) == (0, "4 done, 0 failed, 0 skipped"), err
     same(results, basic, 4)
 
 
-def test_image_files_are_decoded_once_by_workers_of_joblib(results, tmp_path, monkeypatch):
+def test_image_files_are_decoded_once_by_processes_of_jobs(results, tmp_path, monkeypatch):
     monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
     tree = trees.folders(tmp_path / "images", {f"{part}/{kind}": 6 for part in ("train", "test") for kind in "ab"})
     small = ("protocol.updates=2", "protocol.batch_size=4", "protocol.resize=40", "protocol.crop=32")
     data = ("data=folder", f"data.root={tree}", "backbone=resnet18", "backbone.weights=random", "protocol.threads=1")
     sweep = ("-m", "method=finetune", "seed=0,1,2", "rate=1.0", *data, *small, "device=cpu", f"results={results}")
-    code, out, err = Child(tmp_path, cli.main, [*sweep, *JOBLIB]).end()
+    code, out, err = Child(tmp_path, cli.main, [*sweep, *JOBS]).end()
     assert (code, out.splitlines()[-1].partition(";")[0]) == (0, "3 done, 0 failed, 0 skipped"), err
     assert len(list((tmp_path / "cache" / "decoded").glob("*.uint8"))) == 1

@@ -68,7 +68,7 @@ def plan(
         UserError: a data set is not there and its size is not known.
     """
     table = table_status(name, overrides)
-    open_cells = [cell for cell in table.cells if cell.state not in ("done", "running", "waiting")]
+    open_cells = [cell for cell in table.cells if cell.state not in ("done", "running")]
     done = sum(cell.state == "done" for cell in table.cells)
     groups = [(pair, list(cells)) for pair, cells in groupby(open_cells, key=lambda cell: (cell.data, cell.method))]
     sizes: dict[str, Counts] = {}

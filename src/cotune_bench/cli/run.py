@@ -7,7 +7,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 
@@ -110,8 +109,7 @@ def _single(overrides: list[str]) -> int:
     if outcome.state == runner.DONE and (Path(config.results) / "runs" / outcome.key / CARD).exists():
         told = "" if config.results == "results" else f" results={shlex.quote(str(config.results))}"
         print(f"its network: python scripts/predict.py {outcome.key} PICTURE...{told}", file=sys.stderr)
-    if outcome.state == runner.SKIPPED and not RecordStore(Path(config.results)).listed(outcome.key):
-        _refresh(Path(config.results))  # a process died between record and row
+    _refresh(Path(config.results))
     return 0
 
 
@@ -128,13 +126,16 @@ def _sweep(overrides: list[str]) -> tuple[int, bool]:
     _require_sources(overrides)
     folder = results / ".sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     started = time.monotonic()
-    chosen = {one.key_or_group: one.value() for one in settings.parse(overrides)}
+    each, code = list(product(*settings.axes(overrides))), 0
     folder.mkdir(parents=True)
     try:
-        with sweeps.stopping(folder) if chosen.get("hydra/launcher") == "joblib" else nullcontext():
+        if any(override.startswith("hydra") for override in overrides):
             code = _launch([*overrides, f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=."])
-        if number := sweeps.stop_asked(folder):
-            raise InterruptedRun(number)
+        elif first.jobs == 1:
+            for number, cell in enumerate(each):
+                sweeps.run_cell(cell, folder, number)
+        else:
+            sweeps.run_cells(each, folder, sweeps.places(first))
         ended = sweeps.read_outcomes(folder, cells)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -229,11 +230,13 @@ def _job(config) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
-    job = sweeps.separate_job if hydra.runtime.choices["hydra/launcher"] == "joblib" else sweeps.job
-    job(config, Path(hydra.sweep.dir), hydra.job.num)
+    sweeps.job(config, Path(hydra.sweep.dir), hydra.job.num)
 
 
 def _refresh(results: Path) -> None:
-    _, damaged = RecordStore(results).refresh()
+    try:
+        _, damaged = RecordStore(results).refresh()
+    except OSError as error:
+        damaged = [f"results.csv is not up to date ({error}): python scripts/results.py refresh makes it again"]
     for line in damaged:
         print(f"warning: {line}", file=sys.stderr)

@@ -10,7 +10,7 @@ from cotune_bench.config.validate import leaves, suggest
 from cotune_bench.errors import UserError
 
 #: What Hydra cannot find where the extra of that name is not installed.
-EXTRAS = {"joblib'": "parallel", "submitit": "slurm"}
+EXTRAS = {"submitit": "slurm"}
 
 
 def behind(error: BaseException | None) -> UserError | None:

@@ -36,7 +36,7 @@ def check_values(config: DictConfig, defaults: DictConfig) -> None:
         if name not in known:
             raise UserError(f"{name} is not a setting: {suggest(name, known, show=False)}")
         check_type(name, value, known[name])
-    for name in ("rate", "seed", "split_seed", "checkpoint_every", "gpu_slots"):
+    for name in ("rate", "seed", "split_seed", "checkpoint_every", "jobs"):
         check_range(name, config[name])
     for name, choices in CHOICES.items():
         if config[name] not in choices:
@@ -54,8 +54,10 @@ def check_range(name: str, value: float) -> None:
         raise UserError(f"rate={value} cannot be used: it is a share of the training images, in (0, 1]")
     if name in ("replicate", "seed", "split_seed") and value not in SEEDS:
         raise UserError(f"{name}={value} cannot be used: it must be 0 or more, and below {SEEDS.stop}")
-    if name in ("checkpoint_every", "gpu_slots") and value < 1:
+    if name == "checkpoint_every" and value < 1:
         raise UserError(f"{name}={value} cannot be used: it must be 1 or more")
+    if name == "jobs" and value < 1 and value != -1:
+        raise UserError(f"{name}={value} cannot be used: it must be 1 or more, or -1 for all GPUs or cores")
 
 
 def number(name: str, text: str, kind: type[Number]) -> Number:

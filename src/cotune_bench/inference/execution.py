@@ -48,7 +48,7 @@ def compute_as(method: Method, precision: str, crop: int) -> None:
 
 
 def devices(name: str) -> list[torch.device]:
-    """The devices of which a run may use one: ``auto`` is all GPUs if there are any, else the CPU.
+    """The devices that ``name`` allows: all GPUs for ``auto`` if there are any, else the CPU. A run takes the first.
 
     Raises:
         UserError: there is no such device.
@@ -68,11 +68,6 @@ def devices(name: str) -> list[torch.device]:
     if (device.index or 0) >= count:
         raise _no_device(name, f"{count} GPUs are visible")
     return [torch.device("cuda", device.index or 0)]
-
-
-def gpu_names(found: list[torch.device]) -> list[str]:
-    """UUIDs, which other processes see whatever CUDA_VISIBLE_DEVICES shows them; none for a device without slots."""
-    return [str(torch.cuda.get_device_properties(device).uuid) for device in found if device.type == "cuda"]
 
 
 def _no_device(name: str, reason: str) -> UserError:

@@ -15,7 +15,7 @@ from cotune_bench.config import compose as settings
 from cotune_bench.config.tables import AXES, Cells, load_table, table_cells
 from cotune_bench.storage.records import RecordStore
 
-STATES = ("done", "running", "waiting", "stale", "interrupted", "failed", "missing")
+STATES = ("done", "running", "stale", "interrupted", "failed", "missing")
 SILENCE = 60.0  # seconds without a heartbeat after which a run counts as gone
 
 
@@ -84,8 +84,6 @@ def cell_state(store: RecordStore, key: str) -> tuple[str, str]:
     where = f"{status.get('host')} pid {status.get('pid')}"
     if silent := _silent(status):
         return "stale", f"{where}, {progress}, {silent}"
-    if state == "waiting":
-        return "waiting", f"{where}, for a GPU slot"
     left = status.get("eta_s")
     return "running", f"{where}, {progress}" + ("" if left is None else f", {duration(left)} left")
 

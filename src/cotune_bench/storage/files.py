@@ -6,6 +6,8 @@ import json
 import os
 import secrets
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cotune_bench.errors import UserError
@@ -19,19 +21,40 @@ def digest(value: object) -> str:
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write a whole file or nothing: to a temporary file beside it, flushed to the disk, then renamed."""
+    with _temporary(path, content) as temporary:
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+
+
+def create_atomically(path: Path, content: bytes) -> bool:
+    """As :func:`write_atomically`, but if the file exists it stays as it is, and the answer is False."""
+    with _temporary(path, content) as temporary:
+        try:
+            os.link(temporary, path)  # unlike a rename, never replaces
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links
+            if path.exists():
+                return False
+            os.replace(temporary, path)
+        sync_folder(path.parent)
+    return True
+
+
+@contextmanager
+def _temporary(path: Path, content: bytes | memoryview) -> Iterator[Path]:
+    """A flushed file with this content beside ``path``; removed afterwards, unless it was renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not mkstemp: its files are private, and os.umask tells what others are only by changing it for all threads.
+    # Not mkstemp: its files are private, and os.umask shows what others are only by changing it for all threads.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except BaseException:
+        yield temporary
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which run a person means: a key, the beginning of one, the run's folder or a record's file; no torch in sight."""
+"""The run that a key, the beginning of a key, a run folder or a record file names; without torch."""
 
 import difflib
 from dataclasses import dataclass

@@ -1,15 +1,12 @@
-"""Records: one immutable JSON file for each finished run. They are the truth; results.csv is made from them."""
+"""Records: one immutable JSON file for each finished run, from which results.csv and all tables are made."""
 
 import base64
 import csv
 import dataclasses
 import io
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -17,7 +14,7 @@ from types import NoneType
 import numpy as np
 
 from cotune_bench.errors import UserError
-from cotune_bench.storage.files import write_atomically
+from cotune_bench.storage.files import create_atomically, write_atomically
 
 SCHEMA = 2
 #: What records of schema 1 lack, and what they are read as.
@@ -90,7 +87,7 @@ class Record:
         if missing := sorted(names - values.keys()):
             raise ValueError(f"it lacks {', '.join(missing)}")
         if unknown := sorted(values.keys() - names):
-            raise ValueError(f"it holds the unknown {', '.join(unknown)}")
+            raise ValueError(f"it contains the unknown {', '.join(unknown)}")
         for name, kind in KINDS.items():
             if not isinstance(values[name], kind) or isinstance(values[name], bool):
                 raise ValueError(f"its {name} is {values[name]!r}")
@@ -105,15 +102,15 @@ def packed(correct: np.ndarray) -> str:
 
 
 def unpacked(text: str, images: int) -> np.ndarray:
-    """(images,) bool from the text that :func:`packed` gave; ValueError for that of another number of images."""
+    """(images,) bool from the text of :func:`packed`; ValueError for another number of images."""
     content = base64.b64decode(text, validate=True)
     if len(content) != -(-images // 8):
-        raise ValueError(f"its correct holds {len(content)} bytes, which are not those of {images} images")
+        raise ValueError(f"its correct contains {len(content)} bytes, not those of {images} images")
     return np.unpackbits(np.frombuffer(content, dtype=np.uint8), count=images).astype(bool)
 
 
 def _no_number(constant: str) -> None:
-    raise ValueError(f"it holds {constant}, which is no number")
+    raise ValueError(f"it contains {constant}, which JSON does not allow")
 
 
 class RecordStore:
@@ -140,117 +137,54 @@ class RecordStore:
         return self.folder / f"{key}.json"
 
     def add(self, record: Record, *, again: bool = False) -> Path:
-        """Write a record, then its row of results.csv; the file appears whole or not at all, no record ever changes.
+        """Write a record: the file appears whole or not at all, and no record ever changes.
 
         If the key has one already, that stays the only one, unless ``again`` adds a numbered file beside it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".part")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(record.to_json())
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            path, number = self.path(record.key), 1
-            while not _appeared(temporary, path):
-                if not again:
-                    return path
-                number += 1
-                path = self.folder / f"{record.key}~{number}.json"
-            with suppress(OSError):  # the record is safe, and whatever befalls its row, a refresh sets it right
-                self._append(record)
-            return path
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        content, path, number = record.to_json().encode(), self.path(record.key), 1
+        while not create_atomically(path, content) and again:
+            number += 1
+            path = self.folder / f"{record.key}~{number}.json"
+        return path
 
     def read(self, keys: Iterable[str] | None = None) -> tuple[list[Record], list[str]]:
         """Records of these keys (of all by default), sorted by key and time, and a line for each unreadable file.
 
-        Files of which nothing can be read are named, left alone and passed over.
+        Unreadable files stay as they are and are left out.
         """
-        paths = self._paths()
-        if keys is not None:
-            wanted = set(keys)
-            paths = [path for path in paths if key_of(path) in wanted]
-        return _sorted(map(_load, paths))
+        wanted = None if keys is None else set(keys)
+        records, damaged = [], []
+        for path in self._paths():
+            if wanted is not None and key_of(path) not in wanted:
+                continue
+            try:
+                record = Record.from_json(path.read_text(encoding="utf-8"))
+                if record.key != key_of(path):
+                    raise ValueError(f"it belongs to {record.key}")
+                records.append(record)
+            except (ValueError, TypeError, OSError) as error:
+                damaged.append(f"{path} cannot be read and is left out: {error}; move it away and run its cell again")
+        return sorted(records, key=lambda record: (record.key, record.finished)), damaged
 
     def refresh(self) -> tuple[Path, list[str]]:
-        """Make results.csv from the records; also gives a line for each unreadable file.
+        """Make results.csv from the records; also returns a line for each unreadable file.
 
-        Other processes may add records meanwhile. A row appended to the file that is being replaced is not lost:
-        its record came before it, so the folder is found changed and the file is made once more.
+        The file is made once more if another process has added a record meanwhile.
         """
-        read: dict[str, Record | str] = {}
-        paths = self._paths()
         while True:
-            read = {path: read.get(path) or _load(path) for path in paths}
-            records, damaged = _sorted(read.values())
-            write_atomically(self.table, csv_text(records).encode())
             paths = self._paths()
-            if paths == list(read):
+            records, damaged = self.read()
+            write_atomically(self.table, csv_text(records).encode())
+            if self._paths() == paths:
                 return self.table, damaged
 
-    def listed(self, key: str) -> bool:
-        """Whether results.csv has a row of this key."""
-        return self.table.exists() and f"\n{key},".encode() in self.table.read_bytes()
-
-    def _append(self, record: Record) -> None:
-        """Add a row to results.csv, at the same cost with any number of records; made anew if it is not whole."""
-        header = csv_text([]).encode()
-        with suppress(FileNotFoundError), open(self.table, "r+b", buffering=0, opener=_appending) as file:
-            if file.read(len(header)) == header and file.seek(-1, os.SEEK_END) and file.read(1) == b"\n":
-                file.write(csv_text([record]).encode().removeprefix(header))  # in one call, so that rows do not mix
-                return
-        self.refresh()
-
-    def _paths(self) -> list[str]:
-        """The record files in order of their names; as text, because making thousands of paths takes longer."""
-        names = os.listdir(self.folder) if self.folder.is_dir() else []
-        chosen = sorted(name for name in names if name.endswith(".json") and not name.startswith("."))
-        return [os.path.join(self.folder, name) for name in chosen]
+    def _paths(self) -> list[Path]:
+        return sorted(self.folder.glob("[!.]*.json"))
 
 
-def _appending(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_APPEND)
-
-
-def _load(path: str) -> Record | str:
-    """The record of a file, or a line that tells why there is none."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            record = Record.from_json(file.read())
-        if record.key != key_of(path):
-            raise ValueError(f"it belongs to {record.key}")
-    except (ValueError, TypeError, OSError) as error:
-        return f"{path} cannot be read and is left out: {error}; move it away and run its cell again"
-    return record
-
-
-def _sorted(found: Iterable[Record | str]) -> tuple[list[Record], list[str]]:
-    """Records by key and time, and the lines about damaged files."""
-    records, damaged = [], []
-    for item in found:
-        (damaged if isinstance(item, str) else records).append(item)
-    return sorted(records, key=lambda record: (record.key, record.finished)), damaged
-
-
-def _appeared(temporary: str, path: Path) -> bool:
-    """Give the finished temporary file its name; False if the name is taken."""
-    try:
-        os.link(temporary, path)  # unlike a rename, never replaces
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without hard links
-        if path.exists():
-            return False
-        os.replace(temporary, path)
-    return True
-
-
-def key_of(path: Path | str) -> str:
+def key_of(path: Path) -> str:
     """The key of a record file; several records of one key are numbered."""
-    return re.sub(r"(~\d+)?\.json$", "", os.path.basename(path))
+    return re.sub(r"~\d+$", "", path.stem)
 
 
 COLUMNS = [

@@ -2,13 +2,10 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from cotune_bench.backbones.base import Backbone
@@ -18,7 +15,7 @@ from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.split_lists import SplitFiles, split_files
 from cotune_bench.data.target import TargetData
 from cotune_bench.inference.evaluate import evaluate
-from cotune_bench.inference.execution import devices, gpu_names, set_threads
+from cotune_bench.inference.execution import devices, set_threads
 from cotune_bench.methods.assemble import make_backbone, make_method
 from cotune_bench.methods.base import Method
 from cotune_bench.storage.cache import Cache
@@ -28,7 +25,6 @@ from cotune_bench.training.checkpoint import Checkpoints
 from cotune_bench.training.engine import Report, fit
 from cotune_bench.training.interrupts import StopRequest
 from cotune_bench.training.provenance import environment
-from cotune_bench.training.slots import slot
 
 log = logging.getLogger(__name__)
 
@@ -68,18 +64,9 @@ class Experiment:
         files = dataset if isinstance(dataset, ImageList) else None
         return cls(run_key(config), config, protocol, cache, backbone, data, splits, method, files, further)
 
-    @contextmanager
-    def placed(self, waiting: Callable[[], None] = lambda: None) -> Iterator["Experiment"]:
-        """This experiment on its device, with a slot there if it is a GPU; ``waiting`` as in :func:`slot`."""
-        found = devices(self.config.device)
-        if names := gpu_names(found):
-            with slot(names, self.config.gpu_slots, waiting=waiting) as place:
-                yield self.to(found[place])
-        else:
-            yield self.to(found[0])
-
-    def to(self, device: torch.device) -> "Experiment":
-        """This experiment on another device; the method is moved, not copied."""
+    def placed(self) -> "Experiment":
+        """This experiment on its device; the method is moved, not copied."""
+        device = devices(self.config.device)[0]
         return replace(self, data=self.data.to(device), method=self.method.to(device))
 
     def train(

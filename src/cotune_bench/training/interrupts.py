@@ -1,16 +1,14 @@
-"""A wish to stop, heard at the end of an update: SIGINT, SIGTERM, and SIGUSR2 as Slurm jobs get it."""
+"""Graceful stop after the current update, on SIGINT, SIGTERM or SIGUSR2, which Slurm jobs receive."""
 
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from types import FrameType
 
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name)
 )  # Windows has no SIGUSR2
-REPEAT_S = 0.5
 
 
 class InterruptedRun(KeyboardInterrupt):
@@ -20,9 +18,6 @@ class InterruptedRun(KeyboardInterrupt):
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.number = number
         self.exit_code = 128 + number
-
-    def __reduce__(self) -> tuple:
-        return InterruptedRun, (self.number,)  # it may come from another process
 
 
 def hand_on(number: int) -> None:
@@ -35,11 +30,10 @@ def hand_on(number: int) -> None:
 
 
 class StopRequest:
-    """Inside the context, the first signal sets ``number``; one that comes later does what it always did.
+    """Inside the context, the first signal sets ``number``; a second Ctrl-C acts as it does outside.
 
-    A repetition within ``REPEAT_S`` is the same wish: ``timeout`` tells process and group, and Linux tells a child
-    once for each thread of a parent that dies. Forked children, such as data workers, inherit the handlers and ignore
-    them.
+    Repetitions of the other signals are ignored: a run of a sweep receives one from whoever stops all processes of
+    the group and one from its sweep. Forked children, such as data workers, inherit the handlers and ignore all.
 
     Args:
         heard: called with the number of the first signal.
@@ -48,25 +42,28 @@ class StopRequest:
     def __init__(self, heard: Callable[[int], object] = lambda number: None) -> None:
         self.number: int | None = None
         self._heard = heard
-        self._time = 0.0
         self._previous: dict[int, object] = {}
         self._process = os.getpid()
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
             for number in SIGNALS:
-                self._previous[number] = signal.signal(number, self._hear)
+                self._previous[number] = signal.signal(number, self._receive)
         return self
 
-    def _hear(self, number: int, _frame: FrameType | None) -> None:
+    def ask(self, number: int) -> None:
+        """Ask for a stop as the first signal does."""
+        if self.number is None:
+            self.number = number
+            self._heard(number)
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
         if os.getpid() != self._process:
             return
-        if self.number is None:
-            self.number, self._time = number, time.monotonic()
-            self._heard(number)
-        elif time.monotonic() - self._time > REPEAT_S:
+        if self.number is not None and number == signal.SIGINT:
             self._restore()
             signal.raise_signal(number)
+        self.ask(number)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

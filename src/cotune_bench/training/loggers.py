@@ -1,10 +1,9 @@
-"""Mirrors of a run for those who watch it: ``metrics.csv`` and the record stay the truth, and need none of this."""
+"""Optional mirrors of a run; ``metrics.csv`` and the record do not depend on them."""
 
 import importlib.util
 import logging
 import sys
-import time
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from cotune_bench.storage.records import Record
 log = logging.getLogger("cotune_bench.training.loggers")
 
 LOGGERS = ("none", "tensorboard")
-SIDE = 512  # pixels of a picture's longer side, about
 
 
 def require_logger(name: str) -> None:
@@ -25,94 +23,68 @@ def require_logger(name: str) -> None:
         raise UserError("logger=tensorboard needs a package: pip install -e '.[tensorboard]'")
 
 
-def make_logger(name: str, folder: Path, *, batch_size: int, backbone_ratio: float) -> "Logger":
-    """The logger of a run; ``folder`` is the run's."""
+def make_logger(name: str, folder: Path) -> "Logger":
+    """The logger of the run in ``folder``."""
     require_logger(name)
-    if name == "none":
-        return Logger()
-    return TensorBoard(folder / "tensorboard", batch_size=batch_size, backbone_ratio=backbone_ratio)
+    return TensorBoard(folder / "tensorboard") if name == "tensorboard" else Logger()
 
 
 class Logger:
-    """Told of a run as it goes on; logs nothing."""
+    """Logger that does nothing."""
 
     def report(self, updates: int, lr: float, terms: dict[str, float]) -> None:
         """The engine's report: updates done, learning rate of the head, means of the terms since last time."""
 
-    def end(self, record: Record, updates: int, relationship: Any = None) -> None:
-        """Scores of the finished run, and the (K, S) relationship of its method, if it has one."""
+    def end(self, record: Record, updates: int) -> None:
+        """Scores of the finished run."""
 
     def close(self) -> None:
-        """Let go of files and threads, however the run ended."""
+        """Release files and threads, however the run ended."""
 
 
 class TensorBoard(Logger):
-    """Terms, learning rates, speed, scores and the category relationship as TensorBoard events.
+    """Loss terms, learning rate and scores as TensorBoard events.
 
-    A run that goes on from a checkpoint takes back the steps after it. Whatever goes wrong is told once; then nothing
-    more is logged, and the run goes on.
+    A run that goes on from a checkpoint removes the steps after it. The first error is shown as a warning and logging
+    stops, while the run goes on.
     """
 
-    def __init__(self, folder: Path, *, batch_size: int, backbone_ratio: float) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._batch_size = batch_size
-        self._backbone_ratio = backbone_ratio
         self._writer: Any = None
-        self._last: tuple[int, float] | None = None  # updates and clock of the report before
         self._broken = False
 
     def report(self, updates: int, lr: float, terms: dict[str, float]) -> None:
-        """Terms, their sum, learning rates and, from the second report on, images per second."""
-        now, last = time.monotonic(), self._last
-        self._last = (updates, now)
-        values = {f"loss/{name}": value for name, value in terms.items()}
-        values |= {"loss/sum": sum(terms.values()), "lr/head": lr, "lr/backbone": lr * self._backbone_ratio}
-        if last and now > last[1]:
-            values["images_per_second"] = self._batch_size * (updates - last[0]) / (now - last[1])
-        self._try(lambda: self._write(updates, values))
+        """Terms, their sum and the learning rate."""
+        losses = {f"loss/{name}": value for name, value in terms.items()}
+        self._write(updates, {**losses, "loss/sum": sum(terms.values()), "lr": lr})
 
-    def end(self, record: Record, updates: int, relationship: Any = None) -> None:
-        """Scores, and the relationship as a picture."""
-        values = {
-            "accuracy/validation": record.val_accuracy,
-            "accuracy/test": record.accuracy,
-            "nll/test": record.nll,
-        }
-        self._try(lambda: self._write(updates, {name: value for name, value in values.items() if value is not None}))
-        if relationship is not None:
-            self._try(
-                lambda: self._writer.add_image("relationship", picture(relationship), updates, dataformats="HW")
-            )
+    def end(self, record: Record, updates: int) -> None:
+        """Accuracies and test loss."""
+        values = {"accuracy/test": record.accuracy, "nll/test": record.nll}
+        if record.val_accuracy is not None:
+            values["accuracy/validation"] = record.val_accuracy
+        self._write(updates, values)
 
     def close(self) -> None:
-        """Write what is left and close the file."""
-        if self._writer:
-            self._try(self._writer.close)
+        """Close the file; every event was flushed."""
+        if self._writer and not self._broken:
+            with suppress(Exception):
+                self._writer.close()
 
     def _write(self, updates: int, values: dict[str, float]) -> None:
-        if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(self.folder), purge_step=updates)
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, updates)
-        self._writer.flush()
-
-    def _try(self, action: Callable[[], object]) -> None:
         if self._broken:
             return
         try:
-            action()
+            if self._writer is None:
+                from torch.utils.tensorboard import SummaryWriter
+
+                self._writer = SummaryWriter(str(self.folder), purge_step=updates)
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, updates)
+            self._writer.flush()
         except Exception as error:
             self._broken = True
             line = f"logger=tensorboard failed and is left out from here on: {type(error).__name__}: {error}"
             log.warning(line)
             print(f"warning: {line}", file=sys.stderr, flush=True)
-
-
-def picture(relationship: Any) -> Any:
-    """A (K, S) matrix as grey levels, black 0 and white its maximum, each entry a square of pixels."""
-    grey = relationship.detach().float().cpu()
-    grey = grey / grey.max().clamp(min=1e-12)
-    size = max(1, SIDE // max(grey.shape))
-    return grey.repeat_interleave(size, 0).repeat_interleave(size, 1)

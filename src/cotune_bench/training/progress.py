@@ -1,4 +1,4 @@
-"""What a run tells while it is at it: status.json, metrics.csv and a progress bar."""
+"""Live progress of a run: status.json, metrics.csv and a progress bar."""
 
 import json
 import os
@@ -14,10 +14,9 @@ from cotune_bench.training.loggers import Logger
 
 
 class Status:
-    """``status.json`` of a run: what it is doing, where, and when it was last heard of.
+    """``status.json`` of a run: its state, host and process, progress, and the time of the last heartbeat.
 
-    Inside the context the run is running or waiting for a GPU, and heard of every few seconds, also while it prepares
-    or evaluates.
+    Inside the context the run is running, with a heartbeat every few seconds, also while it prepares or evaluates.
     """
 
     HEARTBEAT = 5.0  # seconds between two writes
@@ -27,11 +26,10 @@ class Status:
         self.key = key
         self.updates = updates
         self.begun = False
+        self.pace: float | None = None  # seconds for an update, from the second report on
         self._started = datetime.now(UTC)
         self._done = 0
-        self._first: tuple[int, float] | None = None  # updates done and clock at the first report, to tell the pace
-        self.pace: float | None = None  # seconds for an update, once it can be told
-        self._waits: float | None = None  # clock at the beginning of a wait
+        self._first: tuple[int, float] | None = None  # updates done and clock at the first report
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
 
@@ -48,24 +46,8 @@ class Status:
     def _beat(self) -> None:
         while not self._ended.wait(self.HEARTBEAT):
             left = self.pace and round(self.pace * (self.updates - self._done), 1)
-            with suppress(OSError):  # a full disk is told by what matters: checkpoints and the record
-                self.write("running" if self._waits is None else "waiting", done=self._done, eta_s=left)
-
-    def waiting(self) -> bool:
-        """Note that the run waits for a GPU; True the first time."""
-        if self._waits is not None:
-            return False
-        self._waits = time.monotonic()
-        self.write("waiting", done=0)
-        return True
-
-    def running(self) -> float:
-        """Note that a wait is over; gives its seconds, 0 without one."""
-        if self._waits is None:
-            return 0.0
-        waited, self._waits = time.monotonic() - self._waits, None
-        self.write("running", done=0)
-        return waited
+            with suppress(OSError):  # checkpoints and the record report a full disk
+                self.write("running", done=self._done, eta_s=left)
 
     def report(self, done: int) -> None:
         """Note that so many updates are done."""
@@ -76,7 +58,7 @@ class Status:
             self.pace = (now - self._first[1]) / (done - self._first[0])
 
     def write(self, state: str, **more: object) -> None:
-        """Note a state: running, waiting, interrupted, failed or done."""
+        """Note a state: running, interrupted, failed or done."""
         status = {
             "key": self.key,
             "state": state,
@@ -91,7 +73,7 @@ class Status:
 
 
 class Follower:
-    """Writes ``metrics.csv`` while a run trains, tells its logger, notes its status and moves its progress bar.
+    """Passes the engine's reports on to ``metrics.csv``, logger, status and progress bar.
 
     A run that goes on from a checkpoint rewrites the rows after it.
     """
@@ -101,29 +83,31 @@ class Follower:
         self._status = status
         self._logger = logger
         self._batch_size = batch_size
-        self._rows: list[str] | None = None
+        self._begun = False
         self._bar = _progress_bar() if bar else None
 
     def __enter__(self) -> "Follower":
         if self._bar:
             self._bar.start()
-            self._task = self._bar.add_task(self._status.key, total=self._status.updates, terms="", speed="")
+            self._task = self._bar.add_task(self._status.key, total=self._status.updates, shown="")
         return self
 
     def __call__(self, updates: int, lr: float, terms: dict[str, float]) -> None:
         """Report of the engine: updates done, learning rate of the head, mean of every term since last time."""
-        if self._rows is None:
-            self._rows = self._kept(updates) or [",".join(["updates", "lr", *terms, "loss"])]
-            write_atomically(self._path, ("\n".join(self._rows) + "\n").encode())
+        if not self._begun:
+            self._begun = True
+            rows = self._kept(updates) or [",".join(["updates", "lr", *terms, "loss"])]
+            write_atomically(self._path, ("\n".join(rows) + "\n").encode())
         row = [updates, lr, *terms.values(), sum(terms.values())]
         with self._path.open("a", encoding="utf-8") as file:
             file.write(",".join(f"{value:.8g}" for value in row) + "\n")
         self._logger.report(updates, lr, terms)
         self._status.report(updates)
         if self._bar:
-            shown = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
-            speed = f"{self._batch_size / self._status.pace:,.0f} images/s" if self._status.pace else ""
-            self._bar.update(self._task, completed=updates, terms=shown, speed=speed)
+            shown = [f"{name} {value:.3f}" for name, value in terms.items()]
+            if self._status.pace:
+                shown.insert(0, f"{self._batch_size / self._status.pace:,.0f} images/s")
+            self._bar.update(self._task, completed=updates, shown="  ".join(shown))
 
     def _kept(self, updates: int) -> list[str]:
         """Header and rows before this number of updates, of an earlier part of the same run."""
@@ -144,5 +128,4 @@ def _progress_bar():
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    texts = (TextColumn("{task.fields[speed]}"), TextColumn("{task.fields[terms]}"))
-    return Progress(*columns, *texts, console=Console(stderr=True), transient=True)
+    return Progress(*columns, TextColumn("{task.fields[shown]}"), console=Console(stderr=True), transient=True)

@@ -3,7 +3,6 @@
 import json
 import logging
 import socket
-import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -39,7 +38,7 @@ class Outcome:
 
 
 def run(config: DictConfig, *, bar: bool = False) -> Outcome:
-    """Train, evaluate and record one configuration, unless a record is there or another process is at it.
+    """Train, evaluate and record one configuration, unless a record exists or another process is running it.
 
     A run that was killed goes on from its last checkpoint.
 
@@ -52,17 +51,14 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
         InterruptedRun: a signal stopped the run; it was saved, or even recorded.
         Exception: whatever went wrong in training, after a failure record was written.
     """
-    key, store = run_key(config), RecordStore(Path(config.results))
+    key, store, started = run_key(config), RecordStore(Path(config.results)), time.monotonic()
     if store.finished(key) and not config.force:
         _require_kept(config, key)
         return Outcome(key, SKIPPED, f"{key}: finished before, not run again (force=true does)")
     folder = store.results / "runs" / key
     status = Status(folder, key, config.protocol.updates)
-    started, protocol = time.monotonic(), config.protocol
-    logger = make_logger(
-        config.logger, folder, batch_size=protocol.batch_size, backbone_ratio=protocol.backbone_ratio
-    )
-    with _end_kept(folder, config, status):
+    logger = make_logger(config.logger, folder)
+    with _failures(folder, config, status):
         from cotune_bench.inference.kept_network import keep, keeping  # torch takes seconds to import
         from cotune_bench.training.checkpoint import Checkpoints
         from cotune_bench.training.experiment import Experiment
@@ -78,27 +74,27 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
                     return Outcome(key, SKIPPED, f"{key}: finished meanwhile by another process")
                 OmegaConf.save(OmegaConf.create(run_config(config)), folder / "config.yaml")
                 experiment.splits.write()
-                with status, closing(logger), experiment.placed(lambda: _wait(status, stop)) as placed:
-                    checkpoints.started += status.running()
-                    with Follower(folder / "metrics.csv", status, logger, protocol.batch_size, bar=bar) as follower:
+                with status, closing(logger):
+                    placed = experiment.placed()
+                    batch_size = config.protocol.batch_size
+                    with Follower(folder / "metrics.csv", status, logger, batch_size, bar=bar) as follower:
                         placed.train(follower, checkpoints, stop)
                     for name, text in placed.method.artifacts().items():
                         write_atomically(folder / name, text.encode())
                     record = placed.record(checkpoints.started)
-                    logger.end(record, protocol.updates, getattr(placed.method, "relationship", None))
+                    logger.end(record, config.protocol.updates)
                     if kept:  # first: a run that is finished has its weights
-                        keep(
-                            config, record, placed.method, placed.backbone, placed.data.classes, placed.files, folder
-                        )
-                path = store.add(record, again=config.force)
-                log.info(told(config, record, path))
+                        names, files = placed.data.classes, placed.files
+                        keep(config, record, placed.method, placed.backbone, names, files, folder)
+                line = _summary(config, record, store.add(record, again=config.force))
+                log.info(line)
                 checkpoints.delete()
                 status.write("done")
         except Timeout:
             return Outcome(key, ELSEWHERE, f"{key}: another process is running it")
-    if stop.number:  # heard after the last update: the cell is done, but the sweep it belongs to is to end
+    if stop.number:  # after the last update: the cell is done, but the sweep it belongs to is to end
         raise InterruptedRun(stop.number)
-    return Outcome(key, DONE, told(config, record, path))
+    return Outcome(key, DONE, line)
 
 
 def _require_kept(config: DictConfig, key: str) -> None:
@@ -109,17 +105,7 @@ def _require_kept(config: DictConfig, key: str) -> None:
         )
 
 
-def _wait(status: Status, stop: StopRequest) -> None:
-    """Say once that a run waits for a GPU; a signal ends the wait."""
-    if status.waiting():
-        line = f"{status.key}: waits for a GPU slot; gpu_slots=N lets N runs share a GPU"
-        log.info(line)
-        print(line, file=sys.stderr, flush=True)
-    if stop.number:
-        raise InterruptedRun(stop.number)
-
-
-def told(config: DictConfig, record: Record, path: Path) -> str:
+def _summary(config: DictConfig, record: Record, path: Path) -> str:
     """The one line at the end of a run."""
     unit = f"seed {record.seed}" if config.replicate is None else f"replicate {config.replicate}"
     validation = "" if record.val_accuracy is None else f" (validation {record.val_accuracy:.2f} %)"
@@ -146,10 +132,10 @@ def _log_file(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _end_kept(folder: Path, config: DictConfig, status: Status) -> Iterator[None]:
-    """Keeps how the block ended: ``failure.json`` if it raised, until a later success; bad input leaves nothing."""
+def _failures(folder: Path, config: DictConfig, status: Status) -> Iterator[None]:
+    """Write how the block ended: ``failure.json`` if it raised, until a later success; bad input leaves nothing."""
     path = folder / "failure.json"
-    alone = FileLock(folder / "lock", blocking=False)  # who is at the cell by now tells of it
+    alone = FileLock(folder / "lock", blocking=False)  # a process that is running the cell writes its own status
     try:
         yield
     except UserError as error:

@@ -1,30 +1,127 @@
-"""The cells of a sweep: jobs in other processes or on other machines, whose outcomes travel through files."""
+"""The cells of a sweep: in this process, in processes of their own, or as jobs of a launcher on other machines."""
 
-import ctypes
 import json
 import multiprocessing
 import os
 import signal
 import sys
+import threading
+from collections.abc import Sequence
 from dataclasses import asdict
+from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from cotune_bench.config import run_key
+from cotune_bench.config import compose_config, run_key
 from cotune_bench.errors import UserError
 from cotune_bench.storage.files import write_atomically
-from cotune_bench.training.interrupts import InterruptedRun, StopRequest, hand_on
+from cotune_bench.training.interrupts import SIGNALS, InterruptedRun, StopRequest, hand_on
 from cotune_bench.training.runner import FAILED, SKIPPED, Outcome, run
 
-PR_SET_PDEATHSIG = 1  # of prctl(2)
-STOP = "stop"  # file in the folder of a sweep
-POLL_S = 0.2
+#: Imported once, by the process that the cells are forked from.
+PRELOAD = ["cotune_bench.training.experiment"]
+
+
+def run_cells(cells: Sequence[Sequence[str]], folder: Path, places: Sequence[str]) -> None:
+    """Run every cell in a process of its own, as many at once as there are places.
+
+    A cell that is killed, such as for lack of memory, takes no other along. A signal to this process or to the
+    process of a cell asks all cells to save and stop.
+
+    Args:
+        cells: the overrides of each.
+        folder: of the sweep, for the outcomes.
+        places: a device for each cell that runs at once.
+
+    Raises:
+        InterruptedRun: a signal stopped the sweep.
+    """
+    forks = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver") if forks else multiprocessing.get_context("spawn")
+    context.set_forkserver_preload(PRELOAD)
+    waiting, free = list(enumerate(cells)), list(places)
+    running: dict[BaseProcess, tuple[int, str]] = {}
+
+    def end_all(_number: int) -> None:
+        for process in running:
+            process.terminate()
+
+    with StopRequest(end_all) as stop:
+        while running or (waiting and not stop.number):
+            while waiting and free and not stop.number:
+                (number, cell), place = waiting.pop(0), free.pop(0)
+                process = context.Process(target=_run_alone, args=(Path.cwd(), cell, folder, number, place))
+                process.start()
+                running[process] = number, place
+                if stop.number:  # a signal came after the check
+                    process.terminate()
+            connection.wait([process.sentinel for process in running])
+            for process in [one for one in running if not one.is_alive()]:
+                number, place = running.pop(process)
+                free.append(place)
+                code = process.exitcode or 0
+                if code - 128 in SIGNALS:
+                    stop.ask(code - 128)
+                elif code and not stop.number:
+                    _note(_killed(cells[number], code), folder, number)
+    if stop.number:
+        raise InterruptedRun(stop.number)
+
+
+def _killed(cell: Sequence[str], code: int) -> Outcome:
+    key = run_key(compose_config(cell))
+    how = f"killed by {signal.Signals(-code).name} (out of memory?)" if code < 0 else f"ended with exit code {code}"
+    return Outcome(key, FAILED, f"{key} {how}; the same command goes on from its checkpoint")
+
+
+def places(config: DictConfig) -> list[str]:
+    """A device for each of ``jobs`` cells at once, all GPUs in turn; -1 stands for one cell per GPU, or per core."""
+    from joblib import cpu_count
+
+    from cotune_bench.inference.execution import devices
+
+    found = devices(config.device)
+    jobs = config.jobs
+    if jobs == -1:
+        jobs = len(found) if found[0].type == "cuda" else cpu_count()
+    return [str(found[number % len(found)]) for number in range(jobs)]
+
+
+def _run_alone(here: Path, cell: Sequence[str], folder: Path, number: int, place: str) -> None:
+    """:func:`run_cell` in a process of its own, which saves and stops if the process of the sweep is killed."""
+    os.chdir(here)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        run_cell(cell, folder, number, place)
+    except InterruptedRun as stopped:
+        sys.exit(stopped.exit_code)
+    except KeyboardInterrupt:  # before there was anything to save
+        sys.exit(128 + signal.SIGINT)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent  # noqa: S101
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run_cell(cell: Sequence[str], folder: Path, number: int, place: str = "auto") -> None:
+    """:func:`job` for the overrides of a cell; ``place`` is the device that ``device=auto`` stands for."""
+    try:
+        config = compose_config(cell)
+        if config.device == "auto" != place:
+            config = compose_config([*cell, f"device={place}"])
+    except UserError as error:
+        _note(Outcome("", FAILED, f"{' '.join(cell)}: {error}"), folder, number)
+    else:
+        job(config, folder, number)
 
 
 def job(config: DictConfig, folder: Path, number: int) -> None:
-    """One cell of a sweep: whatever happens to it is written down, and the sweep goes on.
+    """Run one cell of a sweep and write its outcome, whatever it is, so that the sweep goes on.
 
     Args:
         config: of the cell.
@@ -55,86 +152,6 @@ def job(config: DictConfig, folder: Path, number: int) -> None:
     _note(outcome, folder, number)
 
 
-def separate_job(config: DictConfig, folder: Path, number: int) -> None:
-    """:func:`job` in a process of its own: what kills it, such as a lack of memory, takes no other cell along.
-
-    A signal to it, to its worker or to the whole sweep asks all cells to save and stop: see :func:`stopping`.
-    Other systems than Linux may not survive a fork with torch in memory: there it is the same process.
-    """
-    if sys.platform != "linux":
-        if stopped := stop_asked(folder):
-            raise InterruptedRun(stopped)
-        return job(config, folder, number)
-    import fcntl
-
-    parent, worker = os.getppid(), multiprocessing.current_process().name != "MainProcess"
-    with (folder / "running").open("a") as running:
-        if stopped := stop_asked(folder):
-            fcntl.flock(running, fcntl.LOCK_EX)  # what is raised makes joblib kill the other workers: let them save
-            raise InterruptedRun(stopped)
-        fcntl.flock(running, fcntl.LOCK_SH)
-        if worker:
-            _end_with_parent()
-        from cotune_bench.training import experiment  # noqa: F401 # seconds that every child would need
-
-        child = multiprocessing.get_context("fork").Process(target=_child, args=(config, folder, number, os.getpid()))
-        child.start()
-        with stopping(folder):
-            _wait_for(child, folder)
-    if worker and os.getppid() != parent:
-        os._exit(1)  # nobody waits for this worker, and joblib would leave it idle for ever
-    code = child.exitcode or 0
-    if code > 128:
-        _ask_to_stop(folder, code - 128)
-    elif code and not stop_asked(folder):
-        how = (
-            f"killed by {signal.Signals(-code).name} (out of memory?)" if code < 0 else f"ended with exit code {code}"
-        )
-        key = run_key(config)
-        _note(Outcome(key, FAILED, f"{key} {how}; the same command goes on from its checkpoint"), folder, number)
-    return None
-
-
-def _wait_for(child: BaseProcess, folder: Path) -> None:
-    """Until it ends; once the sweep is to stop, so is the child."""
-    while child.is_alive() and not stop_asked(folder):
-        child.join(POLL_S)
-    if child.is_alive() and child.pid:
-        os.kill(child.pid, signal.SIGTERM)
-    child.join()
-
-
-def stopping(folder: Path) -> StopRequest:
-    """A context in which a signal asks all cells of the sweep in this folder, by a file, to save and stop."""
-    return StopRequest(lambda number: _ask_to_stop(folder, number))
-
-
-def stop_asked(folder: Path) -> int | None:
-    """The number of the signal that asked the sweep in this folder to stop."""
-    path = folder / STOP
-    return int(path.read_text()) if path.exists() else None
-
-
-def _ask_to_stop(folder: Path, number: int) -> None:
-    if not stop_asked(folder):
-        write_atomically(folder / STOP, str(int(number)).encode())
-
-
-def _child(config: DictConfig, folder: Path, number: int, parent: int) -> None:
-    _end_with_parent()
-    if os.getppid() != parent:
-        return
-    try:
-        job(config, folder, number)
-    except InterruptedRun as stopped:
-        sys.exit(stopped.exit_code)
-
-
-def _end_with_parent() -> None:
-    """Let this process hear SIGTERM if its parent is killed."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 def _note(outcome: Outcome, folder: Path, number: int) -> None:
     if outcome.state != SKIPPED:  # the summary counts them
         print(outcome.line, file=sys.stderr if outcome.state == FAILED else sys.stdout, flush=True)
@@ -142,9 +159,9 @@ def _note(outcome: Outcome, folder: Path, number: int) -> None:
 
 
 def read_outcomes(folder: Path, cells: int) -> list[Outcome]:
-    """What became of a sweep's cells, in their order; less those that did not end.
+    """Outcomes of a sweep's cells in their order, without those that did not end.
 
-    Every file is asked for by its name: of a network folder, the list of names may be seconds old.
+    Every file is asked for by its name: on a network folder, the list of names may be seconds old.
     """
     paths = (_path(folder, number) for number in range(cells))
     return [Outcome(**json.loads(path.read_text(encoding="utf-8"))) for path in paths if path.exists()]

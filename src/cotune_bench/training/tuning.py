@@ -87,9 +87,9 @@ def validated(overrides: Sequence[str]) -> dict[str, float]:
     experiment = Experiment.build(compose_config(overrides))
     if not len(experiment.data.val):
         raise UserError("there are no validation images to choose on: set protocol.val=0.2")
-    with experiment.placed() as placed:
-        placed.train()
-        scores = placed.validate()
+    placed = experiment.placed()
+    placed.train()
+    scores = placed.validate()
     assert scores is not None  # noqa: S101
     return scores
 
