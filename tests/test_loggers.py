@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import pytest
-import torch
 from toy import toy_record
 
 from cotune_bench.cli import run as cli
 from cotune_bench.training import loggers
-from cotune_bench.training.loggers import Logger, TensorBoard, make_logger, picture
+from cotune_bench.training.loggers import Logger, TensorBoard, make_logger
 
 TINY = ("method=cotuning", "backbone.weights=random", "protocol.updates=4", "device=cpu")
 
@@ -33,7 +32,7 @@ def test_terms_rates_and_scores_are_logged_by_update(tmp_path):
     logger = tensorboard(tmp_path)
     logger.report(3, 0.5, {"ce": 2.0, "bss": 0.25})
     logger.report(6, 0.05, {"ce": 1.0, "bss": 0.5})
-    logger.end(toy_record(val_accuracy=61.0), 6, torch.eye(2, 3))
+    logger.end(toy_record(val_accuracy=61.0), 6)
     logger.close()
     assert steps(tmp_path, "loss/ce") == [(3, 2.0), (6, 1.0)]
     assert steps(tmp_path, "loss/sum") == [(3, 2.25), (6, 1.5)]
@@ -41,7 +40,6 @@ def test_terms_rates_and_scores_are_logged_by_update(tmp_path):
     assert steps(tmp_path, "lr/backbone") == [(3, 0.05), (6, 0.005)]
     assert steps(tmp_path, "accuracy/validation") == [(6, 61.0)]
     assert steps(tmp_path, "accuracy/test") == [(6, 50.0)]
-    assert events(tmp_path).Images("relationship")[0].step == 6
 
 
 def test_speed_is_images_over_seconds_between_reports(tmp_path, monkeypatch):
@@ -69,7 +67,7 @@ def test_a_failing_logger_says_so_once(tmp_path, capsys):
     logger = tensorboard(tmp_path / "file")
     for updates in (3, 6):
         logger.report(updates, 0.1, {"ce": 1.0})
-    logger.end(toy_record(), 6, torch.eye(2))
+    logger.end(toy_record(), 6)
     logger.close()
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: logger=tensorboard failed and is left out from here on: FileExistsError: ")
@@ -118,9 +116,3 @@ def test_none_is_a_logger_that_does_nothing(tmp_path):
     logger.end(toy_record(), 3)
     logger.close()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_picture_by_hand():
-    shown = picture(torch.tensor([[0.0, 0.5], [0.25, 0.125]]))
-    assert shown.shape == (512, 512)
-    assert shown[::256, ::256].tolist() == [[0.0, 1.0], [0.5, 0.25]]

@@ -14,7 +14,6 @@ from cotune_bench.storage.records import Record
 log = logging.getLogger("cotune_bench.training.loggers")
 
 LOGGERS = ("none", "tensorboard")
-SIDE = 512  # pixels of a picture's longer side, about
 
 
 def require_logger(name: str) -> None:
@@ -39,15 +38,15 @@ class Logger:
     def report(self, updates: int, lr: float, terms: dict[str, float]) -> None:
         """The engine's report: updates done, learning rate of the head, means of the terms since last time."""
 
-    def end(self, record: Record, updates: int, relationship: Any = None) -> None:
-        """Scores of the finished run, and the (K, S) relationship of its method, if it has one."""
+    def end(self, record: Record, updates: int) -> None:
+        """Scores of the finished run."""
 
     def close(self) -> None:
         """Let go of files and threads, however the run ended."""
 
 
 class TensorBoard(Logger):
-    """Terms, learning rates, speed, scores and the category relationship as TensorBoard events.
+    """Terms, learning rates, speed and scores as TensorBoard events.
 
     A run that goes on from a checkpoint takes back the steps after it. Whatever goes wrong is told once; then nothing
     more is logged, and the run goes on.
@@ -71,18 +70,14 @@ class TensorBoard(Logger):
             values["images_per_second"] = self._batch_size * (updates - last[0]) / (now - last[1])
         self._try(lambda: self._write(updates, values))
 
-    def end(self, record: Record, updates: int, relationship: Any = None) -> None:
-        """Scores, and the relationship as a picture."""
+    def end(self, record: Record, updates: int) -> None:
+        """Scores of validation and test."""
         values = {
             "accuracy/validation": record.val_accuracy,
             "accuracy/test": record.accuracy,
             "nll/test": record.nll,
         }
         self._try(lambda: self._write(updates, {name: value for name, value in values.items() if value is not None}))
-        if relationship is not None:
-            self._try(
-                lambda: self._writer.add_image("relationship", picture(relationship), updates, dataformats="HW")
-            )
 
     def close(self) -> None:
         """Write what is left and close the file."""
@@ -108,11 +103,3 @@ class TensorBoard(Logger):
             line = f"logger=tensorboard failed and is left out from here on: {type(error).__name__}: {error}"
             log.warning(line)
             print(f"warning: {line}", file=sys.stderr, flush=True)
-
-
-def picture(relationship: Any) -> Any:
-    """A (K, S) matrix as grey levels, black 0 and white its maximum, each entry a square of pixels."""
-    grey = relationship.detach().float().cpu()
-    grey = grey / grey.max().clamp(min=1e-12)
-    size = max(1, SIDE // max(grey.shape))
-    return grey.repeat_interleave(size, 0).repeat_interleave(size, 1)

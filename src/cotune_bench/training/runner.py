@@ -84,7 +84,7 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
                     for name, text in placed.method.artifacts().items():
                         write_atomically(folder / name, text.encode())
                     record = placed.record(checkpoints.started)
-                    logger.end(record, protocol.updates, getattr(placed.method, "relationship", None))
+                    logger.end(record, protocol.updates)
                     if kept:  # first: a run that is finished has its weights
                         keep(placed, record, folder)
                 path = store.add(record, again=config.force)
