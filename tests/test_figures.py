@@ -1,160 +1,233 @@
-"""Curves of a table: their values by hand, the same bytes twice, styles that differ, no pyplot and no torch."""
+"""Figures of a table: lines, labels and captions by hand; damaged and missing files; the same bytes twice."""
 
-import dataclasses
-import math
 import re
+import runpy
 import struct
-import subprocess
-import sys
 from itertools import combinations
 from pathlib import Path
 
+import matplotlib
+import numpy as np
 import pandas as pd
 import pytest
 
-from cotune_bench.reports.figures import grid_figures, inline_svg, write_figures
+from cotune_bench import metrics
+from cotune_bench.config import CONF
+from cotune_bench.errors import UserError
+from cotune_bench.reports.figures import NamedFigure, grid_figures, image, inline_svg, write_figures
 from cotune_bench.reports.figures.base import style
-from cotune_bench.reports.figures.rates import Curve, accuracy_curves, draw, gain_curves
+from cotune_bench.reports.figures.relationship import heat_map
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.tables import METHOD_NAMES
+from cotune_bench.storage import relationship_file
+from cotune_bench.storage.relationship_file import Share
 
-METHODS = ("finetune", "cotuning", "my_$own$")
+DATA, STEM = "a_b & <c>", "a_b-c"
+OWN = "my_$own$"
 ACCURACIES = {
-    ("finetune", 1.0): [80.0, 81.0, 82.0],
-    ("finetune", 0.15): [50.0, 51.0, 52.0],
-    ("cotuning", 1.0): [85.0, 87.0, 89.0],
-    ("cotuning", 0.15): [60.0],
+    ("cotuning", 1.0): [80.0, 81.0, 82.0],
+    ("cotuning", 0.5): [50.0, 51.0, 52.0],
+    (OWN, 1.0): [85.0, 87.0, 89.0],
+    (OWN, 0.5): [60.0],
+}
+METRICS = {
+    "cotuning-0.5-0": "updates,lr,ce,source,loss\n10,0.1,2,6,8\n20,0.1,1,4,5\n",
+    "cotuning-0.5-1": "updates,lr,ce,source,loss\n10,0.1,4,8,12\n20,0.1,3,2,5\n30,0.1,3,2,5\n40,0.",
+    f"{OWN}-0.5-0": "updates,lr,ce,loss\n10,0.1,5,5\n20,0.1,7,7\n",
 }
 
 
-def toy(
-    accuracies: dict[tuple[str, float], list[float]] | None = None,
-    rates: tuple[float, ...] = (1.0, 0.15),
-    methods: tuple[str, ...] = METHODS,
-    data: tuple[str, ...] = ("digits", "cub"),
-) -> Grid:
+def toy(accuracies: dict[tuple[str, float], list[float]] = ACCURACIES, unit: str = "replicate") -> Grid:
+    """Two methods and one without runs at two rates, on a data set with runs and one without."""
     rows = [
         {"method": method, "rate": rate, "seed": seed, "accuracy": value, "key": f"{method}-{rate}-{seed}"}
-        for (method, rate), values in (ACCURACIES if accuracies is None else accuracies).items()
+        for (method, rate), values in accuracies.items()
         for seed, value in enumerate(values)
     ]
-    usual = {"data": data[0], "backbone": "glyphnet", "protocol": "desk", "weights": "glyphs", "torch": "2.15.0"}
+    usual = {"data": DATA, "backbone": "glyphnet", "protocol": "desk", "weights": "glyphs", "torch": "2.15.0"}
     runs = pd.DataFrame(rows).assign(**usual, version="0.1.0", finished="2024-05-01T10:00:00+00:00")
-    return build_grid(TableSpec("toy", "Toy", data, methods, rates, (0, 1, 2)), runs)
+    methods = ("cotuning", OWN, "bss")
+    return build_grid(TableSpec("toy", "Toy", (DATA, "cub"), methods, (1.0, 0.5), (0, 1, 2), unit), runs)
 
 
-def same(one: Curve, method: str, values: list[float], bars: list[float]) -> bool:
-    return (one.method, one.values, one.bars) == (
-        method,
-        pytest.approx(values, nan_ok=True),
-        pytest.approx(bars, nan_ok=True),
+def put(results: Path, key: str, name: str, text: str) -> None:
+    path = results / "runs" / key / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def results(tmp_path) -> Path:
+    """A results folder whose runs have all files."""
+    for key, text in METRICS.items():
+        put(tmp_path, key, "metrics.csv", text)
+    relationship = [[0.6, 0.4, 0.0], [0.05, 0.0, 0.95]]
+    text = relationship_file.to_csv(relationship, ("elephant", "$x$"), ("tusker", "_b", "c"))
+    put(tmp_path, "cotuning-0.5-0", relationship_file.FILE, text)
+    probabilities = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]]
+    states = {"before": metrics.reliability(probabilities, [0, 1, 1, 0], 1.0)}
+    states["after"] = metrics.reliability(np.array(probabilities) ** 0, [0, 1, 1, 0], 5.0)
+    put(tmp_path, "cotuning-0.5-1", metrics.FILE, metrics.to_csv(states))
+    return tmp_path
+
+
+def drawn(results: Path, grid: Grid | None = None) -> dict[str, NamedFigure]:
+    figures, _ = grid_figures(grid or toy(), results)
+    return {one.name.removeprefix(f"toy-{STEM}-"): one for one in figures}
+
+
+def legend(named: NamedFigure) -> list[str]:
+    return [text.get_text() for text in named.figure.legends[0].get_texts()]
+
+
+def test_accuracy_over_rising_rates_with_error_bars(tmp_path):
+    named = drawn(tmp_path)["accuracy"]
+    (axes,) = named.figure.axes
+    assert legend(named) == ["Co-Tuning", OWN]  # the third method has no run
+    assert named.figure.legends[0].get_title().get_text() == "mean ± sample std\nover replicates"
+    assert [list(one.lines[0].get_ydata()) for one in axes.containers] == [[51, 81], [60, 87]]
+    assert axes.containers[0].lines[0].get_xdata() == pytest.approx([50, 100], abs=1)
+    bars = [sorted(y for _, y in bar) for one in axes.containers for bar in one.lines[2][0].get_segments()]
+    assert [bar for bar in bars if bar] == [[50, 52], [80, 82], [85, 89]]
+    assert "Mean ± sample std over n = 1 to 3" in named.caption
+
+
+@pytest.mark.parametrize("unit", ["replicate", "seed"])
+def test_captions_say_what_the_error_bars_contain(unit, tmp_path):
+    caption = drawn(tmp_path, toy(unit=unit))["accuracy"].caption
+    assert ("each with its own split" in caption) == (unit == "replicate")
+    assert ("The ± does not contain how much another split" in caption) == (unit == "seed")
+
+
+def test_training_curves_are_means_at_the_updates_that_all_runs_reported(results):
+    named = drawn(results)["training"]
+    above, below = named.figure.axes  # one rate has metrics
+    assert [line.get_xydata().tolist() for line in above.lines] == [[[10, 3], [20, 2]], [[10, 5], [20, 7]]]
+    assert [line.get_xydata().tolist() for line in below.lines] == [[[10, 7], [20, 3]]]  # without the torn line
+    assert legend(named) == ["Co-Tuning", OWN, "Co-Tuning: source"]
+    assert "over the 1 to 2 runs" in named.caption
+
+
+@pytest.mark.parametrize(("last", "scale"), [("7", "linear"), ("70", "log")])  # the others are 2 to 5
+def test_the_loss_is_logarithmic_where_it_spans_a_power_of_ten_and_has_numbers(results, last, scale):
+    put(results, f"{OWN}-0.5-0", "metrics.csv", f"updates,lr,ce,loss\n10,0.1,5,5\n20,0.1,{last},{last}\n")
+    axes = drawn(results)["training"].figure.axes[0]
+    assert axes.get_yscale() == scale
+    low, high = axes.get_ylim()
+    shown = [text.get_text() for text in axes.get_yticklabels() if low <= text.get_position()[1] <= high]
+    assert any(shown)
+    assert all("$" not in text for text in shown)
+
+
+def test_relationship_as_colours_and_in_words(results):
+    named = drawn(results)["cotuning-relationship"]
+    assert named.rows == (
+        ("Target class", "Source classes"),
+        ("elephant", "60 % tusker + 40 % _b"),
+        ("$x$", "95 % c + 5 % tusker"),
     )
+    axes, _ = named.figure.axes
+    np.testing.assert_allclose(axes.images[0].get_array(), [[60, 40, 0], [5, 0, 95]])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["tusker", "_b", "c"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["elephant", "$x$"]
+    assert "rate of 50 %" in named.caption  # the largest rate whose runs have it
 
 
-def test_accuracy_curves_by_hand():
-    curves = accuracy_curves(toy(), "digits")
-    assert len(curves) == 2  # the third method has no run
-    assert same(curves[0], "finetune", [81.0, 51.0], [1.0, 1.0])
-    assert same(curves[1], "cotuning", [87.0, 60.0], [2.0, math.nan])
-    assert accuracy_curves(toy(), "cub") == []
+def test_a_heat_map_of_many_classes_is_thinned_out():
+    shares = {
+        str(row): [Share(row * 5 + rank, f"s{row}.{rank}", 30.0 - rank) for rank in range(5)] for row in range(39)
+    }
+    table = heat_map(shares)
+    assert table.shape == (20, 40)  # the two largest source classes of every second target class
+    assert list(table.index[[0, 1, -1]]) == ["0", "2", "38"]
+    assert list(table.columns[:4]) == ["s0.0", "s0.1", "s2.0", "s2.1"]
 
 
-def test_gain_curves_by_hand():
-    (curve,) = gain_curves(toy(), "digits")
-    assert same(curve, "cotuning", [6.0, 10.0], [1.0, math.nan])  # gains 5, 6, 7, and one alone
+def test_calibration_before_and_after(results):
+    named = drawn(results)["cotuning-calibration"]
+    above, below = named.figure.axes
+    _, before, after = above.lines
+    # bins (0.5, 0.6], (0.6, 0.7], (0.7, 0.8], (0.8, 0.9] of one image each; then one bin of certain answers, class 0
+    np.testing.assert_allclose(before.get_xydata(), [[60, 100], [70, 100], [80, 0], [90, 100]], atol=1e-9)
+    np.testing.assert_allclose(after.get_xydata(), [[100, 50]])
+    assert [bar.get_height() for bar in below.patches] == [1, 1, 1, 1, 4]
+    assert legend(named) == ["before, ECE 40.0 %", "after, ECE 50.0 %"]
+    assert named.rows[1:] == (("before", "1", "40.0"), ("after", "5", "50.0"))
 
 
-def test_curves_are_drawn_over_rising_rates_with_their_bars():
-    grid = toy()
-    axes = draw(grid, accuracy_curves(grid, "digits"), "Accuracy", 5.5).axes[0]
-    finetune = axes.containers[0]
-    assert list(finetune.lines[0].get_ydata()) == [51.0, 81.0]
-    assert finetune.lines[0].get_xdata() == pytest.approx([15, 100], abs=1.0)
-    assert list(axes.get_xticks()) == [15, 100]
-    bars = [sorted(y for _, y in segment) for segment in finetune.lines[2][0].get_segments()]
-    assert bars == [[50.0, 52.0], [80.0, 82.0]]
-    legend = axes.get_legend()
-    assert [text.get_text() for text in legend.get_texts()] == ["Fine-tune", "Co-Tuning"]
-    assert (axes.get_title(), legend.get_title().get_text()) == ("", "mean ± sample std\nover replicates")
-
-
-@pytest.mark.parametrize(("unit", "contains"), [("replicate", True), ("seed", False)])
-def test_captions_name_what_the_bars_are_of(unit, contains, tmp_path):
-    grid = toy()
-    grid = dataclasses.replace(grid, spec=dataclasses.replace(grid.spec, unit=unit))
-    (accuracy, gain), _ = grid_figures(grid, tmp_path)
-    for one in (accuracy, gain):
-        assert "Mean ± sample std over n = 1 to 3" in one.caption
-        assert ("each with its own split" in one.caption) == contains
-        assert ("The ± does not contain how much another split" in one.caption) != contains
-    assert f"difference in points between a run and that of Fine-tune with the same {unit}" in gain.caption
-
-
-@pytest.mark.parametrize("name", ["my_$own$", "a_$b", "_private", "a & <b>"])
-def test_odd_names_of_methods_are_shown_as_they_are(name, tmp_path):
-    runs = {("finetune", 0.15): [50.0], (name, 0.15): [60.0]}
-    (figure, _), _ = grid_figures(toy(runs, methods=("finetune", name)), tmp_path)
-    figure.figure.draw_without_rendering()
-    texts = figure.figure.axes[0].get_legend().get_texts()
-    assert [(text.get_text(), text.get_parse_math()) for text in texts] == [("Fine-tune", False), (name, False)]
-
-
-def test_writing_twice_changes_no_byte_whatever_the_users_settings(tmp_path, monkeypatch):
-    import matplotlib
-
-    first = write_figures(grid_figures(toy(), tmp_path)[0], tmp_path / "one")
-    assert [path.name for path in first] == [
-        f"toy-digits-{kind}.{suffix}" for kind in ("accuracy", "gain") for suffix in ("pdf", "png")
+def test_missing_and_damaged_files_leave_a_sentence(results):
+    for key in METRICS:
+        put(results, key, "metrics.csv", "updates,lr,ce,loss\n10,0.1\n")
+        put(results, key, relationship_file.FILE, "")
+        put(results, key, metrics.FILE, "state,temperature\nbefore,1\n")
+    figures, left_out = grid_figures(toy(), results)
+    assert [one.name for one in figures] == [f"toy-{STEM}-accuracy"]
+    assert left_out == [
+        "Ranks need runs of at least 3 methods: 2 found.",
+        f"No training curves of {DATA}: no folder of these runs holds a metrics.csv.",
+        f"No category relationship of {DATA}: no folder of these runs holds a relationship.csv.",
+        f"No calibration of {DATA}: no folder of these runs holds a calibration.csv.",
     ]
-    with matplotlib.rc_context({"font.size": 20, "axes.grid": False, "savefig.dpi": 50}):
-        second = write_figures(grid_figures(toy(), tmp_path)[0], tmp_path / "two")
-    for one, two in zip(first, second, strict=True):
-        assert one.read_bytes() == two.read_bytes()
-    for path in first:
-        content = path.read_bytes()
-        assert b"CreationDate" not in content
-        if path.suffix == ".png":
-            assert struct.unpack(">II", content[16:24]) == (1100, 682)  # 5.5 x 3.4 inches at 200 dpi
-        else:
-            assert re.search(rb"/BaseFont /[\w+]*DejaVuSans", content)
+    empty = build_grid(TableSpec("toy", "Toy", (DATA,), ("bss",), (0.5,), (0,)), pd.DataFrame())
+    assert grid_figures(empty, results) == ([], ["No figures: no run has finished yet."])
 
 
 def test_one_rate_and_one_run_are_drawn(tmp_path):
-    grid = toy({("finetune", 0.15): [50.0]}, rates=(0.15,))
-    assert [path.name for path in write_figures(grid_figures(grid, tmp_path)[0], tmp_path)] == [
-        "toy-digits-accuracy.pdf",
-        "toy-digits-accuracy.png",
-    ]
+    named = drawn(tmp_path, toy({("cotuning", 0.5): [50.0]}))["accuracy"]
+    assert image(named.figure, "png").startswith(b"\x89PNG")
 
 
 def test_every_method_looks_different_without_colour():
     table = (*METHOD_NAMES, "mine", "yours")
-    looks = {method: style(method, table) for method in table}
     for one, two in combinations(table, 2):
-        assert looks[one]["marker"] != looks[two]["marker"]
+        assert style(one, table)["marker"] != style(two, table)["marker"]
     paper = ("finetune", "l2sp", "delta", "bss", "cotuning")
     for key in ("color", "linestyle"):
-        assert len({looks[method][key] for method in paper}) == len(paper)
+        assert len({style(method)[key] for method in paper}) == len(paper)
     assert style("bss") == style("bss", ("mine", "bss"))
 
 
-def test_figures_load_lazily():
-    code = "import sys, cotune_bench.reports.build; print({'torch', 'matplotlib'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
+def test_files_are_the_same_twice_whatever_the_users_settings(results):
+    one = write_figures(grid_figures(toy(), results)[0], results / "one")
+    with matplotlib.rc_context({"font.size": 20, "axes.grid": False, "savefig.dpi": 50}):
+        two = write_figures(grid_figures(toy(), results)[0], results / "two")
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+    found = {path.name.removeprefix(f"toy-{STEM}-"): path.read_bytes() for path in one}
+    assert {name.partition(".")[2] for name in found} == {"pdf", "png", "md"}
+    assert struct.unpack(">II", found["accuracy.png"][16:24]) == (1100, 682)  # 5.5 x 3.4 inches at 200 dpi
+    assert "| elephant     | 60 % tusker + 40 % _b |\n" in found["cotuning-relationship.md"].decode()
 
 
-def test_figures_for_a_page_have_ids_of_their_own():
-    figures, _ = grid_figures(toy(), Path("nowhere"))
-    assert [one.name for one in figures] == ["toy-digits-accuracy", "toy-digits-gain"]
+def test_figures_for_a_page_have_ids_of_their_own(results):
+    figures, _ = grid_figures(toy(), results)
     pages = [inline_svg(one) for one in figures]
-    ids = [re.findall(r'\bid="([^"]+)"', page) for page in pages]
-    assert not set(ids[0]) & set(ids[1])
-    for one, page, found in zip(figures, pages, ids, strict=True):
+    ids = [name for page in pages for name in re.findall(r'\bid="([^"]+)"', page)]
+    assert len(ids) == len(set(ids))
+    for page in pages:
         assert page.startswith("<svg")
-        assert len(set(found)) == len(found)
         used = re.findall(r'href="#([^"]+)"', page) + re.findall(r"url\(#([^)]+)\)", page)
         assert used
-        assert set(used) <= set(found)
-        assert all(name.startswith(one.name) for name in found)
+        assert set(used) <= set(ids)
     assert pages == [inline_svg(one) for one in figures]
+
+
+def test_readme_gets_the_pieces_it_asks_for(tmp_path, results):
+    update = runpy.run_path(str(CONF.parent / "scripts" / "update_readme.py"))["main"]
+    update.__globals__["table_grid"] = lambda name, overrides: (toy(), results, [])
+    readme = tmp_path / "README.md"
+    asked = f"<!-- figure:toy toy-{STEM}-accuracy -->"
+    readme.write_text(f"a\n<!-- grid:toy -->\nstale\n<!-- end -->\nb\n{asked}\n<!-- end -->\nc\n")
+    for _ in range(2):
+        assert update([], [readme]) == 0
+        text = readme.read_text()
+        assert text.startswith("a\n<!-- grid:toy -->\nMean ± ")
+        assert f"b\n{asked}\n![Accuracy on a_b & \\<c> over" in text
+        assert text.endswith(f"(docs/images/toy-{STEM}-accuracy.svg)\n<!-- end -->\nc\n")
+        assert "stale" not in text
+    picture = (tmp_path / "docs" / "images" / f"toy-{STEM}-accuracy.svg").read_bytes()
+    assert picture == image(grid_figures(toy(), results)[0][0].figure, "svg")
+    assert b"<dc:date>" not in picture
+    readme.write_text("<!-- figure:toy typo -->\n<!-- end -->\n")
+    with pytest.raises(UserError, match="table toy has no figure typo: choose toy-"):
+        update([], [readme])
+    assert readme.read_text() == "<!-- figure:toy typo -->\n<!-- end -->\n"

@@ -1,4 +1,4 @@
-"""One look at every image file: can it be read, how, and a small grey picture to find near-identical ones by."""
+"""Scan of image files: which can be read, how, and small grey pictures that find near-identical ones."""
 
 import os
 from collections.abc import Sequence
@@ -17,7 +17,6 @@ VERSION = 3
 SIDE, BITS = 16, 8
 #: Two images are near-identical if so few bits and, on average, so few of 255 grey levels set them apart.
 MOST_BITS, MOST_LEVELS = 4, 4.0
-BLOCK = 1 << 22  # pairs that are compared at once
 
 
 @dataclass(frozen=True)
@@ -92,13 +91,9 @@ def near_identical(looks: Looks, first: np.ndarray, second: np.ndarray) -> list[
     """
     usable = (looks.reasons == "") & (looks.hashes != 0)
     first, second = first[usable[first]], second[usable[second]]
-    pairs = []
-    step = max(BLOCK // max(len(second), 1), 1)
-    for start in range(0, len(first), step):
-        block = first[start : start + step]
-        apart = np.bitwise_count(looks.hashes[block][:, None] ^ looks.hashes[second][None])
-        for a, b in zip(*np.nonzero(apart <= MOST_BITS), strict=True):
-            mine, theirs = looks.pictures[block[a]], looks.pictures[second[b]]
-            if np.abs(mine.astype(np.int16) - theirs).mean() <= MOST_LEVELS:
-                pairs.append((int(block[a]), int(second[b])))
+    hashes, pairs = looks.hashes[second], []
+    for a in first:
+        close = second[np.bitwise_count(hashes ^ looks.hashes[a]) <= MOST_BITS]
+        apart = np.abs(looks.pictures[close].astype(int) - looks.pictures[a]).mean(axis=(1, 2))
+        pairs += [(int(a), int(b)) for b in close[apart <= MOST_LEVELS]]
     return pairs

@@ -1,10 +1,12 @@
-"""Tables of people's own images, which no yaml names: made from whatever records there are."""
+"""Tables of people's own images, which no yaml names: made from whatever records exist."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+import pandas as pd
 from omegaconf import OmegaConf
 
 from cotune_bench.config import CONF
@@ -12,16 +14,16 @@ from cotune_bench.config.overrides import path_override
 from cotune_bench.config.own_images import own_images
 from cotune_bench.reports.frame import run_frame
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
-from cotune_bench.reports.page.drill import leaves
+from cotune_bench.reports.page.cells import leaves
 from cotune_bench.reports.status import CellStatus, TableStatus
 from cotune_bench.reports.tables import METHOD_NAMES
 from cotune_bench.storage.files import digest
 from cotune_bench.storage.records import Record, RecordStore
 
 NOTE = "Trade-offs of the methods are not tuned on these images, unless a row names its own."
-#: Settings that tell two groups of runs apart best; others follow by name.
+#: Settings that a label names before all others.
 FIRST = ("data.root", "backbone.name", "protocol.name", "protocol.updates")
-#: Settings of a reader that the command line gives otherwise.
+#: Settings that have overrides of their own, or none.
 NOT_GIVEN = ("reader", "name", "root", "split_seed", "rate")
 
 
@@ -37,12 +39,21 @@ class OwnCell(CellStatus):
         return [*self.given, f"rate={self.rate:g}", f"{self.axis}={self.unit}"]
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """A record with the labels of its block of rows, ``data``, and of its row, ``method``."""
+
+    record: Record
+    data: str
+    method: str
+
+
 def own_tables(results: Path) -> tuple[list[tuple[Grid, TableStatus]], list[str]]:
     """Tables for every own data set that has records, one of them all if there are several, and lines of warning.
 
-    Runs of which seed and split differ together are replicates and have a table of their own, runs of several seeds
-    on one split another. Runs share a block of rows if data set, backbone, protocol and, for seeds, split do, and a
-    row if the method's values do.
+    Runs whose seed and split differ together are replicates and have a table of their own, runs of several seeds
+    on one split another. Runs share a block of rows if data set, backbone, protocol and, for seeds, split are the
+    same, and a row if the method's values are.
     """
     records, damaged = RecordStore(results).read()
     if outdated := sum("_target_" in record.config.get("data", {}) for record in records):
@@ -52,47 +63,46 @@ def own_tables(results: Path) -> tuple[list[tuple[Grid, TableStatus]], list[str]
         )
     mine = [record for record in records if own_images(record.config.get("data", {}))]
     tables = []
-    for unit, ending, chosen in (("seed", "", _of_seeds(mine)), ("replicate", "-replicates", _replicates(mine))):
-        blocks = _labels({record.key: (record.data, _setting(record, unit)) for record in chosen})
-        rows = _labels({record.key: (record.method, record.config["method"]) for record in chosen})
+    for unit, chosen in _by_unit(mine).items():
+        blocks = _labels([(record.data, _shared(record, unit)) for record in chosen])
+        rows = _labels([(record.method, record.config["method"]) for record in chosen])
+        members = [Labelled(*one) for one in zip(chosen, blocks, rows, strict=True)]
         names = sorted({record.data for record in chosen})
-        asked = [
-            (f"own-{name}", f"Own images: {name}", [one for one in chosen if one.data == name]) for name in names
-        ]
+        asked = [(f"own-{name}", name, [one for one in members if one.record.data == name]) for name in names]
         if len(names) > 1:
-            asked.append(("own_all", f"Own images: {', '.join(names)}", chosen))
-        for name, title, members in asked:
-            grid, cut = _grid(_spec(name + ending, title, members, unit, blocks, rows), members, blocks, rows)
-            tables.append((grid, _status(grid, members, blocks, rows, results)))
+            asked.append(("own_all", ", ".join(names), members))
+        for name, title, own in asked:
+            ending = "-replicates" if unit == "replicate" else ""
+            grid, cut = _grid(name + ending, f"Own images: {title}", unit, own)
+            tables.append((grid, _status(grid, own, results)))
             damaged += cut
     return tables, list(dict.fromkeys(damaged))
 
 
-def _replicates(records: Sequence[Record]) -> list[Record]:
-    """Those whose seeds are all the same number, where runs of one setting have several such numbers."""
-    numbers: dict[str, set[int]] = {}
-    alike = [record for record in records if _number(record) is not None]
-    for record in alike:
-        numbers.setdefault(digest(_setting(record, "replicate")), set()).add(record.seed)
-    return [record for record in alike if len(numbers[digest(_setting(record, "replicate"))]) > 1]
+def _by_unit(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Records for the tables of seeds and of replicates.
+
+    A replicate has the same number for all its seeds, and its setting has several such numbers. A table of seeds has
+    all other records, and replicates on whose split there are other seeds.
+    """
+    alike = [
+        record
+        for record in records
+        if record.seed == record.config["split_seed"] == record.config["backbone"].get("seed", record.seed)
+    ]
+    numbers = Counter(setting for setting, _ in {(_setting(record, "replicate"), record.seed) for record in alike})
+    replicates = [record for record in alike if numbers[_setting(record, "replicate")] > 1]
+    keys = {record.key for record in replicates}
+    splits = {_setting(record, "seed") for record in records if record.key not in keys}
+    return {"seed": [record for record in records if _setting(record, "seed") in splits], "replicate": replicates}
 
 
-def _of_seeds(records: Sequence[Record]) -> list[Record]:
-    """Those that are no replicates, and replicates on whose split there are other seeds."""
-    replicates = {record.key for record in _replicates(records)}
-    rest = [record for record in records if record.key not in replicates]
-    shared = {digest(_setting(record, "seed")) for record in rest}
-    return [record for record in records if digest(_setting(record, "seed")) in shared]
+def _setting(record: Record, unit: str) -> str:
+    """Digest of the settings that the runs of a block of rows share."""
+    return digest(_shared(record, unit))
 
 
-def _number(record: Record) -> int | None:
-    """The replicate that a run may be; None where its seeds differ."""
-    seeds = {record.seed, record.config["split_seed"], record.config["backbone"].get("seed", record.seed)}
-    return record.seed if len(seeds) == 1 else None
-
-
-def _setting(record: Record, unit: str) -> dict:
-    """What the runs of a block of rows share."""
+def _shared(record: Record, unit: str) -> dict:
     config = record.config
     if unit == "seed":
         return {name: config[name] for name in ("data", "backbone", "protocol", "split_seed")}
@@ -100,71 +110,49 @@ def _setting(record: Record, unit: str) -> dict:
     return {"data": config["data"], "backbone": backbone, "protocol": config["protocol"]}
 
 
-def _labels(configs: Mapping[str, tuple[str, Mapping]]) -> dict[str, str]:
-    """For every key its name, with as few settings in brackets as tell apart the different ones of that name."""
-    groups: dict[str, dict[str, Mapping]] = {}
-    for name, config in configs.values():
-        groups.setdefault(name, {})[digest(config)] = config
-    labels = {(name, mark): text for name, kinds in groups.items() for mark, text in _told(name, kinds).items()}
-    return {key: labels[name, digest(config)] for key, (name, config) in configs.items()}
+def _labels(named: Sequence[tuple[str, Mapping]]) -> Iterable[str]:
+    """Labels of (name, settings): the name, and in brackets as few settings as separate those of one name."""
+    flat = [(name, {setting: str(value) for setting, value in leaves(config)}) for name, config in named]
+    chosen: dict[str, list[str]] = {}
+    for name in {name for name, _ in flat}:
+        kinds = pd.DataFrame([values for own, values in flat if own == name])
+        chosen[name], found = [], 1
+        for setting in sorted(kinds, key=lambda one: (FIRST.index(one) if one in FIRST else len(FIRST), one)):
+            if (count := len(kinds.drop_duplicates([*chosen[name], setting]))) > found:
+                chosen[name].append(setting)
+                found = count
+    for name, values in flat:
+        told = ", ".join(f"{setting.rpartition('.')[2]}={values.get(setting)}" for setting in chosen[name])
+        yield f"{name} ({told})" if told else name
 
 
-def _told(name: str, kinds: Mapping[str, Mapping]) -> dict[str, str]:
-    flat = {mark: dict(leaves(config)) for mark, config in kinds.items()}
-    every = {setting for values in flat.values() for setting in values}
-    ranked = sorted(every, key=lambda one: (FIRST.index(one) if one in FIRST else len(FIRST), one))
-    chosen: list[str] = []
-
-    def told(mark: str, settings: Iterable[str]) -> tuple[str, ...]:
-        return tuple(f"{one.rpartition('.')[2]}={flat[mark].get(one)}" for one in settings)
-
-    for setting in ranked:
-        if len({told(mark, [*chosen, setting]) for mark in flat}) > len({told(mark, chosen) for mark in flat}):
-            chosen.append(setting)
-    return {mark: name + (f" ({', '.join(told(mark, chosen))})" if chosen else "") for mark in flat}
-
-
-def _spec(
-    name: str,
-    title: str,
-    members: Sequence[Record],
-    unit: str,
-    blocks: Mapping[str, str],
-    rows: Mapping[str, str],
-) -> TableSpec:
+def _grid(name: str, title: str, unit: str, members: Sequence[Labelled]) -> tuple[Grid, list[str]]:
     known = list(METHOD_NAMES)
-    methods = {rows[one.key]: known.index(one.method) if one.method in known else len(known) for one in members}
-    return TableSpec(
+    methods = {one.method: known.index(one.record.method) if one.record.method in known else 99 for one in members}
+    spec = TableSpec(
         name=name,
         title=title,
-        data=tuple(sorted({blocks[one.key] for one in members})),
+        data=tuple(sorted({one.data for one in members})),
         methods=tuple(sorted(methods, key=lambda row: (methods[row], row))),
-        rates=tuple(sorted({one.rate for one in members})),
-        units=tuple(sorted({one.seed for one in members})),
+        rates=tuple(sorted({one.record.rate for one in members})),
+        units=tuple(sorted({one.record.seed for one in members})),
         unit=unit,
         note=NOTE,
     )
-
-
-def _grid(
-    spec: TableSpec, members: Sequence[Record], blocks: Mapping[str, str], rows: Mapping[str, str]
-) -> tuple[Grid, list[str]]:
-    frame, cut = run_frame(members)
-    frame["data"] = [blocks[key] for key in frame["key"]]
-    frame["method"] = [rows[key] for key in frame["key"]]
+    frame, cut = run_frame([one.record for one in members])
+    places = {one.record.key: one for one in members}
+    frame["data"] = [places[key].data for key in frame["key"]]
+    frame["method"] = [places[key].method for key in frame["key"]]
     return build_grid(spec, frame), cut
 
 
-def _status(
-    grid: Grid, members: Sequence[Record], blocks: Mapping[str, str], rows: Mapping[str, str], results: Path
-) -> TableStatus:
-    example = {(blocks[one.key], rows[one.key]): one for one in members}
+def _status(grid: Grid, members: Sequence[Labelled], results: Path) -> TableStatus:
+    blocks = {one.data: one.record.config for one in members}
+    rows = {one.method: one.record.config["method"] for one in members}
     done = {(run.data, run.method, run.rate, run.unit) for run in grid.runs()}
     spec, cells = grid.spec, []
     for data, method, rate, unit in product(spec.data, spec.rows, spec.rates, spec.units):
-        like = example.get((data, method)) or next(one for one in members if rows[one.key] == method)
-        there = next(one for one in members if blocks[one.key] == data)
-        given = overrides_of({**there.config, "method": like.config["method"]}, spec.unit)
+        given = overrides_of({**blocks[data], "method": rows[method]}, spec.unit)
         state = "done" if (data, method, rate, unit) in done else "missing"
         cells.append(OwnCell(data, method, rate, unit, state, axis=spec.unit, given=given))
     return TableStatus(spec.name, str(results), cells)
@@ -173,25 +161,21 @@ def _status(
 def overrides_of(config: Mapping, unit: str) -> tuple[str, ...]:
     """The overrides that give a run's configuration again; without rate and what the unit sets."""
     data = config["data"]
-    choice = data["reader"]
-    given = [f"data={choice}", path_override("data.root", data["root"]), f"data.name={data['name']}"]
-    for group, name in (("data", choice), *((group, config[group]["name"]) for group in ("method", "backbone"))):
-        changed = _changed_values(group, name, config[group])
-        if group == "backbone" and unit == "replicate":
-            changed = [text for text in changed if not text.startswith("backbone.seed=")]
-        given += [f"{group}={name}"] * (group != "data") + changed
-    protocol = config["protocol"]
-    given += [f"protocol={protocol['name']}", *_changed_values("protocol", protocol["name"], protocol)]
+    given = [f"data={data['reader']}", path_override("data.root", data["root"]), f"data.name={data['name']}"]
+    given += _changed_values("data", data["reader"], data)
+    for group in ("method", "backbone", "protocol"):
+        name, values = config[group]["name"], dict(config[group])
+        if unit == "replicate":
+            values.pop("seed", None)  # of a backbone
+        given += [f"{group}={name}", *_changed_values(group, name, values)]
     return (*given, *([f"split_seed={config['split_seed']}"] if unit == "seed" and config["split_seed"] else []))
 
 
 def _changed_values(group: str, name: str, values: Mapping) -> list[str]:
-    """The values that are not those of the group's yaml; those that it computes are given, too."""
-    path = CONF / group / f"{name}.yaml"
-    usual = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {}
-    assert isinstance(usual, dict)  # noqa: S101
+    """Overrides for the values that are not those of the group's yaml, or that it computes."""
+    path, usual = CONF / group / f"{name}.yaml", {"precision": "fp32"}
+    if path.exists():
+        usual |= OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[arg-type]
     changed = {one: value for one, value in values.items() if one not in NOT_GIVEN and usual.get(one) != value}
-    if changed.get("precision") == "fp32":
-        del changed["precision"]
     texts = {one: "null" if value is None else str(value).replace(" ", "") for one, value in changed.items()}
     return [("" if one == "precision" else f"{group}.") + f"{one}={text}" for one, text in texts.items()]

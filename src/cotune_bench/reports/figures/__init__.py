@@ -1,16 +1,12 @@
-"""All figures of a table, in order, and their files; the same runs always give the same bytes.
-
-``figures, left_out = grid_figures(grid, results)``, then :func:`write_figures` for files; for a page
-:func:`inline_svg` of each, its ``caption`` and, where it has any, its ``rows``.
-"""
+"""All figures of a table, in order, and their files; the same runs always give the same bytes."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from cotune_bench.reports.figures.base import WIDTH, NamedFigure, image, inline_svg, settings
+from cotune_bench.reports.figures.base import NamedFigure, image, inline_svg, settings
 from cotune_bench.reports.figures.calibration import calibration_figures
 from cotune_bench.reports.figures.ranks import rank_figures
-from cotune_bench.reports.figures.rates import accuracy_figures, gain_figures
+from cotune_bench.reports.figures.rates import accuracy_figures
 from cotune_bench.reports.figures.relationship import relationship_figures
 from cotune_bench.reports.figures.training import training_figures
 from cotune_bench.reports.grid import Grid
@@ -21,34 +17,27 @@ from cotune_bench.storage.files import write_atomically
 __all__ = ["NamedFigure", "grid_figures", "image", "inline_svg", "write_figures"]
 
 
-def grid_figures(grid: Grid, results: Path, *, width: float = WIDTH) -> tuple[list[NamedFigure], list[str]]:
-    """Every figure that the runs of a grid allow, in order, and a sentence for each kind that is left out, and why.
+def grid_figures(grid: Grid, results: Path) -> tuple[list[NamedFigure], list[str]]:
+    """Every figure that the runs of a grid allow, and a sentence for each kind that is missing, and why.
 
-    Accuracy, gain, training curves, category relationship and calibration, each for every data set, and the ranks of
-    all methods. Reads ``results/runs`` for what records do not hold.
-
-    Args:
-        grid: of a table.
-        results: the folder that its runs were written to.
-        width: of a figure in inches.
+    Accuracy, training curves, category relationship and calibration of every data set, and the ranks of all methods.
+    Reads run folders below ``results`` for what records do not hold.
     """
-    results = Path(results)
     with settings():
-        accuracy = accuracy_figures(grid, width)
-        if not accuracy:
+        figures = accuracy_figures(grid)
+        if not figures:
             return [], ["No figures: no run has finished yet."]
-        gain, no_gain = gain_figures(grid, width)
-        ranks, no_ranks = rank_figures(grid, width)
-        figures, left_out = [*accuracy, *gain, *ranks], no_gain + no_ranks
-        for draw, what, file in (
+        ranks, left_out = rank_figures(grid)
+        figures += ranks
+        for draw, kind, file in (
             (training_figures, "training curves", "metrics.csv"),
             (relationship_figures, "category relationship", relationship_file.FILE),
             (calibration_figures, "calibration", calibration_file.FILE),
         ):
-            drawn, lacking = draw(grid, results, width)
+            drawn, lacking = draw(grid, Path(results))
             figures += drawn
             if lacking:
-                left_out.append(f"No {what} of {', '.join(lacking)}: no folder of these runs holds a {file}.")
+                left_out.append(f"No {kind} of {', '.join(lacking)}: no folder of these runs holds a {file}.")
         for one in figures:  # laid out once for all formats
             one.figure.draw_without_rendering()
             one.figure.set_layout_engine("none")
@@ -64,7 +53,6 @@ def write_figures(figures: Sequence[NamedFigure], folder: Path) -> list[Path]:
             table = aligned([[escaped(text) for text in row] for row in one.rows])
             contents["md"] = f"{escaped(one.caption)}\n\n{table}\n".encode()
         for suffix, content in contents.items():
-            path = Path(folder) / f"{one.name}.{suffix}"
-            write_atomically(path, content)
-            written.append(path)
+            written.append(Path(folder) / f"{one.name}.{suffix}")
+            write_atomically(written[-1], content)
     return written

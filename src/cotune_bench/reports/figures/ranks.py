@@ -1,52 +1,40 @@
 """Average ranks with Nemenyi's critical difference."""
 
-from typing import TYPE_CHECKING
-
-from cotune_bench.reports.figures.base import NamedFigure, method_names, new_figure, stem, style
+from cotune_bench.reports.figures.base import WIDTH, Figure, NamedFigure, new_figure, stem, style
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.ranks import Ranks, grid_ranks
 from cotune_bench.reports.statistics import LEVEL
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from cotune_bench.reports.tables import display_name
 
 ROW = 0.24  # inches for a method
 BAR = "#555555"
 
 
-def rank_figures(grid: Grid, width: float) -> tuple[list[NamedFigure], list[str]]:
-    """One figure over all data sets, or the sentence that says why there is none."""
+def rank_figures(grid: Grid, width: float = WIDTH) -> tuple[list[NamedFigure], list[str]]:
+    """One figure over all data sets, or a sentence that says why there is none."""
     ranks = grid_ranks(grid)
     if isinstance(ranks, str):
         return [], [ranks]
-    found = zip(method_names(ranks.methods), ranks.ranks, strict=True)
+    found = zip(map(display_name, ranks.methods), ranks.ranks, strict=True)
     rows = (("Method", "Average rank"), *((name, f"{rank:.2f}") for name, rank in found))
     return [NamedFigure(stem(grid.spec.name, "ranks"), draw(ranks, width), _caption(ranks), rows)], []
 
 
-def draw(ranks: Ranks, width: float) -> "Figure":
-    """Methods from top to bottom by average rank; a bar at the right joins those that are not told apart."""
-    count = len(ranks.methods)
+def draw(ranks: Ranks, width: float = WIDTH) -> Figure:
+    """Methods from top to bottom by average rank; a bar at the right joins those that may be equally good."""
+    count, groups, best = len(ranks.methods), ranks.groups(), ranks.ranks[0]
     figure = new_figure(width, ROW * (count + 1) + 0.75)
     axes = figure.add_subplot()
     for place, (method, rank) in enumerate(zip(ranks.methods, ranks.ranks, strict=True)):
         axes.plot([1, rank], [place, place], color="#BBBBBB", linewidth=0.8, zorder=1)
-        axes.plot(rank, place, linewidth=0, **_marker(method, ranks.methods))
-    groups = ranks.groups()
+        axes.plot(rank, place, **style(method, ranks.methods) | {"linestyle": "", "clip_on": False, "zorder": 3})
     for number, (first, last) in enumerate(groups):
         right = count + 0.25 + 0.15 * number
         axes.plot([right, right], [first - 0.3, last + 0.3], color=BAR, linewidth=2.5, solid_capstyle="butt")
-    best = ranks.ranks[0]
     axes.plot([best, best + ranks.critical], [-0.9, -0.9], color=BAR, linewidth=1.2, marker="|", markersize=7)
-    axes.annotate(
-        f"critical difference {ranks.critical:.2f}",
-        (best + ranks.critical / 2, -0.9),
-        xytext=(0, 4),
-        textcoords="offset points",
-        ha="center",
-        fontsize=8,
-    )
-    axes.set_yticks(range(count), method_names(ranks.methods))
+    middle = best + ranks.critical / 2
+    axes.text(middle, -1.1, f"critical difference {ranks.critical:.2f}", ha="center", va="bottom", fontsize=8)
+    axes.set_yticks(range(count), [display_name(method) for method in ranks.methods])
     axes.set_ylim(count - 0.4, -1.6)
     axes.set_xlim(0.85, max(count + 0.25 + 0.15 * len(groups), best + ranks.critical + 0.1))
     axes.set_xticks(range(1, count + 1))
@@ -54,11 +42,6 @@ def draw(ranks: Ranks, width: float) -> "Figure":
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("Average rank (1 is best)")
     return figure
-
-
-def _marker(method: str, methods: tuple[str, ...]) -> dict:
-    look = style(method, methods)
-    return {name: look[name] for name in ("color", "marker", "markersize")} | {"clip_on": False, "zorder": 3}
 
 
 def _caption(ranks: Ranks) -> str:

@@ -1,8 +1,4 @@
-"""Tables as HTML pages, and one report of them all that opens from disk; the same runs always give the same bytes.
-
-Jinja's templates rather than pandas' Styler: a cell that links to its runs, one body for each data set so that
-sorting keeps the groups, and scopes for screen readers are not to be had there.
-"""
+"""Tables as HTML: each alone, and a page of them all without scripts; the same runs always give the same bytes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from cotune_bench.reports.captions import caption, warnings
 from cotune_bench.reports.figures import NamedFigure, grid_figures, inline_svg
 from cotune_bench.reports.grid import Grid
-from cotune_bench.reports.page.drill import anchor, cell_views
+from cotune_bench.reports.page.cells import anchor, cell_views
 from cotune_bench.reports.page.summary import sentences
 from cotune_bench.reports.published import BASELINE, CHALLENGER, compare, offsets, orders
 from cotune_bench.reports.published_tables import (
@@ -36,10 +32,12 @@ from cotune_bench.storage.records import RecordStore
 
 HERE = Path(__file__).parent
 
+Rows = Sequence[Sequence[str]]  # of a plain table, the first is its header
+
 
 @dataclass(frozen=True)
 class Part:
-    """One table of the report: its grid, the published table beside it, what became of its runs, and their folder."""
+    """One table of the report: its grid, the published table beside it, the states of its runs, and their folder."""
 
     grid: Grid
     paper: str | None
@@ -48,23 +46,13 @@ class Part:
 
     @cached_property
     def figures(self) -> tuple[list[NamedFigure], list[str]]:
-        """The grid's figures, drawn once for files and page, and a sentence for each kind that is left out."""
+        """The grid's figures, drawn once for files and page, and a sentence for each kind that is missing."""
         return grid_figures(self.grid, self.results)
 
     @cached_property
     def verdict(self) -> tuple[list[str], str]:
         """A sentence for each column, and the one of the whole table."""
         return [one.sentence for one in verdicts(self.grid)], table_sentence(self.grid)
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A plain table under a heading; ``rows`` begin with a header."""
-
-    id: str
-    title: str
-    told: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 def write_report(parts: Sequence[Part], empty: Sequence[str], results: Path) -> Path:
@@ -76,49 +64,44 @@ def write_report(parts: Sequence[Part], empty: Sequence[str], results: Path) -> 
 
 def report_html(parts: Sequence[Part], empty: Sequence[str]) -> str:
     """One page that needs no other file: summary, grids, runs behind every cell, comparisons and figures."""
-    return _render("report.html", empty=empty, tables=[_shown(part) for part in parts])
+    tables = [
+        {
+            "grid": part.grid,
+            "verdict": part.verdict[0],  # that of the whole table is in the summary
+            "sentences": sentences(part.grid, part.paper, part.status),
+            "cells": cell_views(part.grid, part.status, RecordStore(part.results)),
+            "listings": _listings(part.grid, part.paper),
+            "figures": [(one, inline_svg(one)) for one in part.figures[0]],
+            "left_out": part.figures[1],
+        }
+        for part in parts
+    ]
+    return _templates().get_template("report.html").render(empty=empty, tables=tables)
 
 
 def table_html(grid: Grid, verdict: Sequence[str] = ()) -> str:
     """The table alone, with the sentences of its verdict, its caption and warnings, as a page of its own."""
-    return _render("table.html", grid=grid, verdict=verdict)
+    return _templates().get_template("table.html").render(grid=grid, verdict=verdict)
 
 
-def _shown(part: Part) -> dict[str, object]:
-    figures, left_out = part.figures
-    return {
-        "grid": part.grid,
-        "verdict": part.verdict[0],  # that of the whole table is in the summary
-        "sentences": sentences(part.grid, part.paper, part.status),
-        "cells": cell_views(part.grid, part.status, RecordStore(part.results)),
-        "listings": _listings(part.grid, part.paper),
-        "figures": [(one, inline_svg(one)) for one in figures],
-        "left_out": left_out,
-    }
-
-
-def _listings(grid: Grid, paper: str | None) -> list[Listing]:
-    name, comparisons, found = grid.spec.name, compare(grid, paper), []
+def _listings(grid: Grid, paper: str | None) -> list[tuple[str, Rows, list[str]]]:
+    """Title, rows and notes of each table that compares."""
+    comparisons, found = compare(grid, paper), []
     if paper:
-        told = [CELLS, backbones(grid, paper)]
-        found.append(Listing(f"{name}.paper", "Beside the published numbers", told, cell_rows(comparisons)))
+        found.append(("Beside the published numbers", cell_rows(comparisons), [CELLS, backbones(grid, paper)]))
         if means := offsets(comparisons):
-            found.append(Listing(f"{name}.offset", "Difference by method", [OFFSETS], offset_rows(means)))
+            found.append(("Difference by method", offset_rows(means), [OFFSETS]))
         if columns := orders(grid, paper):
-            found.append(Listing(f"{name}.order", "Order of the methods", [ORDER], order_rows(columns)))
+            found.append(("Order of the methods", order_rows(columns), [ORDER]))
     if {BASELINE, CHALLENGER} <= set(grid.spec.methods):
         title = f"Gain of {display_name(CHALLENGER)} over {display_name(BASELINE)}"
-        found.append(Listing(f"{name}.gain", title, [gain_text(grid)], gain_rows(comparisons, paper)))
+        found.append((title, gain_rows(comparisons, paper), [gain_text(grid)]))
     return found
 
 
-def text_columns(rows: Sequence[Sequence[str]]) -> set[int]:
-    """Places of the columns that hold words, which are set flush left; ``rows`` begin with a header."""
+def text_columns(rows: Rows) -> set[int]:
+    """Places of the columns that hold words, which are set flush left."""
     return {place for place, column in enumerate(zip(*rows[1:], strict=True)) if any(t[:1].isalpha() for t in column)}
-
-
-def _render(template: str, **values: object) -> str:
-    return _templates().get_template(template).render(values)
 
 
 @cache
@@ -139,6 +122,5 @@ def _templates() -> Environment:
         "anchor": anchor,
         "text_columns": text_columns,
         "style": (HERE / "report.css").read_text(encoding="utf-8"),
-        "script": (HERE / "report.js").read_text(encoding="utf-8"),
     }
     return templates

@@ -1,6 +1,5 @@
-"""What a table says, in plain words: what was run, what is best, and what is missing."""
+"""A table in plain words: what was run, what is best, and what is missing."""
 
-from collections.abc import Sequence
 from statistics import fmean
 
 from cotune_bench.reports.grid import Grid
@@ -15,20 +14,17 @@ def sentences(grid: Grid, paper: str | None, status: TableStatus) -> list[tuple[
     """Questions and their answers."""
     spec = grid.spec
     runs, asked = sum(cell.n for cell in grid.cells), sum(cell.expected for cell in grid.cells)
-    lines = [
-        (
-            "What was run",
-            f"{runs} of {asked} runs: {listed([display_name(method) for method in spec.rows])} on "
-            f"{listed(spec.data)}, at {listed([display_rate(rate) for rate in spec.rates])} of the training images, "
-            f"{_units(spec.unit, spec.units)}.",
-        ),
-        ("What is best", table_sentence(grid)),
-    ]
-    if gain := gain_sentence(grid):
-        lines.append(("Across data sets", gain))
-    if paper:
-        lines.append(("Published numbers", _published(grid, paper)))
-    return [*lines, ("What is missing", _missing(asked - runs, grid, status))]
+    units = f"{spec.unit}{'s' if len(spec.units) > 1 else ''} {listed([str(unit) for unit in spec.units])}"
+    answers = {
+        "What was run": f"{runs} of {asked} runs: {listed([display_name(method) for method in spec.rows])} on "
+        f"{listed(spec.data)}, at {listed([display_rate(rate) for rate in spec.rates])} of the training images, "
+        f"{units}.",
+        "What is best": table_sentence(grid),
+        "Across data sets": gain_sentence(grid),
+        "Published numbers": _published(grid, paper) if paper else "",
+        "What is missing": _missing(asked - runs, grid, status),
+    }
+    return [(question, answer) for question, answer in answers.items() if answer]
 
 
 def _published(grid: Grid, paper: str) -> str:
@@ -47,13 +43,8 @@ def _missing(count: int, grid: Grid, status: TableStatus) -> str:
         return "Nothing: every cell has all its runs."
     failed = sum(cell.state == "failed" for cell in status.cells)
     cells = sum(cell.n < cell.expected for cell in grid.cells)
-    return f"{_plural(count, 'run')}, in {_plural(cells, 'cell')}" + (
-        f"; {failed} of them failed." if failed else "."
-    )
-
-
-def _units(unit: str, units: Sequence[int]) -> str:
-    return f"{unit}{'s' if len(units) > 1 else ''} {listed([str(one) for one in units])}"
+    end = f"; {failed} of them failed." if failed else "."
+    return f"{_plural(count, 'run')}, in {_plural(cells, 'cell')}{end}"
 
 
 def _plural(count: int, noun: str) -> str:
