@@ -175,7 +175,7 @@ def fit(method: Method, data: Data, *, device: str = "auto", report: engine.Repo
     method.check(data.target)
     set_threads(data.protocol.threads)
     place = devices(device)[0]
-    choose_execution(method, data.protocol, place, recompute="auto", compile_mode="none")
+    choose_execution(method, data.protocol, place, recompute="never", compile_mode="none")
     target = data.target.to(place)
     target = replace(target, train=resident(target.train, data.protocol))
     method, data = method.to(place), replace(data, target=target)

@@ -189,10 +189,10 @@ def choose_execution(
     method.precision = resolve(protocol.precision, device)
     if channels_last(protocol.crop):
         method.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    if isinstance(method.trunk, Trunk) and method.trunk.parts:
-        method.trunk.recompute = recompute == "always" or (recompute == "auto" and device.type == "cpu")
-    elif recompute == "always":
-        raise UserError("recompute=always is not known of this backbone: use auto, or a smaller protocol.batch_size")
+    if recompute == "always":
+        if not isinstance(method.trunk, Trunk):
+            raise UserError("recompute=always is not known of this backbone: use a smaller protocol.batch_size")
+        method.trunk.recompute = True
     if compile_mode != "none":
         if not method.compilable:
             raise UserError(f"compile={compile_mode} cannot be used with this method: use compile=none")
