@@ -38,12 +38,15 @@ def delta(method: Any, images: Tensor) -> Callable[[], object]:
     with tap(method.trunk, method.taps) as maps, torch.no_grad():
         method.features(images)
     target = [maps[layer].detach().requires_grad_() for layer in method.taps]
-    attention = [method.get_buffer(f"attention{number}") for number in range(len(target))]
 
     def work() -> None:
-        with torch.no_grad(), autocast(method.precision, images.device):
-            source = method.source(images)
-        penalty = feature_map_penalty(source, target, attention)
+        with (
+            torch.no_grad(),
+            autocast(method.precision, images.device),
+            tap(method.source.module, method.taps) as maps,
+        ):
+            method.source(images)
+        penalty = feature_map_penalty([maps[layer] for layer in method.taps], target, method.attention)
         (method.alpha * penalty).backward()
         for penalty_of_weights in method.penalties().values():
             penalty_of_weights.add_gradients()

@@ -21,6 +21,7 @@ from plain_step import Plain
 from training import Batches, Ours, Setting, built, desk, noise, resnet50
 
 from cotune_bench.backbones.precision import resolve
+from cotune_bench.backbones.trunk import Trunk
 from cotune_bench.inference.execution import devices, set_threads
 
 METHODS = ("finetune", "l2sp", "delta", "bss", "cotuning")
@@ -76,9 +77,9 @@ def measured(
         off = {name: compared(f"{title}, {name}", ours[name], plain[name], setting.compared) for name in METHODS}
         figures.setdefault("largest relative difference of losses", {})[title] = off
         lines.append(f"losses of {setting.compared} updates agree to {max(off.values()):.1e}")
-    if getattr(ours["finetune"].method.trunk, "recompute", False):
-        ours["finetune, recompute=never"] = keeping = copy.deepcopy(ours["finetune"])
-        keeping.method.trunk.recompute = False
+    if isinstance(ours["finetune"].method.trunk, Trunk):
+        ours["finetune, recompute=always"] = again = copy.deepcopy(ours["finetune"])
+        again.method.trunk.recompute = True
     if compile_mode:
         side, warm_up = compiled(title, setting, precision, device, compile_mode)
         ours[f"finetune, compile={compile_mode}"] = side

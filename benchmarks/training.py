@@ -64,7 +64,7 @@ class Ours:
     def __init__(
         self, method: Method, protocol: Protocol, device: torch.device, batches: Batches, compile_mode: str = "none"
     ) -> None:
-        choose_execution(method, protocol, device, recompute="auto", compile_mode=compile_mode)
+        choose_execution(method, protocol, device, recompute="never", compile_mode=compile_mode)
         method.prepare = lambda data, cache: None  # what it would find was drawn
         self.method, self.protocol, self.batches = method, protocol, batches
 

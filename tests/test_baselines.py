@@ -21,6 +21,11 @@ from cotune_bench.methods.svm import SVM, pixels
 NO_VALIDATION = replace(PROTOCOL, val=0.0)
 
 
+def solved(kind, grid, classes=3, without_validation=1.0):
+    """A method on the small backbone, before it is solved."""
+    return kind(make_backbone(), classes, grid=grid, without_validation=without_validation)
+
+
 # Random start ------------------------------------------------------------------------------------------------------
 
 
@@ -80,11 +85,11 @@ def test_the_regression_is_stationary_in_weights_and_biases(classes):
 
 def test_the_probe_is_the_best_of_its_grid_on_validation(cache):
     data, grid = make_data(), (1e-6, 0.01, 1.0)
-    probe = LinearProbe(make_backbone(), 3, grid=grid)
+    probe = solved(LinearProbe, grid)
     probe.prepare(data, cache)
     alone = []
     for C in grid:
-        one = LinearProbe(make_backbone(), 3, grid=[C])
+        one = solved(LinearProbe, [C])
         one.prepare(data, cache)
         alone.append(evaluate(one, data.val)[0])
     best = max(alone, key=lambda found: (found["accuracy"], -found["nll"]))
@@ -95,8 +100,8 @@ def test_the_probe_is_the_best_of_its_grid_on_validation(cache):
 @pytest.mark.parametrize("kind", [LinearProbe, SVM])
 def test_without_validation_images_the_fixed_c_is_used(kind, cache):
     data = make_data(protocol=NO_VALIDATION)
-    fixed = kind(make_backbone(), 3, grid=[1e-6], without_validation=3.0)
-    chosen = kind(make_backbone(), 3, grid=[3.0])
+    fixed = solved(kind, [1e-6], without_validation=3.0)
+    chosen = solved(kind, [3.0])
     fixed.prepare(data, cache)
     chosen.prepare(make_data(), cache)
     assert evaluate(fixed, data.test)[0]["accuracy"] > 50
@@ -105,10 +110,12 @@ def test_without_validation_images_the_fixed_c_is_used(kind, cache):
 
 
 @pytest.mark.parametrize("kind", [LinearProbe, SVM])
-@pytest.mark.parametrize("values", [{"grid": []}, {"grid": [1.0, 0.0]}, {"without_validation": -1.0}])
-def test_penalties_are_above_0(kind, values):
-    with pytest.raises(UserError, match=f"method.{next(iter(values))}=.* give values above 0"):
-        kind(make_backbone(), 3, **values)
+@pytest.mark.parametrize(
+    ("name", "values"), [("grid", ([],)), ("grid", ([1.0, 0.0],)), ("without_validation", ([1.0], 3, -1.0))]
+)
+def test_penalties_are_above_0(kind, name, values):
+    with pytest.raises(UserError, match=f"method.{name}=.* give values above 0"):
+        solved(kind, *values)
 
 
 def test_a_kept_probe_predicts_as_its_run_did(tmp_path):
@@ -125,7 +132,7 @@ def test_a_kept_probe_predicts_as_its_run_did(tmp_path):
 
 def test_decision_values_of_two_classes_are_those_of_the_kernel_expansion(cache):
     data = make_data(make_dataset(classes=2))
-    method = SVM(make_backbone(), 2, grid=[1.0])
+    method = solved(SVM, [1.0], classes=2)
     method.prepare(data, cache)
     train, test = pixels(data.plain).double(), pixels(data.test).double()
     gamma = 1 / (train.shape[1] * train.var(unbiased=False))
@@ -138,6 +145,6 @@ def test_decision_values_of_two_classes_are_those_of_the_kernel_expansion(cache)
 
 def test_ties_on_validation_go_to_the_smallest_c(cache):
     data = make_data()
-    method = SVM(make_backbone(), 3, grid=[1e5, 1e3, 1e4])  # no training image is wrong under any
+    method = solved(SVM, [1e5, 1e3, 1e4])  # no training image is wrong under any
     method.prepare(data, cache)
     assert method.problem["C"] == 1e3

@@ -32,7 +32,7 @@ def test_training_is_compiled_once_and_gives_what_it_gave(name, graphs, cache):
     weights = {}
     for mode in ("none", "reduce-overhead"):
         method, data = make_method(name), make_data()
-        choose_execution(method, PROTOCOL, torch.device("cpu"), recompute="auto", compile_mode=mode)
+        choose_execution(method, PROTOCOL, torch.device("cpu"), recompute="never", compile_mode=mode)
         fit(method, data, PROTOCOL, seed=0, cache=cache)
         evaluate(method, data.val)
         evaluate(method, data.test)
@@ -45,5 +45,5 @@ def test_training_is_compiled_once_and_gives_what_it_gave(name, graphs, cache):
 def test_a_method_that_cannot_be_compiled_says_so():
     with pytest.raises(UserError, match="compile=default cannot be used with this method: use compile=none"):
         choose_execution(
-            make_method("delta"), PROTOCOL, torch.device("cpu"), recompute="auto", compile_mode="default"
+            make_method("delta"), PROTOCOL, torch.device("cpu"), recompute="never", compile_mode="default"
         )

@@ -8,9 +8,11 @@ from conftest import PROTOCOL, make_backbone, make_data, make_dataset
 from torch.nn.parallel import DistributedDataParallel
 
 from cotune_bench.backbones.additional import further_backbones
-from cotune_bench.config import build, choices, compose_config
+from cotune_bench.backbones.base import tap
+from cotune_bench.config import build, choices, compose_config, run_config, run_key, upgraded
 from cotune_bench.inference.evaluate import evaluate, predict
 from cotune_bench.methods.base import Method
+from cotune_bench.methods.delta import Delta
 from cotune_bench.training.engine import fit
 
 CLASSES = 3
@@ -189,6 +191,32 @@ def test_head_starts_small_or_as_the_library_likes(name):
     assert other.weight.abs().max() > 0.1
 
 
-def test_delta_refuses_a_backbone_without_taps():
+def test_delta_refuses_a_backbone_without_taps_and_an_unknown_regularisation():
     with pytest.raises(ValueError, match="tiny names no layers for DELTA"):
         make_method("delta", taps=())
+    with pytest.raises(ValueError, match="regularisation=maps is unknown: choose attention or feature_map"):
+        Delta(make_backbone(), CLASSES, regularisation="maps")
+
+
+def test_delta_on_plain_feature_maps_needs_no_preparation(cache):
+    method = Delta(make_backbone(), CLASSES, regularisation="feature_map", alpha=0.5)
+    method.prepare(make_data(), cache)
+    assert not list(cache.folder.rglob("*.npz"))
+    assert method.preparation(1000) == 0
+    batch = make_data().train(0)
+    with tap(method.trunk, method.taps) as maps, tap(method.source.module, method.taps) as source:
+        terms = method(batch)
+    distances = sum((maps[name] - source[name]).square().sum() for name in method.taps)
+    assert terms["maps"].item() == pytest.approx(0.5 * distances.item() / 2, rel=1e-6)
+    assert distances > 0
+
+
+def test_older_runs_of_delta_had_attention_and_without_it_its_settings_define_nothing():
+    today = run_config(compose_config(["method=delta"]))
+    older = {**today, "method": {name: value for name, value in today["method"].items() if name != "regularisation"}}
+    assert upgraded(older) == today
+    plain = [
+        run_key(compose_config(["method=delta", "method.regularisation=feature_map", *more]))
+        for more in ([], ["method.attention_batches=1"])
+    ]
+    assert plain[0] == plain[1] != run_key(compose_config(["method=delta"]))

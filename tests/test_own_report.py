@@ -129,7 +129,8 @@ def test_a_report_names_every_problem_in_one_line_each(here):
         "warning: fewer than 10 training images: 2 classes (cat (6), eel (6)); their accuracy will be a guess",
         "warning: uneven classes: dog has 11 times the images of cat; accuracy follows the large",
         "warning: near-identical images in train and test (difference hash, at most 4 of 64 bits apart; 1 of them "
-        "the same file): 1 pair (train/cat/3.png ~ test/eel/copy.png); look at them: copies make test accuracy too high",
+        "the same file): 1 pair (train/cat/3.png ~ test/eel/copy.png); look at them: copies make "
+        "test accuracy too high",
     ]
 
 

@@ -28,23 +28,21 @@ class Trial:
 
 
 def validated(
-    samples: Array, labels: Labels, held_out: Array, num_classes: int, grid: Sequence[float], threads: int
+    samples: Array, labels: Labels, held_out: Array, num_classes: int, grid: Sequence[float]
 ) -> dict[float, Trial]:
     """For every C the fit on samples (M, S), and the logits of those that are held out (N, S)."""
-    fits = SoftmaxRegression(samples, labels, num_classes, threads).path(grid, RANKING)
+    fits = SoftmaxRegression(samples, labels, num_classes).path(grid, RANKING)
     return {C: Trial(held_out @ fit.weights.T, fit.weights, fit.steps, fit.gradient_norm) for C, fit in fits.items()}
 
 
-def cross_validated(
-    samples: Array, labels: Labels, num_classes: int, grid: Sequence[float], threads: int
-) -> dict[float, Trial]:
+def cross_validated(samples: Array, labels: Labels, num_classes: int, grid: Sequence[float]) -> dict[float, Trial]:
     """For every C the logits of all samples (N, S), each by a fit without the sample's fold."""
     fold = folds(labels)
     logits = {C: np.empty((len(samples), num_classes)) for C in grid}
     trials: dict[float, list[Trial]] = {C: [] for C in grid}
     for number in np.unique(fold):
         out = fold == number
-        found = validated(samples[~out], labels[~out], samples[out], num_classes, grid, threads)
+        found = validated(samples[~out], labels[~out], samples[out], num_classes, grid)
         for C, trial in found.items():
             logits[C][out] = trial.logits
             trials[C].append(trial)

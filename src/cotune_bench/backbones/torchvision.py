@@ -29,12 +29,6 @@ from cotune_bench.errors import UserError
 
 SHORT_NAMES = {"V1": "IMAGENET1K_V1", "V2": "IMAGENET1K_V2"}
 FAMILIES = ("resnet", "resnext", "wide_resnet", "densenet", "inception_v3")
-#: Where a trunk is cut to save memory: each part of about as many bytes of maps, three quarters of all together.
-PARTS = {
-    ResNet: ("layer1.0", "layer1", "layer2"),
-    DenseNet: ("features.denseblock1", "features.denseblock2", "features.denseblock3"),
-    Inception3: (),
-}
 SEED = 0  # of random weights
 IMAGENET_CLASSES = 1000
 
@@ -117,7 +111,7 @@ def take_apart(network: ResNet | DenseNet | Inception3) -> tuple[Trunk, nn.Linea
     *stages, (_, head) = network.named_children()
     if isinstance(network, DenseNet):  # these two are no modules there
         stages += [("relu", nn.ReLU(inplace=True)), ("avgpool", nn.AdaptiveAvgPool2d(1))]
-    trunk = Trunk(OrderedDict([*stages, ("flatten", nn.Flatten())]), PARTS[type(network)])
+    trunk = Trunk(OrderedDict([*stages, ("flatten", nn.Flatten())]))
     return trunk, head  # pyright: ignore[reportReturnType]
 
 

@@ -38,8 +38,10 @@ OF_REPLICATE = ("seed", "split_seed", "backbone.seed")
 WITHOUT_EFFECT = {
     ("relationship", "reverse"): ("relationship_split",),
     ("relationship", "direct"): ("select",),
-}  #: Settings that methods gained after records were written, with the value that those runs had.
-LATER = {"cotuning": {"select": "accuracy"}}
+    ("regularisation", "feature_map"): ("attention_batches", "attention_batch_size"),
+}
+#: Settings that methods gained after records were written, with the value that those runs had.
+LATER = {"cotuning": {"select": "accuracy"}, "delta": {"regularisation": "attention"}}
 
 register_resolvers()
 

@@ -18,7 +18,7 @@ NULLABLE = {"replicate": 0, "protocol.threads": 1, "backbone.temperature": 1.0, 
 CHOICES = {
     "keep_checkpoint": (True, False, "auto"),
     "compile": ("none", "default", "reduce-overhead", "max-autotune"),
-    "recompute": ("auto", "always", "never"),
+    "recompute": ("never", "always"),
 }
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list [a,b]"}
 FOLDERS = ("results", "cache", "data_root")

@@ -26,14 +26,14 @@ def set_threads(count: int | None) -> None:
 
 
 def choose_execution(
-    method: Method, protocol: Protocol, device: torch.device, *, recompute: str = "auto", compile_mode: str = "none"
+    method: Method, protocol: Protocol, device: torch.device, *, recompute: str = "never", compile_mode: str = "none"
 ) -> None:
     """Precision, memory layout, memory and compilation of a method's trunk; UserError where they do not fit."""
     compute_as(method, resolve(protocol.precision, device), protocol.crop)
-    if isinstance(method.trunk, Trunk) and method.trunk.parts:
-        method.trunk.recompute = recompute == "always" or (recompute == "auto" and device.type == "cpu")
-    elif recompute == "always":
-        raise UserError("recompute=always is not known of this backbone: use auto, or a smaller protocol.batch_size")
+    if recompute == "always":
+        if not isinstance(method.trunk, Trunk):
+            raise UserError("recompute=always is not known of this backbone: use a smaller protocol.batch_size")
+        method.trunk.recompute = True
     if compile_mode != "none":
         if not method.compilable:
             raise UserError(f"compile={compile_mode} cannot be used with this method: use compile=none")

@@ -43,7 +43,7 @@ def relationship_of(
         "temperature": temperature,
         "approach": approach,
         **({"split": split} if approach == "direct" else {"select": select, "calibrate_target": calibrate_target}),
-        "version": 5,
+        "version": 6,
     }
 
     def probabilities(part: Views) -> np.ndarray:

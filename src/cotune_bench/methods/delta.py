@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cotune_bench.backbones.base import Backbone, tap
-from cotune_bench.backbones.maps import FrozenMaps
+from cotune_bench.backbones.base import Backbone, Frozen, tap
 from cotune_bench.backbones.precision import autocast
 from cotune_bench.data.target import TargetData
 from cotune_bench.data.task import Batch, Classification
@@ -18,20 +17,26 @@ from cotune_bench.storage.cache import Cache
 
 __all__ = ["Delta", "channel_attention", "feature_map_penalty", "filter_importance"]
 
+REGULARISATIONS = ("attention", "feature_map")
+
 
 def feature_map_penalty(
-    source_maps: Sequence[Tensor], target_maps: Sequence[Tensor], attention: Sequence[Tensor]
+    source_maps: Sequence[Tensor], target_maps: Sequence[Tensor], attention: Sequence[Tensor] | None = None
 ) -> Tensor:
-    """Attention-weighted distance of feature maps, summed over layers and batch (DELTA).
+    """Distance of feature maps (B, C, H, W), summed over layers and batch, in at least float32 (DELTA).
 
-    Per layer ``1/2 * C / (H * W) * sum_bc attention_c * ||target_bc - source_bc||^2``, for maps (B, C, H, W) and
-    attention (C,) that sums to 1, so that ``C * attention`` is about 1 for a channel.
+    Per layer ``1/2 * C / (H * W) * sum_bc attention_c * ||target_bc - source_bc||^2`` for attention (C,) that sums to
+    1, so that ``C * attention`` is about 1 for a channel; without attention plainly ``1/2 * ||target - source||^2``.
     """
+    layers = [None] * len(target_maps) if attention is None else attention
     terms = []
-    for source, target, weights in zip(source_maps, target_maps, attention, strict=True):
-        channels, height, width = target.shape[1:]
-        distances = (target.float() - source.float()).square().sum(dim=(0, 2, 3))
-        terms.append(channels / (height * width) * (weights * distances).sum())
+    for source, target, weights in zip(source_maps, target_maps, layers, strict=True):
+        wide = torch.promote_types(target.dtype, torch.float32)
+        distances = (target.to(wide) - source.to(wide)).square().sum(dim=(0, 2, 3))
+        if weights is not None:
+            channels, height, width = target.shape[1:]
+            distances = channels / (height * width) * (weights * distances)
+        terms.append(distances.sum())
     return 0.5 * torch.stack(terms).sum()
 
 
@@ -42,6 +47,7 @@ class Delta(Method):
     with its running statistics, so the penalty is above 0 from the first update on.
 
     Args:
+        regularisation: ``attention`` weights the channels of the maps, ``feature_map`` takes their plain distance.
         alpha: weight of the feature-map penalty, which is summed, not averaged, over the batch.
         beta: weight of the plain L2 penalty on the new head.
         attention_batches: batches of ``attention_batch_size`` plain training images behind the channel attention.
@@ -55,6 +61,7 @@ class Delta(Method):
         backbone: Backbone,
         num_classes: int | Classification,
         *,
+        regularisation: str = "attention",
         alpha: float = 0.01,
         beta: float = 0.01,
         attention_batches: int = 10,
@@ -66,6 +73,10 @@ class Delta(Method):
             raise UserError(
                 f"backbone {backbone.name} names no layers for DELTA to compare: list them as taps in its yaml"
             )
+        if regularisation not in REGULARISATIONS:
+            raise UserError(
+                f"method.regularisation={regularisation} is unknown: choose {' or '.join(REGULARISATIONS)}"
+            )
         if min(alpha, beta) < 0:
             raise UserError(f"method.alpha={alpha}, method.beta={beta} cannot be used: they must be 0 or more")
         if min(attention_batches, attention_batch_size) < 1:
@@ -74,14 +85,22 @@ class Delta(Method):
         self.beta = beta
         self.attention_images = attention_batches * attention_batch_size
         self.attention_batch_size = attention_batch_size
-        self.source = FrozenMaps(self.trunk, backbone.taps)
+        self.source = Frozen(self.trunk)
         self.taps = backbone.taps
-        for number, name in enumerate(self.taps):
+        self.weighted = self.taps if regularisation == "attention" else ()
+        for number, name in enumerate(self.weighted):
             channels = len(self.trunk.get_submodule(name).get_parameter("weight"))
             self.register_buffer(f"attention{number}", torch.full((channels,), 1 / channels), persistent=False)
 
+    @property
+    def attention(self) -> list[Tensor] | None:
+        """Weights (C,) of each tapped layer, None where maps are compared plainly."""
+        return [self.get_buffer(f"attention{number}") for number in range(len(self.weighted))] or None
+
     def prepare(self, data: TargetData, cache: Cache) -> None:
         """Channel attention of the tapped layers from the training images; the same for every training seed."""
+        if self.attention is None:
+            return
         found = attention_of(
             self.trunk,
             self.taps,
@@ -91,22 +110,28 @@ class Delta(Method):
             max_images=self.attention_images,
             batch_size=self.attention_batch_size,
         )
-        for number, attention in enumerate(found):
-            self.get_buffer(f"attention{number}").copy_(attention)
+        for buffer, attention in zip(self.attention, found, strict=True):
+            buffer.copy_(attention)
 
     def preparation(self, images: int) -> float:
         """Half a pass, what lies behind a filter on average, for each filter but the last stage's, and each image."""
-        filters = sum(len(self.get_buffer(f"attention{number}")) for number in range(len(self.taps) - 1))
+        if self.attention is None:
+            return 0.0
+        filters = sum(map(len, self.attention[:-1]))
         return images + 0.5 * filters * min(images, self.attention_images)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """``ce`` and ``maps``, the feature-map penalty."""
         with tap(self.trunk, self.taps) as target:
             logits = self.predict(batch.inputs)
-        with torch.no_grad(), autocast(self.precision, batch.inputs.device):
-            source = self.source(batch.inputs)
-        attention = [self.get_buffer(f"attention{number}") for number in range(len(self.taps))]
-        penalty = feature_map_penalty(source, [target[name] for name in self.taps], attention)
+        with (
+            torch.no_grad(),
+            autocast(self.precision, batch.inputs.device),
+            tap(self.source.module, self.taps) as source,
+        ):
+            self.source(batch.inputs)
+        source_maps, target_maps = ([found[name] for name in self.taps] for found in (source, target))
+        penalty = feature_map_penalty(source_maps, target_maps, self.attention)
         return {
             "ce": self.task.loss(logits, batch.labels),
             "maps": self.alpha * penalty,

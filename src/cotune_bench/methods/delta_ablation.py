@@ -1,4 +1,4 @@
-"""How much the loss rises when a filter of a convolution is taken away: exact, without one full pass per filter."""
+"""How much the loss rises when a filter of a convolution is taken away, without one full pass for each filter."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,9 +8,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from cotune_bench.backbones.base import evaluating
-
-PROBED = 8  # images on which a part is found to keep its channels apart
-FILTERS = 256  # whose logits are in memory at once
 
 
 def filter_importance(
@@ -41,13 +38,9 @@ def filter_importance(
         for layer in layers:
             weight = model.get_submodule(layer).get_parameter("weight")
             before, after = split_at(model, layer)
-            apart = _channels_apart(after, weight, before(images[: min(size, PROBED)]))
-            near, far = after[:apart], nn.Sequential(*after[apart:], head)
             rises = torch.zeros(len(weight), dtype=images.dtype, device=images.device)
             for batch, target in zip(images.split(size), labels.split(size), strict=True):
-                inputs = before(batch)
-                losses = _losses_without(near, far, weight, inputs, target)
-                rises += (losses - cross_entropy(far(near(inputs)), target)) * (len(batch) / len(images))
+                rises += _rises(after, head, weight, before(batch), target) * (len(batch) / len(images))
             importance.append(rises)
     return importance
 
@@ -66,67 +59,33 @@ def split_at(model: nn.Module, layer: str) -> tuple[nn.Sequential, nn.Sequential
     return nn.Sequential(*before), nn.Sequential(model, *after)
 
 
-def _channels_apart(after: nn.Sequential, weight: Tensor, inputs: Tensor) -> int:
-    """How many modules of ``after`` map filter j to their output channel j alone: all, the first, or 0."""
-    return next((count for count in (len(after), 1) if _keeps_channels(after[:count], weight, inputs)), 0)
+def _rises(after: nn.Sequential, head: nn.Module, weight: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
+    """(C,) rises of the mean loss without filter j; the first module of ``after`` holds the filters.
 
-
-def _keeps_channels(part: nn.Module, weight: Tensor, inputs: Tensor) -> bool:
-    """Whether no output channel depends on another channel's filter, by taking filters away on these inputs.
-
-    The filters whose number has some bit set, or not set, go together: of any two filters one goes without the
-    other both ways, so a channel that listens to another's filter gives itself away.
+    Where output channel j of that module depends on filter j alone, as behind the last convolution of a residual
+    block, the module runs with all filters and with none, and channels are exchanged; otherwise once for each filter.
     """
-    intact, silent = _with_and_without(part, weight, inputs)
-    if intact.ndim < 2 or intact.shape[1] != len(weight):
-        return False
-    numbers = torch.arange(len(weight), device=weight.device)
-    for bit in range((len(weight) - 1).bit_length()):
-        for value in (0, 1):
-            gone = (numbers >> bit) & 1 == value
-            expected = torch.where(gone.view(-1, *[1] * (intact.ndim - 2)), silent, intact)
-            with _without(weight, gone):
-                if not torch.equal(part(inputs), expected):
-                    return False
-    return True
-
-
-def _losses_without(
-    near: nn.Sequential, far: nn.Sequential, weight: Tensor, inputs: Tensor, labels: Tensor
-) -> Tensor:
-    """(C,) mean losses of ``far(near(inputs))`` without filter j; ``near`` keeps channels apart, or is empty."""
-    losses = torch.empty(len(weight), dtype=inputs.dtype, device=inputs.device)
-    if not len(near):
-        for number in range(len(weight)):
-            with _without(weight, number):
-                losses[number] = cross_entropy(far(inputs), labels)
-        return losses
-    intact, silent = _with_and_without(near, weight, inputs)
-    if len(far) == 1 and isinstance(head := far[0], nn.Linear):
-        return _losses_of_features(intact, silent, head, labels)
-    for number in range(len(weight)):
-        maps = intact.clone()  # a module of far may work in place
-        maps[:, number] = silent[:, number]
-        losses[number] = cross_entropy(far(maps), labels)
-    return losses
-
-
-def _losses_of_features(intact: Tensor, silent: Tensor, head: nn.Linear, labels: Tensor) -> Tensor:
-    """(C,) mean losses when feature j of ``intact`` (B, C) is that of ``silent``: logits move along a column of W."""
-    logits, changes = head(intact), (silent - intact).T
-    losses = []
-    for change, column in zip(changes.split(FILTERS), head.weight.T.split(FILTERS), strict=True):
-        moved = logits + change[:, :, None] * column[:, None, :]  # (filters, B, K)
-        each = cross_entropy(moved.flatten(0, 1), labels.repeat(len(change)), reduction="none")
-        losses.append(each.view(len(change), -1).mean(dim=1))
-    return torch.cat(losses)
-
-
-def _with_and_without(part: nn.Module, weight: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Outputs with all filters and with none."""
-    intact = part(inputs)
+    block, rest = after[0], nn.Sequential(*after[1:], head)
+    intact = block(inputs)
     with _without(weight, slice(None)):
-        return intact, part(inputs)
+        silent = block(inputs)
+    exchanged = len(weight) == intact.shape[1]
+    if exchanged:  # a channel that depends on other filters changes when half of the filters are zeroed
+        gone = torch.randperm(len(weight), generator=torch.Generator().manual_seed(0))[: len(weight) // 2]
+        expected = intact.clone()
+        expected[:, gone] = silent[:, gone]
+        with _without(weight, gone):
+            exchanged = torch.allclose(block(inputs), expected)
+    losses = [cross_entropy(rest(intact.clone()), labels)]  # a copy, as a module of rest may work in place
+    for number in range(len(weight)):
+        if exchanged:
+            maps = intact.clone()
+            maps[:, number] = silent[:, number]
+        else:
+            with _without(weight, number):
+                maps = block(inputs)
+        losses.append(cross_entropy(rest(maps), labels))
+    return torch.stack(losses[1:]) - losses[0]
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """L2-SP: weights are pulled towards their pre-trained values, not towards zero (Li et al., ICML 2018)."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 
 from cotune_bench.backbones.base import Backbone
@@ -8,6 +11,12 @@ from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method, Penalty
 
 SCOPES = ("all", "conv_only")
+
+
+def starting_point_penalty(parameters: Sequence[Tensor], start: Sequence[Tensor]) -> Tensor:
+    """``1/2 * sum ||parameter - start||^2`` over pairs of tensors of equal shapes (L2-SP)."""
+    distances = [(value - first).square().sum() for value, first in zip(parameters, start, strict=True)]
+    return 0.5 * torch.stack(distances).sum()
 
 
 class L2SP(Method):

@@ -1,17 +1,13 @@
 """Linear probe: the trunk stays as it is, a logistic regression on its features is the head."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from cotune_bench.backbones.base import Backbone
 from cotune_bench.data.target import TargetData
-from cotune_bench.data.task import Classification
-from cotune_bench.methods.base import Method, require_positive
+from cotune_bench.methods.penalty_grid import PenaltyGrid
 from cotune_bench.methods.source_features import source_features
 from cotune_bench.penalty_trials import accuracy, log_likelihood
 from cotune_bench.storage.cache import Cache
@@ -20,34 +16,12 @@ Array = NDArray[np.floating]
 TOLERANCE, STEPS = 1e-8, 10_000  # largest gradient entry of the mean loss; L-BFGS takes some hundred steps
 
 
-class LinearProbe(Method):
+class LinearProbe(PenaltyGrid):
     """Multinomial logistic regression on the untrained trunk's features, solved to convergence.
 
-    The features are those of plain training images in one centre view, whatever the protocol's augmentation.
-
-    Args:
-        grid: values of C, the inverse strength of the L2 penalty; the one with the best validation accuracy is used,
-            among equal ones that of the least validation loss.
-        without_validation: C where the protocol holds out no validation images.
+    The features are those of plain training images in one centre view, whatever the protocol's augmentation. Among
+    values of C with equal validation accuracy, that of the least validation loss is used.
     """
-
-    solved = True
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        num_classes: int | Classification,
-        *,
-        grid: Sequence[float] = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0),
-        without_validation: float = 0.01,
-        head_init: str | None = None,
-    ) -> None:
-        super().__init__(backbone, num_classes, head_init=head_init)
-        require_positive("grid", grid)
-        require_positive("without_validation", [without_validation])
-        self.requires_grad_(False)
-        self.grid = tuple(grid)
-        self.without_validation = without_validation
 
     def preparation(self, images: int) -> float:
         """One pass of each image."""

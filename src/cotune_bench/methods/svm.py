@@ -1,6 +1,5 @@
 """Kernel SVM on pixels: what the images say without any network."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,44 +7,21 @@ import torch
 from sklearn.svm import SVC
 from torch import Tensor
 
-from cotune_bench.backbones.base import Backbone
 from cotune_bench.data.target import TargetData, Views
-from cotune_bench.data.task import Classification
-from cotune_bench.methods.base import Method, require_positive
+from cotune_bench.methods.penalty_grid import PenaltyGrid
 from cotune_bench.storage.cache import Cache
 
 
-class SVM(Method):
+class SVM(PenaltyGrid):
     """Support vector machine with the RBF kernel exp(-gamma |x - x'|^2), one against one (scikit-learn's ``SVC``).
 
     It sees the crop's pixels, normalised as for the backbone, and gamma is 1 / (number of pixels * their variance),
     so that a common scale of all pixels changes nothing. Training images are plain, whatever the protocol's
-    augmentation. The network takes no part and none is kept.
-
-    Args:
-        grid: values of C, the inverse strength of the penalty; the one with the best validation accuracy is used,
-            the smallest among equal ones.
-        without_validation: C where the protocol holds out no validation images.
+    augmentation. The network takes no part and none is kept. Among values of C with equal validation accuracy, the
+    smallest is used.
     """
 
-    solved = True
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        num_classes: int | Classification,
-        *,
-        grid: Sequence[float] = (1.0, 3.0, 10.0, 30.0, 100.0),
-        without_validation: float = 10.0,
-        head_init: str | None = None,
-    ) -> None:
-        super().__init__(backbone, num_classes, head_init=head_init)
-        require_positive("grid", grid)
-        require_positive("without_validation", [without_validation])
-        self.requires_grad_(False)
-        self.grid = tuple(grid)
-        self.without_validation = without_validation
-        self.problem: dict[str, Any] = {}
+    problem: dict[str, Any] | None = None
 
     def prepare(self, data: TargetData, cache: Cache) -> None:
         """Choose C and solve."""
@@ -60,7 +36,7 @@ class SVM(Method):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Part of the state dict: training images (n, D), their labels (n,) and C, which define the machine."""
-        return self.problem
+        return self.problem or {}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Solve the problem of a state dict again."""

@@ -46,7 +46,7 @@ def assemble(
     protocol: Protocol,
     device: torch.device,
     *,
-    recompute: str = "auto",
+    recompute: str = "never",
     compile_mode: str = "none",
 ) -> None:
     """Make a method ready to train on this data: head, threads, precision, memory layout; it stays where it is.
