@@ -1,0 +1,73 @@
+"""The rooms of the package: a module imports from its own room and from those below it, inside functions too."""
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from cotune_bench.config import PACKAGE
+
+GROUND = {"errors", "metrics", "relationship", "softmax_regression", "array_checks", "penalty_trials"}
+#: Rooms that the modules of a room may import besides their own.
+ALLOWED = {
+    **dict.fromkeys(GROUND, GROUND),
+    "storage": GROUND,
+    "config": GROUND | {"storage"},
+    "backbones": GROUND | {"storage"},
+    "data": GROUND | {"storage", "config", "backbones"},
+    "methods": GROUND | {"storage", "config", "backbones", "data"},
+    "inference": GROUND | {"storage", "config", "backbones", "data", "methods"},
+    "training": GROUND | {"storage", "config", "backbones", "data", "methods", "inference"},
+    "reports": GROUND | {"storage", "config"},
+    "api": GROUND | {"storage", "config", "backbones", "data", "methods", "inference", "training"},
+    "cli": GROUND | {"storage", "config", "backbones", "data", "methods", "inference", "training", "reports"},
+}
+WITHOUT_TORCH = ("storage", "config", "reports")
+#: Modules that import others by name: what the yaml files name, the public names, an optional library.
+DYNAMIC = {"config/compose.py", "__init__.py", "backbones/timm.py", "backbones/plain_network.py"}
+MOST_LINES = 300
+MOST_FILES = {"reports": 18}  # 16 elsewhere
+
+FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
+MODULES = [file for file in FILES if file != "__init__.py"]  # its imports are the public names
+
+
+def room(file: str) -> str:
+    return file.partition("/")[0].removesuffix(".py")
+
+
+def imported(file: str) -> list[str]:
+    """Dotted names that a file imports: ``a.b.c`` for ``from a.b import c``."""
+    names = []
+    for node in ast.walk(ast.parse(FILES[file].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [one.name for one in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{file} has a relative import"
+            names += [f"{node.module}.{one.name}" for one in node.names]
+    return names
+
+
+@pytest.mark.parametrize("file", MODULES)
+def test_a_module_imports_from_its_own_room_and_from_those_below(file):
+    names = [name.split(".") for name in imported(file)]
+    assert ["cotune_bench"] not in names
+    assert {name[1] for name in names if name[0] == "cotune_bench"} <= ALLOWED[room(file)] | {room(file)}
+
+
+@pytest.mark.parametrize("file", [file for file in MODULES if room(file) in WITHOUT_TORCH])
+def test_rooms_of_configuration_files_and_reports_never_import_torch(file):
+    assert not {"torch", "torchvision"} & {name.split(".")[0] for name in imported(file)}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_modules_are_imported_by_statements(file):
+    text = FILES[file].read_text(encoding="utf-8")
+    assert ("import_module" in text or "__import__" in text) == (file in DYNAMIC)
+
+
+def test_files_and_rooms_are_small():
+    assert [file for file in MODULES if len(FILES[file].read_text("utf-8").splitlines()) > MOST_LINES] == []
+    sizes = Counter(str(Path(file).parent) for file in FILES if not file.endswith("__init__.py"))
+    assert {folder: size for folder, size in sizes.items() if size > MOST_FILES.get(folder, 16)} == {}
