@@ -7,8 +7,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from cotune_bench.config import CONF
-from cotune_bench.reports.captions import caption, split_rule, warnings
-from cotune_bench.reports.frame import protocol_text
+from cotune_bench.reports.captions import caption, warnings
+from cotune_bench.reports.frame import protocol_text, split_rule
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 
 SPEC = TableSpec("small", "Small", ("digits", "cub"), ("finetune", "bss"), (0.15,), (0, 1), "seed")
