@@ -14,17 +14,18 @@ from cotune_bench.storage.records import COLUMNS, Record, csv_text
 
 def select(records: Sequence[Record], filters: Sequence[str]) -> list[Record]:
     """Records that meet all filters, each ``column=value`` or ``column=value,value``; numbers compare as numbers."""
-    frame = to_frame(records)
+    frame = to_frame(records).astype(object)
+    found = pd.Series(True, index=frame.index)
     for text in filters:
         name, equals, given = text.partition("=")
         if not equals:
             raise UserError(f"{text} cannot be read: filters are given as column=value")
         if name not in COLUMNS:
             raise UserError(f"{name} is not a column: {suggest(name, COLUMNS)}")
-        column, values = frame[name].astype(object), pd.Series(given.split(","))
-        numbers = pd.to_numeric(values, errors="coerce").dropna()
-        frame = frame[column.isin(numbers) | column.where(column.notna(), "").astype(str).isin(values)]
-    return [records[place] for place in frame.index]
+        column, values = pd.Series(frame[name]), pd.Series(given.split(","))
+        numbers = pd.Series(pd.to_numeric(values, errors="coerce")).dropna()
+        found &= column.isin(numbers) | column.where(column.notna(), "").astype(str).isin(values)
+    return [record for record, chosen in zip(records, found, strict=True) if chosen]
 
 
 def export(records: Sequence[Record], path: Path) -> None:

@@ -60,31 +60,27 @@ class Order:
 
 
 @cache
-def _rows(name: str) -> pd.DataFrame:
-    return pd.read_csv(PAPER / name)
+def _rows(name: str) -> list[dict]:
+    return pd.read_csv(PAPER / name).to_dict("records")
 
 
 @cache
 def published(table: str) -> dict[Place, tuple[float, float]]:
     """The paper's (mean, std) of ``table2`` or ``table3`` by (data, method, rate); empty for any other name."""
-    rows = _rows("cotuning.csv")
-    return {
-        (row.data, row.method, row.rate): (row.mean, row.std) for row in rows[rows["table"] == table].itertuples()
-    }
+    rows = [row for row in _rows("cotuning.csv") if row["table"] == table]
+    return {(row["data"], row["method"], row["rate"]): (row["mean"], row["std"]) for row in rows}
 
 
 def published_backbone(table: str) -> str:
     """The backbone of a published table."""
-    rows = _rows("cotuning.csv")
-    return rows.loc[rows["table"] == table, "backbone"].iloc[0]
+    return next(row["backbone"] for row in _rows("cotuning.csv") if row["table"] == table)
 
 
 @cache
 def tllib() -> dict[Place, float]:
     """TLlib's accuracies with supervised pre-training by (data, method, rate), one run each."""
-    rows = _rows("tllib_benchmark.csv")
-    rows = rows[rows["pretraining"] == "imagenet_supervised"]
-    return {(row.data, row.method, row.rate): row.top1 for row in rows.itertuples()}
+    rows = [row for row in _rows("tllib_benchmark.csv") if row["pretraining"] == "imagenet_supervised"]
+    return {(row["data"], row["method"], row["rate"]): row["top1"] for row in rows}
 
 
 def paper_table(name: str, chosen: str | None) -> str | None:
@@ -94,7 +90,7 @@ def paper_table(name: str, chosen: str | None) -> str | None:
         UserError: the chosen one was not published.
     """
     if chosen is not None and not published(chosen):
-        known = ", ".join(sorted(_rows("cotuning.csv")["table"].unique()))
+        known = ", ".join(sorted({row["table"] for row in _rows("cotuning.csv")}))
         raise UserError(f"table {name}: paper={chosen} is unknown: choose {known}, or leave it out")
     return chosen or (name if published(name) else None)
 

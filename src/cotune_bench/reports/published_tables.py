@@ -158,10 +158,12 @@ def gain_rows(comparisons: Sequence[Comparison], paper: str | None) -> list[list
     rows = [["Data set", "Rate", *["Paper"] * bool(paper), "Ours", *["95 % interval"] * tested, "Pairs"]]
     for one in gains:
         cell, gain = one.cell, one.gain
-        both = [theirs.get((cell.data, method, cell.rate)) for method in (CHALLENGER, BASELINE)]
-        known = both[0] and both[1] and (cell.data, cell.rate) not in random
+        tuned, plain = (theirs.get((cell.data, method, cell.rate)) for method in (CHALLENGER, BASELINE))
+        known = None
+        if tuned and plain and (cell.data, cell.rate) not in random:
+            known = tuned[0] - plain[0]
         row = [cell.data, display_rate(cell.rate)]
-        row += [_number(both[0][0] - both[1][0] if known else None, "+.2f")] * bool(paper)
+        row += [_number(known, "+.2f")] * bool(paper)
         row += [_number(gain and gain.mean, "+.2f")]
         row += ["[{:+.2f}, {:+.2f}]".format(*gain.interval) if gain and gain.interval else "–"] * tested
         rows.append([*row, str(gain.units if gain else 0)])

@@ -62,7 +62,7 @@ def _verdict(grid: Grid, found: Found, command: str) -> Verdict:
     pairs: tuple[Pair, ...] = ()
     best: tuple[str, ...] = ()
     if len(found.methods) < 2:
-        text = f"only {display_name(found.methods[0])} has runs, so there is nothing to compare."
+        text = f"only {display_name(next(iter(found.methods)))} has runs, so there is nothing to compare."
     elif len(found.units) < 2:
         text = f"no verdict: {plural(len(found.units), 'replicate')} with runs of all methods, 2 are needed."
     else:
