@@ -22,6 +22,7 @@ from cotune_bench.reports.published import (
 from cotune_bench.reports.statistics import ROUNDING
 from cotune_bench.reports.tables import aligned, display_name, display_rate, escaped
 
+BESIDE = "Beside the published numbers"
 CELLS = (
     f"Mean ± sample std, top-1 test accuracy in percent; the paper's std is taken as that of {PAPER_SEEDS} seeds, an "
     "assumption. Difference: ours less the paper's in percentage points, as description: a spread of training seeds "
@@ -46,24 +47,28 @@ GAIN = (
 )
 
 
-def compare_markdown(grid: Grid, paper: str | None) -> str:
-    """Cell by cell beside the paper and the order of methods, if it was published, and the gain of Co-Tuning."""
-    comparisons = compare(grid, paper)
-    parts = [f"# {escaped(grid.spec.title)}: " + ("the paper beside ours" if paper else "gain")]
+def listings(grid: Grid, paper: str | None) -> list[tuple[str, list[list[str]], list[str]]]:
+    """Title, rows and notes of each table that compares: with the paper, if it was published, and the gain."""
+    comparisons, found = compare(grid, paper), []
     if paper:
-        parts += [CELLS, escaped(backbones(grid, paper)), _markdown(cell_rows(comparisons))]
-        if found := offsets(comparisons):
-            parts += ["## Difference by method", OFFSETS, aligned(offset_rows(found), names=1)]
+        found.append((BESIDE, cell_rows(comparisons), [CELLS, backbones(grid, paper)]))
+        if means := offsets(comparisons):
+            found.append(("Difference by method", offset_rows(means), [OFFSETS]))
         if columns := orders(grid, paper):
-            parts += ["## Order of the methods", ORDER, _markdown(order_rows(columns))]
+            found.append(("Order of the methods", order_rows(columns), [ORDER]))
     if {BASELINE, CHALLENGER} <= set(grid.spec.methods):
-        title = f"## Gain of {display_name(CHALLENGER)} over {display_name(BASELINE)}"
-        parts += [title, gain_text(grid), _markdown(gain_rows(comparisons, paper))]
+        title = f"Gain of {display_name(CHALLENGER)} over {display_name(BASELINE)}"
+        found.append((title, gain_rows(comparisons, paper), [gain_text(grid)]))
+    return found
+
+
+def compare_markdown(grid: Grid, paper: str | None) -> str:
+    """All tables that compare as Markdown."""
+    parts = [f"# {escaped(grid.spec.title)}: " + ("the paper beside ours" if paper else "gain")]
+    for title, rows, notes in listings(grid, paper):
+        parts += [f"## {title}"] * (title != BESIDE) + [escaped(note) for note in notes]
+        parts.append(aligned([list(map(escaped, row)) for row in rows], names=2 if rows[0][0] == "Data set" else 1))
     return "\n\n".join(parts) + "\n"
-
-
-def _markdown(rows: list[list[str]]) -> str:
-    return aligned([[*map(escaped, row[:2]), *row[2:]] for row in rows])  # the rest holds no names
 
 
 def gain_text(grid: Grid) -> str:
