@@ -13,9 +13,11 @@ import sys
 from pathlib import Path
 
 from cotune_bench.cli import guarded
+from cotune_bench.config.rekey import rekey
 from cotune_bench.errors import UserError
-from cotune_bench.reports.exchange import export, merge, rekey, select
+from cotune_bench.reports.exchange import export, select
 from cotune_bench.storage.files import check_writable
+from cotune_bench.storage.merge import merge
 from cotune_bench.storage.records import Record, RecordStore, row_of
 
 SHOWN = (

@@ -1,8 +1,6 @@
 """scripts/compare.py: what two runs do not share, and whether they should."""
 
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +8,7 @@ from toy import toy_record
 
 from cotune_bench.cli import guarded
 from cotune_bench.config import CONF
-from cotune_bench.reports.run_diff import Change, changes, part
+from cotune_bench.reports.run_diff import changes, part
 from cotune_bench.storage.records import RecordStore
 
 MAIN = runpy.run_path(str(CONF.parent / "scripts" / "compare.py"))["main"]
@@ -44,11 +42,7 @@ def config(**protocol: object) -> dict:
 def test_changes_by_hand():
     first = {"a": 1, "b": {"c": [1, 2], "d": None}, "e": "x"}
     second = {"a": 1.0, "b": {"c": [1, 3], "d": None, "f": True}, "e": {"g": 1}}
-    assert changes(first, second) == [
-        Change("b.c", "[1, 2]", "[1, 3]"),
-        Change("b.f", "–", "True"),
-        Change("e", "x", "{'g': 1}"),
-    ]
+    assert changes(first, second) == {"b.c": ("[1, 2]", "[1, 3]"), "b.f": ("–", "True"), "e": ("x", "{'g': 1}")}
 
 
 def test_only_what_differs_is_shown(capsys):
@@ -133,9 +127,3 @@ def test_bad_input_is_told_in_one_line(capsys, names, message):
     Path("broken.json").write_text('{"schema": 1}')
     assert ask(*names) == 2
     assert message in capsys.readouterr().err
-
-
-def test_comparing_needs_no_torch():
-    code = "import sys, cotune_bench.reports.run_diff; print({'torch', 'pandas', 'hydra'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"

@@ -5,6 +5,7 @@ import dataclasses
 import importlib.util
 import json
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from trees import put_image
 from cotune_bench.cli import guarded
 from cotune_bench.cli import run as cli
 from cotune_bench.config import CONF, compose_config, run_config
-from cotune_bench.reports import exchange
+from cotune_bench.config.rekey import rekey
 from cotune_bench.reports.own_images import own_tables
 from cotune_bench.storage.records import Record, RecordStore
 
@@ -105,7 +106,7 @@ def test_records_from_other_inputs_say_so(here, capsys):
 
 
 def test_parquet_without_pyarrow_says_what_to_install(here, capsys, monkeypatch):
-    monkeypatch.setattr(exchange.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert ask("export", "out.parquet") == 2
     assert capsys.readouterr().err == (
         "error: out.parquet needs pyarrow: pip install pyarrow, or export to a .csv file\n"
@@ -262,7 +263,7 @@ def test_rekey_can_be_called_again_after_a_kill(here):
     store = RecordStore(Path("older"))
     config = run_config(compose_config(["method=bss", "data=digits"]))
     store.add(record("digits-old", config=older(config)))
-    once = exchange.rekey(store)
+    once = rekey(store)
     store.add(record("digits-old", config=older(config)))  # the file that a kill left
-    assert exchange.rekey(store) == once
+    assert rekey(store) == once
     assert [one.key for one in store.read()[0]].count(once["digits-old"]) == 1

@@ -3,15 +3,15 @@
 import json
 import os
 import re
+import runpy
 import shlex
 import socket
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from cotune_bench.cli import guarded
 from cotune_bench.config import CONF, compose_config, run_key
 from cotune_bench.reports.status import duration, rerun_commands, status_lines, table_status
 
@@ -62,65 +62,49 @@ def test_without_a_results_folder_everything_is_missing_and_nothing_is_made(resu
     assert not results.exists()
 
 
-def test_a_record_means_done_whatever_else_lies_there(results):
-    key = key_of("finetune", 0.3, 2)
-    put(results, key, "running", pid=GONE)
-    finish(results, key)
+def test_a_record_of_these_settings_means_done_whatever_else_lies_there(results):
+    put(results, key_of("finetune", 0.3, 2), "running", pid=GONE)
+    finish(results, key_of("finetune", 0.3, 2))
+    finish(results, key_of("finetune", 0.3, 1, "protocol.updates=7"))
     assert one(results) == ("done", "")
     assert states(results)["finetune", 0.3, 1] == ("missing", "")
-
-
-def test_a_run_of_other_settings_is_another_cell(results):
-    finish(results, key_of("finetune", 0.3, 2, "protocol.updates=7"))
-    assert one(results) == ("missing", "")
     found = states(results, "protocol.updates=7")
-    assert [cell for cell, (state, _) in found.items() if state == "done"] == [("finetune", 0.3, 2)]
-
-
-def test_a_run_that_was_just_heard_of_is_running(results):
-    put(results, key_of("finetune", 0.3, 2), "running", done=120, eta_s=150.2, silent=50)
-    assert one(results) == ("running", f"{socket.gethostname()} pid {os.getpid()}, 120/300 updates, 3 min left")
-
-
-def test_a_run_that_cannot_tell_its_pace_yet_is_running(results):
-    put(results, key_of("finetune", 0.3, 2), "running", done=0, eta_s=None, host="far", pid=GONE)
-    assert one(results) == ("running", f"far pid {GONE}, 0/300 updates")
+    assert [cell for cell, (state, _) in found.items() if state == "done"] == [("finetune", 0.3, 1)]
 
 
 @pytest.mark.parametrize(
-    ("more", "why"),
-    [({"pid": GONE}, "its process is gone"), ({"host": "far", "silent": 70}, "not heard of for 7[0-9] s")],
+    ("state", "more", "told"),
+    [
+        ("running", {"done": 120, "eta_s": 150.2, "silent": 50}, "running: HERE, 120/300 updates, 3 min left"),
+        ("running", {"done": 0, "eta_s": None, "host": "far", "pid": 7}, "running: far pid 7, 0/300 updates"),
+        ("running", {"done": 5, "pid": GONE}, "stale: .*, 5/300 updates, its process is gone"),
+        ("running", {"done": 5, "host": "far", "silent": 70}, "stale: .*5/300 updates, not heard of for 7[0-9] s"),
+        ("waiting", {}, "waiting: HERE, for a GPU slot"),
+        ("interrupted", {}, "interrupted: at 20.*"),
+        ("failed", {"reason": "ValueError: no luck\nand more"}, "failed: ValueError: no luck"),
+    ],
 )
-def test_a_run_without_a_heartbeat_is_stale(results, more, why):
-    put(results, key_of("finetune", 0.3, 2), "running", done=5, **more)
-    state, told = one(results)
-    assert state == "stale"
-    assert re.search(f"5/300 updates, {why}$", told)
+def test_a_status_is_told_in_a_line(results, state, more, told):
+    put(results, key_of("finetune", 0.3, 2), state, **more)
+    folder = results / "runs" / key_of("finetune", 0.3, 2)
+    (folder / "failure.json").write_text('{"reason": "of an earlier try"}')
+    assert re.fullmatch(told.replace("HERE", f"{socket.gethostname()} pid {os.getpid()}"), ": ".join(one(results)))
 
 
-def test_interrupted_and_failed_runs_say_when_and_why(results):
-    put(results, key_of("finetune", 0.3, 2), "interrupted")
-    put(results, key_of("bss", 0.3, 2), "failed", reason="ValueError: no luck\nand more")
-    found = states(results)
-    assert found["finetune", 0.3, 2][0] == "interrupted"
-    assert found["bss", 0.3, 2] == ("failed", "ValueError: no luck")
-
-
-def test_a_rerun_of_a_failed_cell_is_running(results):
-    key = key_of("finetune", 0.3, 2)
-    put(results, key, "running", done=1)
-    (results / "runs" / key / "failure.json").write_text('{"reason": "old"}')
-    assert one(results)[0] == "running"
-
-
-def test_a_failure_without_a_status_and_a_damaged_status_are_failed(results):
-    for method, name, text in (("finetune", "failure", '{"reason": "early"}'), ("bss", "status", "{")):
-        folder = results / "runs" / key_of(method, 0.3, 2)
-        folder.mkdir(parents=True)
-        (folder / f"{name}.json").write_text(text)
-    assert states(results)["finetune", 0.3, 2] == ("failed", "early")
-    state, told = states(results)["bss", 0.3, 2]
-    assert (state, "status.json cannot be read" in told) == ("failed", True)
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("failure", '{"reason": "early"}', "early"),
+        ("status", "{", ".*status.json cannot be read; run the cell again"),
+    ],
+)
+def test_a_failure_without_a_status_and_a_damaged_status_are_failed(results, name, text, told):
+    folder = results / "runs" / key_of("finetune", 0.3, 2)
+    folder.mkdir(parents=True)
+    (folder / f"{name}.json").write_text(text)
+    state, line = one(results)
+    assert state == "failed"
+    assert re.fullmatch(told, line)
 
 
 def test_the_lines_hold_a_grid_the_open_cells_and_totals(results):
@@ -180,28 +164,11 @@ def test_durations(seconds, text):
 # The command -------------------------------------------------------------------------------------------------------
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess:
-    """What the script answers, and on its last line whether torch or pandas were imported."""
-    code = (
-        "import runpy, sys; sys.argv = sys.argv[1:]\n"
-        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "finally: print(sorted({'torch', 'pandas'} & set(sys.modules)))"
-    )
-    script = str(ROOT / "scripts" / "status.py")
-    line = [sys.executable, "-c", code, script, *arguments]
-    return subprocess.run(line, capture_output=True, text=True, check=False)
-
-
-def test_two_thousand_cells_are_told_without_torch_and_pandas(results):
-    (results / "records").mkdir(parents=True)
-    done = command("table=desk", *CELLS[:3], "seed=range(100)", f"results={results}")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-2:] == ["2000 cells: 2000 missing", "[]"]
-
-
-def test_bad_input_is_one_line(results):
-    for arguments, told in ((["--all"], "error: --all is no flag"), (["table=desc"], "error: table=desc is unknown")):
-        done = command(*arguments)
-        assert done.returncode == 2
-        assert done.stderr.startswith(told)
-        assert done.stderr.count("\n") == 1
+def test_the_script_shows_every_table_asked_for_and_refuses_in_one_line(results, capsys):
+    main = runpy.run_path(str(ROOT / "scripts" / "status.py"))["main"]
+    assert guarded(main, ["table=desk", *CELLS[:3], "seed=range(100)", f"results={results}"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "2000 cells: 2000 missing"
+    assert guarded(main, ["--all"]) == guarded(main, ["table=desc"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("error: --all is no flag")
+    assert second.startswith("error: table=desc is unknown")

@@ -1,9 +1,13 @@
 """Toy records: what a report must cope with, in few runs; ``tests/golden/records`` holds their files."""
 
+import io
 from pathlib import Path
 
-from cotune_bench.reports.build import run_frame
+from rich.console import Console
+
+from cotune_bench.reports.frame import run_frame
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
+from cotune_bench.reports.tables import print_grid
 from cotune_bench.storage.records import Record
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -16,6 +20,16 @@ SPEC = TableSpec(
     rates=(0.15, 1.0),
     units=(0, 1, 2),
     unit="seed",
+)
+#: Two data sets, replicates and a baseline; runs by tests/golden/grid_runs.csv.
+GRID = TableSpec(
+    name="grid_toy",
+    title="Toy | *two* data sets",
+    data=("digits", "cub"),
+    methods=("finetune", "bss", "cotuning"),
+    rates=(0.15, 1.0),
+    units=(0, 1, 2),
+    baselines=("my|own*",),
 )
 ACCURACIES = {
     ("cub", "finetune", 0.15): (45.0, 45.3, 45.6),
@@ -78,5 +92,12 @@ def toy_grid(spec: TableSpec = SPEC) -> Grid:
 
 
 def committed() -> list[Record]:
-    """The records in their files, read without a store, which would keep a cache beside them."""
+    """The records in their files."""
     return [Record.from_json(path.read_text(encoding="utf-8")) for path in sorted(GOLDEN.glob("records/*.json"))]
+
+
+def piped(grid: Grid) -> str:
+    """What a pipe shows of a table."""
+    file = io.StringIO()
+    print_grid(grid, Console(file=file, width=100, force_terminal=False, color_system=None))
+    return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())

@@ -7,18 +7,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cotune_bench.config import compose as settings
+from cotune_bench.config import choices, compose_config
 from cotune_bench.config.tables import Cells, load_table, table_cells
+from cotune_bench.reports.captions import plural
 from cotune_bench.reports.figures import write_figures
 from cotune_bench.reports.frame import run_frame
 from cotune_bench.reports.grid import Cell, Grid, TableSpec, build_grid
-from cotune_bench.reports.latex import to_latex
 from cotune_bench.reports.own_images import own_tables
 from cotune_bench.reports.page import Part, table_html, write_report
 from cotune_bench.reports.published import paper_table
 from cotune_bench.reports.published_tables import compare_texts
 from cotune_bench.reports.status import table_status
-from cotune_bench.reports.tables import print_grid, write_tables
+from cotune_bench.reports.tables import print_grid, to_csv, to_latex, to_markdown
 from cotune_bench.storage.files import check_writable, write_atomically
 from cotune_bench.storage.records import RecordStore
 
@@ -48,8 +48,8 @@ def table_grid(name: str, overrides: Sequence[str] = (), cells: Cells | None = N
         std=table["std"],
         baselines=cells.baseline,
     )
-    frame, unlike = run_frame(records)
-    return build_grid(spec, frame), results, damaged + unlike
+    frame, cut = run_frame(records)
+    return build_grid(spec, frame), results, damaged + cut
 
 
 def missing(grid: Grid, overrides: Sequence[str] = ()) -> str:
@@ -58,19 +58,19 @@ def missing(grid: Grid, overrides: Sequence[str] = ()) -> str:
     if not cells:
         return ""
     name, count = grid.spec.name, sum(cell.expected - cell.n for cell in cells)
-    told = [_lack(cell, grid) for cell in cells[:NAMED]]
+    named = [_missing_runs(cell, grid.spec) for cell in cells[:NAMED]]
     if (more := len(cells) - NAMED) > 0:
         status = shlex.join(["python", "scripts/status.py", f"table={name}", *overrides])
-        told.append(f"{more} more {'cell' if more == 1 else 'cells'} ({status})")
-    return f"{name}: {count} of {sum(cell.expected for cell in grid.cells)} runs are missing: {', '.join(told)}"
+        named.append(f"{plural(more, 'more cell')} ({status})")
+    return f"{name}: {count} of {sum(cell.expected for cell in grid.cells)} runs are missing: {', '.join(named)}"
 
 
-def _lack(cell: Cell, grid: Grid) -> str:
+def _missing_runs(cell: Cell, spec: TableSpec) -> str:
     found = [run.unit for run in cell.runs]
-    lacking = [unit for unit in grid.spec.units if unit not in found]
+    lacking = [unit for unit in spec.units if unit not in found]
     whole = len(lacking) > NAMED and lacking == list(range(lacking[0], lacking[-1] + 1))
     numbers = f"{lacking[0]} to {lacking[-1]}" if whole else "+".join(map(str, lacking))
-    return f"{cell.data} {cell.method} rate {cell.rate:g} {grid.spec.unit} {numbers}"
+    return f"{cell.data} {cell.method} rate {cell.rate:g} {spec.unit} {numbers}"
 
 
 def make_tables(
@@ -87,30 +87,29 @@ def make_tables(
     Returns:
         the files written, and a line for each table that lacks runs.
     """
-    console, written, lacking, empty = Console(), [], [], []
-    found: list[Part] = []
-    own_results = Path(settings.compose_config([text for text in overrides if text.startswith("results=")]).results)
-    own, damaged = ([], []) if names else own_tables(own_results)
-    for name in names or settings.choices("table"):
-        cells = table_cells(load_table(name), overrides)
-        grid, results, cut = table_grid(name, overrides, cells)
-        damaged += cut
-        lacking += [line] if (line := missing(grid, overrides)) else []
+    console, parts, damaged, lacking, empty = Console(), [], [], [], []
+    for name in names or choices("table"):
+        table = load_table(name)
+        cells = table_cells(table, overrides)
+        grid, results, unread = table_grid(name, overrides, cells)
+        damaged += unread
+        lacking += filter(None, [missing(grid, overrides)])
         if not grid.runs() and not names:
             console.print(f"{name}: no run yet; python run.py table={name} runs its cells")
             empty.append(name)
             continue
-        paper = paper_table(name, load_table(name).get("paper"))
-        found.append(Part(grid, paper, table_status(name, overrides, cells), results))
-    found += [Part(grid, None, status, own_results) for grid, status in own]
+        paper = paper_table(name, table.get("paper"))
+        parts.append(Part(grid, paper, table_status(name, overrides, cells), results))
+    if not names:
+        results = Path(compose_config([text for text in overrides if text.startswith("results=")]).results)
+        own, unread = own_tables(results)
+        parts += [Part(grid, None, status, results) for grid, status in own]
+        damaged = unread + damaged
     for line in dict.fromkeys(damaged) if warn else ():
         print(f"warning: {line}", file=sys.stderr)
-    for part in found:
-        for folder in ("tables", "figures"):
-            check_writable(part.results / folder)
-        written += _part_files(part, console)
-    for results in dict.fromkeys(part.results for part in found):
-        written.append(write_report([part for part in found if part.results == results], empty, results))
+    written = [path for part in parts for path in _part_files(part, console)]
+    for results in dict.fromkeys(part.results for part in parts):
+        written.append(write_report([part for part in parts if part.results == results], empty, results))
     for path in written:
         print(path)
     return written, lacking
@@ -118,24 +117,19 @@ def make_tables(
 
 def _part_files(part: Part, console: Console) -> list[Path]:
     """Write the files of one table, and print it."""
-    grid, results, name = part.grid, part.results, part.grid.spec.name
+    grid, name, folder = part.grid, part.grid.spec.name, part.results / "tables"
+    for place in (folder, part.results / "figures"):
+        check_writable(place)
     columns, whole = part.verdict
-    written = write_tables(grid, results / "tables", [*columns, whole])
-    html = table_html(grid, [*columns, whole])
-    written += _write(results / "tables", {f"{name}.tex": to_latex(grid), f"{name}.html": html})
-    written += _write(results / "tables", compare_texts(grid, part.paper))
+    verdict = [*columns, whole]
+    texts = {f"{name}.md": to_markdown(grid, verdict), f"{name}.csv": to_csv(grid), f"{name}.tex": to_latex(grid)}
+    texts |= {f"{name}.html": table_html(grid, verdict)} | compare_texts(grid, part.paper)
+    for file, text in texts.items():
+        write_atomically(folder / file, text.encode())
     figures, left_out = part.figures
-    written += write_figures(figures, results / "figures")
     if len(columns) > MANY:
-        columns = [f"A verdict for each of the {len(columns)} columns: {written[0]}"]
+        columns = [f"A verdict for each of the {len(columns)} columns: {folder / name}.md"]
     print_grid(grid, console, [*columns, whole])
     for line in left_out:
         console.print(f"Figures: {line}", style="yellow", markup=False)
-    return written
-
-
-def _write(folder: Path, texts: dict[str, str]) -> list[Path]:
-    paths = [folder / name for name in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
-        write_atomically(path, text.encode())
-    return paths
+    return [*(folder / file for file in texts), *write_figures(figures, part.results / "figures")]

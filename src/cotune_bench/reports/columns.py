@@ -27,34 +27,26 @@ class Found:
 
 def find_column(grid: Grid, data: str, rate: float, methods: Sequence[str] | None = None) -> Found:
     """The column of these methods, by default of all contenders, as far as they have runs."""
-    asked = grid.spec.methods if methods is None else methods
-    runs = {one: {run.unit: run for run in grid.cell(data, one, rate).runs} for one in asked}
+    runs = {one: {run.unit: run for run in grid.cell(data, one, rate).runs} for one in methods or grid.spec.methods}
     runs = {method: found for method, found in runs.items() if found}
     shared = [unit for unit in grid.spec.units if runs and all(unit in found for found in runs.values())]
     clashing = tuple(unit for unit in shared if _clash([found[unit] for found in runs.values()]))
     units = tuple(unit for unit in shared if unit not in clashing)
     table = [[found[unit] for unit in units] for found in runs.values()]
-    return Found(data, rate, tuple(runs), units, clashing, _column(tuple(runs), table))
+    return Found(data, rate, tuple(runs), units, clashing, _column(tuple(runs), len(units), table))
 
 
 def _clash(runs: Sequence[Run]) -> bool:
     return any(len({getattr(run, name) for run in runs} - {""}) > 1 for name in ("images", "weights_sha256"))
 
 
-def _column(methods: tuple[str, ...], table: Sequence[Sequence[Run]]) -> Column:
+def _column(methods: tuple[str, ...], units: int, table: Sequence[Sequence[Run]]) -> Column:
     runs = [run for row in table for run in row]
-    shape = len(methods), len(table[0]) if table else 0
-    accuracies = np.array([run.accuracy for run in runs]).reshape(shape)
+    accuracies = np.array([run.accuracy for run in runs]).reshape(len(methods), units)
     prints = {run.test_sha256 for run in runs}
-    if len(prints - {""}) > 1:
-        return Column(methods, accuracies, test_to_train=max(map(test_to_train, runs)))
+    if len(prints - {""}) > 1:  # the training images are a sample of the rest of the pool
+        return Column(methods, accuracies, test_to_train=max(r.test_images * r.rate / r.train_images for r in runs))
     if not runs or "" in prints or not all(run.correct for run in runs):
         return Column(methods, accuracies)
-    return Column(
-        methods, accuracies, np.array([[unpacked(run.correct, run.test_images) for run in row] for row in table])
-    )
-
-
-def test_to_train(run: Run) -> float:
-    """Test images over the images that training images are sampled from: those trained on, divided by the rate."""
-    return run.test_images * run.rate / run.train_images
+    correct = [[unpacked(run.correct, run.test_images) for run in row] for row in table]
+    return Column(methods, accuracies, np.array(correct))

@@ -1,13 +1,12 @@
 """An evaluation as text, JSON, CSV and figures."""
 
-import csv
-import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from cotune_bench.metrics import Evaluation
 from cotune_bench.reports.figures.base import image, new_figure, settings
@@ -23,47 +22,48 @@ NAMED = 40  # classes whose names fit beside a heat map
 SHOWN = 10  # confused pairs on the terminal
 
 
+def class_frame(evaluation: Evaluation) -> pd.DataFrame:
+    """One row for each class; ``accuracy`` in percent, None without images."""
+    counts, right = evaluation.confusion.sum(axis=1), np.diag(evaluation.confusion)
+    columns = {"class": evaluation.classes, "images": counts, "correct": right}
+    return pd.DataFrame({**columns, "accuracy": pd.Series(evaluation.class_accuracies, dtype=object)})
+
+
+def pair_frame(evaluation: Evaluation) -> pd.DataFrame:
+    """One row for each pair of classes that was confused, the most frequent first."""
+    return pd.DataFrame(evaluation.confused, columns=pd.Index(["true", "predicted", "images"]))
+
+
 def as_json(evaluation: Evaluation, about: Mapping[str, object]) -> str:
     """``about``, then everything but the confusion matrix, which is in ``confused``."""
-    told = {
+    values = {
         **about,
         "images": int(evaluation.confusion.sum()),
         "accuracy": evaluation.accuracy,
         "mean_class_accuracy": evaluation.mean_class_accuracy,
         "expected_calibration_error": 100 * evaluation.reliability.error,
         "bins": evaluation.reliability.count,
-        "classes": [dict(zip(CLASS_COLUMNS, row, strict=True)) for row in class_rows(evaluation)],
-        "confused": [dict(zip(PAIR_COLUMNS, pair, strict=True)) for pair in evaluation.confused],
+        "classes": class_frame(evaluation).to_dict("records"),
+        "confused": pair_frame(evaluation).to_dict("records"),
     }
-    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
 
 
-CLASS_COLUMNS = ("class", "images", "correct", "accuracy")
-PAIR_COLUMNS = ("true", "predicted", "images")
-
-
-def class_rows(evaluation: Evaluation) -> list[tuple[str, int, int, float | None]]:
-    """(name, images, correct ones, percent) of every class."""
-    counts, right = evaluation.confusion.sum(axis=1).tolist(), np.diag(evaluation.confusion).tolist()
-    return list(zip(evaluation.classes, counts, right, evaluation.class_accuracies, strict=True))
-
-
-def as_lines(evaluation: Evaluation) -> Iterator[str]:
+def as_lines(evaluation: Evaluation) -> list[str]:
     """What the terminal shows."""
     error, count = 100 * evaluation.reliability.error, evaluation.reliability.count
-    yield (
+    whole = (
         f"accuracy {evaluation.accuracy:.2f} % of {evaluation.confusion.sum()} images, mean of the classes "
         f"{evaluation.mean_class_accuracy:.2f} %, expected calibration error {error:.2f} % ({count} bins)"
     )
-    yield ""
     rows = [["class", "images", "correct", "accuracy (%)"]]
-    for name, images, right, accuracy in class_rows(evaluation):
+    for name, images, right, accuracy in class_frame(evaluation).itertuples(index=False):
         rows.append([name, str(images), str(right), "-" if accuracy is None else f"{accuracy:.2f}"])
-    yield aligned(rows, names=1)
+    lines = [whole, "", aligned(rows, names=1)]
     if evaluation.confused:
-        yield ""
-        shown = [[true, predicted, str(images)] for true, predicted, images in evaluation.confused[:SHOWN]]
-        yield aligned([["most confused: true", "predicted", "images"], *shown])
+        pairs = [[true, predicted, str(images)] for true, predicted, images in evaluation.confused[:SHOWN]]
+        lines += ["", aligned([["most confused: true", "predicted", "images"], *pairs])]
+    return lines
 
 
 def write(evaluation: Evaluation, about: Mapping[str, object], folder: Path) -> list[Path]:
@@ -79,8 +79,8 @@ def write(evaluation: Evaluation, about: Mapping[str, object], folder: Path) -> 
         }
     contents = {
         "evaluation.json": as_json(evaluation, about).encode(),
-        "classes.csv": _csv(CLASS_COLUMNS, class_rows(evaluation)),
-        "confused.csv": _csv(PAIR_COLUMNS, evaluation.confused),
+        "classes.csv": class_frame(evaluation).to_csv(index=False, lineterminator="\n").encode(),
+        "confused.csv": pair_frame(evaluation).to_csv(index=False, lineterminator="\n").encode(),
         **{name: image(figure, "png") for name, figure in figures.items()},
     }
     for name, content in contents.items():
@@ -97,19 +97,11 @@ def confusion_figure(evaluation: Evaluation) -> "Figure":
     axes = figure.subplots()
     shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     axes.grid(visible=False)
-    places = range(len(evaluation.classes)) if len(evaluation.classes) <= NAMED else ()
-    names = [evaluation.classes[place] for place in places]
+    names = evaluation.classes if len(evaluation.classes) <= NAMED else ()
     size = max(4, 9 - len(names) // 8)
-    axes.set_xticks(places, names, rotation=90, fontsize=size)
-    axes.set_yticks(places, names, fontsize=size)
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
+    axes.set_yticks(range(len(names)), names, fontsize=size)
     axes.set_xlabel("Predicted class")
     axes.set_ylabel("True class")
     figure.colorbar(shown, label="Images of the true class (%)")
     return figure
-
-
-def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerows([header, *rows])
-    return buffer.getvalue().encode()

@@ -2,42 +2,53 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from omegaconf import OmegaConf
 
 from cotune_bench.config import CONF
-from cotune_bench.reports.captions import split_rule
 from cotune_bench.storage.records import COLUMNS, Record, row_of
 
-if TYPE_CHECKING:  # half a second that help need not wait for
-    import pandas as pd
 
-
-def to_frame(records: Iterable[Record]) -> "pd.DataFrame":
+def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     """One row for each record: what results.csv holds and tables are made of."""
-    import pandas as pd
-
     return pd.DataFrame([row_of(record) for record in records], columns=COLUMNS)
 
 
-def run_frame(records: Sequence[Record]) -> tuple["pd.DataFrame", list[str]]:
+def run_frame(records: Sequence[Record]) -> tuple[pd.DataFrame, list[str]]:
     """The rows of results.csv, and of every run its protocol and the rule of its split in words, precision, images.
 
     Also gives a line for each record whose configuration was cut, which is left out.
     """
-    whole, told, damaged = [], [], []
+    rows, damaged = [], []
     for record in records:
+        config = record.config
         try:
-            told.append((protocol_text(record.protocol, record.config["protocol"]), split_rule(record.config)))
-            int(record.config["split_seed"])  # a column of its own
-            whole.append(record)
+            more = {
+                "split_seed": int(config["split_seed"]),
+                "protocol": protocol_text(record.protocol, config["protocol"]),
+                "split": split_rule(config),
+                "precision": config["protocol"].get("precision", record.environment.get("precision")),
+                "images": record.data_sha256,
+                "correct": record.correct,
+            }
         except KeyError as error:
             damaged.append(f"{record.key} is left out: its config lacks {error}; move it away and run its cell again")
-    precisions = [record.config["protocol"].get("precision", record.environment.get("precision")) for record in whole]
-    protocols, splits = [protocol for protocol, _ in told], [split for _, split in told]
-    more = {"images": [record.data_sha256 for record in whole], "correct": [record.correct for record in whole]}
-    return to_frame(whole).assign(protocol=protocols, split=splits, precision=precisions, **more), damaged
+        else:
+            rows.append(row_of(record) | more)
+    return pd.DataFrame(rows, columns=[*COLUMNS, "split", "precision", "images", "correct"]), damaged
+
+
+def split_rule(config: Mapping[str, Any]) -> str:
+    """How a run's configuration holds out validation images; COCO-70 and folders may bring their own."""
+    protocol, data = config["protocol"], config.get("data", {})
+    order = "before" if protocol["split_order"] == "split_then_sample" else "after"
+    held = f"{100 * protocol['val']:g} % of the training images held out {order} sampling"
+    held = held if protocol["val"] else "nothing held out"
+    reader = data.get("reader")
+    brings = reader in ("coco70", "folder") or (reader == "imagelist" and data.get("val") is not None)
+    return f"validation images of its own, else {held}" if brings else held
 
 
 def protocol_text(name: str, values: Mapping[str, Any]) -> str:
@@ -54,8 +65,6 @@ def protocol_text(name: str, values: Mapping[str, Any]) -> str:
 
 
 @cache
-def _usual(name: str) -> dict:
+def _usual(name: str) -> Mapping[str, Any]:
     path = CONF / "protocol" / f"{name}.yaml"
-    values = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
-    assert isinstance(values, dict)  # noqa: S101
-    return values
+    return OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}  # pyright: ignore

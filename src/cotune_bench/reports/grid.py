@@ -1,32 +1,60 @@
 """One table as one immutable object, from finished runs; every output format is made from it."""
 
-from __future__ import annotations
-
 import math
+import re
 import statistics
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from cotune_bench.errors import UserError
-from cotune_bench.reports.spec import TableSpec
-
-if TYPE_CHECKING:  # importing pandas takes longer than building a table
-    import pandas as pd
 
 DECIMALS = 2  # of what is shown; two means that look the same are the same, also for "best"
-NEEDED = (
-    *("key", "method", "data", "backbone", "protocol", "rate", "seed"),
-    *("accuracy", "weights", "version", "torch", "finished"),
-)
-#: Where recorded: texts and numbers.
-TOLD = ("device", "instructions", "precision", "images", "weights_sha256", "test_sha256", "correct")
-COUNTS = ("train_images", "test_images")
-REMEDY = "delete its record and run it again"
+SPREADS = {"sample": "sample std", "population": "population std", "standard_error": "standard error"}
 
 Place = tuple[str, str, float]  # data, method, rate
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """What a table shows and in which order.
+
+    Attributes:
+        methods: the contenders; ``baselines`` are further rows below the line, never the best and in no verdict.
+        rates: fractions of the training images.
+        unit: what repeats a cell, ``replicate`` or ``seed``; ``units`` are its values.
+        std: a key of SPREADS.
+        note: a sentence that the caption ends with.
+    """
+
+    name: str
+    title: str
+    data: tuple[str, ...]
+    methods: tuple[str, ...]
+    rates: tuple[float, ...]
+    units: tuple[int, ...]
+    unit: str = "replicate"
+    std: str = "sample"
+    note: str = ""
+    baselines: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.-]+", self.name):
+            raise UserError(f"table name {self.name!r} names files: use letters, digits, '_', '-' and '.'")
+        if self.std not in SPREADS:
+            raise UserError(f"table {self.name}: std={self.std!r} is unknown: choose {', '.join(SPREADS)}")
+        for field in ("data", "methods", "rates", "units", "rows"):
+            values = getattr(self, field)
+            if not values or len(set(values)) < len(values):
+                raise UserError(f"table {self.name}: {field} {values} must be at least one, none twice")
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Contenders, then baselines."""
+        return self.methods + self.baselines
 
 
 @dataclass(frozen=True)
@@ -46,9 +74,7 @@ class Run:
     method: str
     rate: float
     unit: int
-    seed: int
     accuracy: float
-    finished: datetime
     backbone: str
     protocol: str
     weights: str
@@ -127,7 +153,7 @@ class Grid:
         return tuple(run for cell in self.cells for run in cell.runs if data in (None, run.data))
 
     def names(self, field: str, data: str | None = None) -> tuple[str, ...]:
-        """What the runs say of a field such as ``weights``, sorted; several are a mixture, none is none known."""
+        """The different recorded values of a field such as ``weights``, sorted; several are a mixture."""
         return tuple(sorted({getattr(run, field) for run in self.runs(data)} - {""}))
 
 
@@ -143,98 +169,45 @@ def spread(values: Iterable[float], kind: str) -> float | None:
 
 
 def build_grid(spec: TableSpec, runs: pd.DataFrame) -> Grid:
-    """The table of ``runs``, one row per finished run and none that is foreign to ``spec``.
+    """The table of ``runs``, one row per finished run as in :func:`cotune_bench.reports.frame.run_frame`.
 
-    Of several runs of one method, data set, rate and unit the newest counts. Raises UserError for a missing
-    column, a missing value, a time or accuracy that is none, and a run that ``spec`` does not ask for.
+    Of several runs of one method, data set, rate and unit the newest counts.
     """
-    newest: dict[Place, dict[int, Run]] = {}
-    for run in sorted(_checked(spec, runs), key=lambda run: (run.finished, run.key)):
-        newest.setdefault((run.data, run.method, run.rate), {})[run.unit] = run
-    return Grid(spec, _cells(spec, newest))
-
-
-def _checked(spec: TableSpec, runs: pd.DataFrame) -> list[Run]:
-    if runs.empty:
-        return []
-    absent = [column for column in NEEDED if column not in runs.columns]
-    if absent:
-        raise UserError(f"runs of table {spec.name} lack {', '.join(absent)}: rebuild results.csv")
-    for column in NEEDED:
-        empty = runs.loc[runs[column].isna() | (runs[column] == ""), "key"]
-        if len(empty):
-            raise UserError(f"run {empty.iloc[0]} has no {column}: {REMEDY}")
-    rates = {_rounded(rate): rate for rate in spec.rates}
-    return [_checked_run(spec, rates, run) for run in runs.to_dict("records")]
-
-
-def _checked_run(spec: TableSpec, rates: dict[float, float], run: dict[Any, Any]) -> Run:
-    name = f"run {run['key']}"
-    try:
-        finished = datetime.fromisoformat(str(run["finished"]))
-        rate, accuracy = float(run["rate"]), float(run["accuracy"])
-    except ValueError as error:
-        raise UserError(f"{name}: {error}: {REMEDY}") from error
-    if not 0 <= accuracy <= 100:
-        raise UserError(f"{name}: accuracy {accuracy} is no percentage: {REMEDY}")
-    asked = run["data"] in spec.data and run["method"] in spec.rows and run["seed"] in spec.units
-    if not asked or _rounded(rate) not in rates:
-        place = f"{run['data']}, {run['method']}, rate {rate:g}, {spec.unit} {run['seed']}"
-        raise UserError(f"{name} ({place}) is not part of table {spec.name}: leave it out or add it there")
-    values = {
-        **{column: str(run[column]) for column in NEEDED},  # pandas reads a version such as 2.11 as a number
-        **{column: str(run[column]) if _known(run.get(column)) else "" for column in TOLD},
-        **{column: int(run[column]) if _known(run.get(column)) else 0 for column in COUNTS},
-        "split": _split(spec, run),
-        "rate": rates[_rounded(rate)],
-        "unit": int(run["seed"]),  # also of a replicate, which sets it
-        "seed": int(run["seed"]),
-        "accuracy": accuracy,
-        "finished": finished if finished.tzinfo else finished.replace(tzinfo=UTC),
-    }
-    return Run(**values)
-
-
-def _split(spec: TableSpec, run: dict[Any, Any]) -> str:
-    """A run's split in words, from its number and rule; replicates have one each."""
-    if not _known(run.get("split")) or not run["split"]:
-        return ""
-    if spec.unit == "replicate":
-        return f"one split for each replicate ({run['split']})"
-    return f"split {int(run['split_seed'])} ({run['split']})" if _known(run.get("split_seed")) else str(run["split"])
-
-
-def _known(value: Any) -> bool:
-    return value is not None and value == value  # NaN is how pandas says that there is nothing
-
-
-def _rounded(rate: float) -> float:
-    return round(float(rate), 9)  # pandas may read 0.15 one bit off
-
-
-def _cells(spec: TableSpec, newest: dict[Place, dict[int, Run]]) -> tuple[Cell, ...]:
-    runs = {
-        place: tuple(newest[place][unit] for unit in spec.units if unit in newest.get(place, {}))
+    newest: dict[tuple[Place, int], Run] = {}
+    for row in runs.sort_values(["finished", "key"]).to_dict("records") if len(runs) else ():
+        run = _run(spec, row)
+        newest[(run.data, run.method, run.rate), run.unit] = run
+    places = {
+        place: tuple(newest[place, unit] for unit in spec.units if (place, unit) in newest)
         for place in product(spec.data, spec.rows, spec.rates)
     }
     # mean and stdev round once, from exact fractions: equal values spread by exactly 0, on every machine
-    means = {place: statistics.mean(run.accuracy for run in found) for place, found in runs.items() if found}
+    means = {place: statistics.mean(run.accuracy for run in found) for place, found in places.items() if found}
+    shown = {place: round(mean, DECIMALS) for place, mean in means.items() if place[1] in spec.methods}
     highest: dict[tuple[str, float], float] = {}
-    contenders = {place: mean for place, mean in means.items() if place[1] in spec.methods}
-    for (data, _, rate), mean in contenders.items():
-        highest[data, rate] = max(highest.get((data, rate), 0.0), _shown(mean))
-    return tuple(
+    for (data, _, rate), mean in shown.items():
+        highest[data, rate] = max(highest.get((data, rate), 0.0), mean)
+    cells = (
         Cell(
             *place,
             runs=found,
             expected=len(spec.units),
             mean=means.get(place),
             spread=spread((run.accuracy for run in found), spec.std),
-            best=place in contenders and _shown(means[place]) == highest[place[0], place[2]],
+            best=place in shown and shown[place] == highest[place[0], place[2]],
         )
-        for place, found in runs.items()
+        for place, found in places.items()
     )
+    return Grid(spec, tuple(cells))
 
 
-def _shown(mean: float) -> float:
-    return float(f"{mean:.{DECIMALS}f}")
+def _run(spec: TableSpec, row: Mapping[Any, Any]) -> Run:
+    """The run of a row, whose missing values pandas gives as NaN or None."""
+    known = {str(name): value for name, value in row.items() if not pd.isna(value)}
+    split = known.get("split", "")
+    if split and spec.unit == "replicate":
+        split = f"one split for each replicate ({split})"
+    elif split and "split_seed" in known:
+        split = f"split {known['split_seed']:.0f} ({split})"
+    values = {field.name: known[field.name] for field in fields(Run) if field.name in known}
+    return Run(**values | {"unit": known["seed"], "split": split})  # replicates set the seed, too

@@ -1,12 +1,13 @@
 """The paper beside ours, as description: differences by cell and method, the order of methods, gains of Co-Tuning."""
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 
+import pandas as pd
 from scipy import stats
 
 from cotune_bench.errors import UserError
@@ -20,41 +21,30 @@ BASELINE, CHALLENGER = "finetune", "cotuning"
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Mean, sample std (None if n < 2) and size of several accuracies in percent."""
-
-    mean: float
-    std: float | None
-    n: int
-
-
-@dataclass(frozen=True)
 class Gain:
     """Mean difference to fine-tune in points, over the units that both have.
 
-    With replicates, over those that all methods of the column have, and with ``bounds``: the verdict's 95 % interval,
-    simultaneous over all pairs of methods.
+    With replicates, over those that all methods of the column have, and with ``interval``: the verdict's 95 %
+    interval, simultaneous over all pairs of methods.
     """
 
     mean: float
     units: int
-    bounds: tuple[float, float] | None = None
-
-    def interval(self) -> tuple[float, float] | None:
-        """Bounds of the interval, where there is one."""
-        return self.bounds
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One cell: the paper's value and ours, ours less the paper's in points, and the gain over fine-tune.
+    """One cell: the paper's (mean, std) and TLlib's accuracy in percent, our sample std, ours less the paper's in
+    points, and the gain over fine-tune.
 
     No difference where a run had random weights: nobody published such a number.
     """
 
     cell: Cell
-    paper: Sample | None
-    ours: Sample | None
+    paper: tuple[float, float] | None
+    tllib: float | None
+    std: float | None
     difference: float | None
     gain: Gain | None
 
@@ -70,16 +60,17 @@ class Order:
 
 
 @cache
-def published(table: str) -> dict[Place, Sample]:
-    """The paper's cells of ``table2`` or ``table3`` by (data, method, rate); empty for any other name."""
-    return {
-        (row["data"], row["method"], float(row["rate"])): Sample(float(row["mean"]), float(row["std"]), PAPER_SEEDS)
-        for row in _rows("cotuning.csv")
-        if row["table"] == table
-    }
+def _rows(name: str) -> list[dict]:
+    return pd.read_csv(PAPER / name).to_dict("records")
 
 
 @cache
+def published(table: str) -> dict[Place, tuple[float, float]]:
+    """The paper's (mean, std) of ``table2`` or ``table3`` by (data, method, rate); empty for any other name."""
+    rows = [row for row in _rows("cotuning.csv") if row["table"] == table]
+    return {(row["data"], row["method"], row["rate"]): (row["mean"], row["std"]) for row in rows}
+
+
 def published_backbone(table: str) -> str:
     """The backbone of a published table."""
     return next(row["backbone"] for row in _rows("cotuning.csv") if row["table"] == table)
@@ -88,16 +79,8 @@ def published_backbone(table: str) -> str:
 @cache
 def tllib() -> dict[Place, float]:
     """TLlib's accuracies with supervised pre-training by (data, method, rate), one run each."""
-    return {
-        (row["data"], row["method"], float(row["rate"])): float(row["top1"])
-        for row in _rows("tllib_benchmark.csv")
-        if row["pretraining"] == "imagenet_supervised"
-    }
-
-
-def _rows(name: str) -> list[dict[str, str]]:
-    with (PAPER / name).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    rows = [row for row in _rows("tllib_benchmark.csv") if row["pretraining"] == "imagenet_supervised"]
+    return {(row["data"], row["method"], row["rate"]): row["top1"] for row in rows}
 
 
 def paper_table(name: str, chosen: str | None) -> str | None:
@@ -114,13 +97,14 @@ def paper_table(name: str, chosen: str | None) -> str | None:
 
 def compare(grid: Grid, paper: str | None) -> tuple[Comparison, ...]:
     """Every cell of a grid beside the published table, if there is one."""
-    gains = _gains(grid)
+    gains, theirs = _gains(grid), published(paper) if paper else {}
     found = []
     for cell in grid.cells:
-        theirs = published(paper).get((cell.data, cell.method, cell.rate)) if paper else None
-        ours = _sample(cell)
-        difference = ours.mean - theirs.mean if ours and theirs and not cell.random else None
-        found.append(Comparison(cell, theirs, ours, difference, gains.get((cell.data, cell.method, cell.rate))))
+        place = cell.data, cell.method, cell.rate
+        one = theirs.get(place)
+        difference = cell.mean - one[0] if one and cell.mean is not None and not cell.random else None
+        std = spread((accuracy for _, accuracy in cell.values), "sample")
+        found.append(Comparison(cell, one, tllib().get(place), std, difference, gains.get(place)))
     return tuple(found)
 
 
@@ -138,50 +122,35 @@ def orders(grid: Grid, paper: str) -> tuple[Order, ...]:
 
     Cells with random weights are left out.
     """
-    found = []
-    for data in grid.spec.data:
-        for rate in grid.spec.rates:
-            cells = [grid.cell(data, method, rate) for method in grid.spec.methods]
-            both = [
-                (sample.mean, cell.mean)
-                for cell in cells
-                if cell.n and not cell.random and (sample := published(paper).get((data, cell.method, rate)))
-            ]
-            if len(both) > 1:
-                ours, theirs = zip(*both, strict=True)
-                tau = float(stats.kendalltau(ours, theirs)[0])  # pyright: ignore
-                found.append(Order(data, rate, len(both), None if math.isnan(tau) else tau))
+    theirs, found = published(paper), []
+    for data, rate in product(grid.spec.data, grid.spec.rates):
+        cells = {(data, method, rate): grid.cell(data, method, rate) for method in grid.spec.methods}
+        both = [
+            (theirs[place][0], cell.mean)
+            for place, cell in cells.items()
+            if place in theirs and cell.n and not cell.random
+        ]
+        if len(both) > 1:
+            tau = float(stats.kendalltau(*zip(*both, strict=True))[0])  # pyright: ignore
+            found.append(Order(data, rate, len(both), None if math.isnan(tau) else tau))
     return tuple(found)
-
-
-def _sample(cell: Cell) -> Sample | None:
-    if cell.mean is None:
-        return None
-    return Sample(cell.mean, spread((accuracy for _, accuracy in cell.values), "sample"), cell.n)
 
 
 def _gains(grid: Grid) -> dict[Place, Gain]:
     """The gain over fine-tune of every other cell that shares a unit with it."""
     found = {}
-    for data in grid.spec.data if BASELINE in grid.spec.rows else ():
-        for rate in grid.spec.rates:
-            baseline = dict(grid.cell(data, BASELINE, rate).values)
-            for method in grid.spec.rows:
-                values = grid.cell(data, method, rate).values
-                gains = [accuracy - baseline[unit] for unit, accuracy in values if unit in baseline]
-                if gains and method != BASELINE:
-                    found[data, method, rate] = Gain(math.fsum(gains) / len(gains), len(gains))
-            found |= {(data, method, rate): gain for method, gain in _tested(grid, data, rate).items()}
+    for data, rate in product(grid.spec.data, grid.spec.rates) if BASELINE in grid.spec.rows else ():
+        baseline = dict(grid.cell(data, BASELINE, rate).values)
+        for method in grid.spec.rows:
+            values = grid.cell(data, method, rate).values
+            gains = [accuracy - baseline[unit] for unit, accuracy in values if unit in baseline]
+            if gains and method != BASELINE:
+                found[data, method, rate] = Gain(math.fsum(gains) / len(gains), len(gains))
+        column = find_column(grid, data, rate)
+        if grid.spec.unit == "replicate" and len(column.units) > 1 and BASELINE in column.methods:
+            for pair in compare_all(column.column):
+                if BASELINE in (pair.first, pair.second):
+                    pair = pair.over(BASELINE)
+                    interval = (pair.low, pair.high) if pair.stderr else None
+                    found[data, pair.first, rate] = Gain(pair.difference, len(column.units), interval)
     return found
-
-
-def _tested(grid: Grid, data: str, rate: float) -> dict[str, Gain]:
-    """Gains with the interval of the verdict, over the replicates of all methods; none from training seeds."""
-    found = find_column(grid, data, rate)
-    if grid.spec.unit != "replicate" or len(found.units) < 2:
-        return {}
-    pairs = [one for one in compare_all(found.column) if BASELINE in (one.first, one.second)]
-    return {
-        pair.first: Gain(pair.difference, len(found.units), (pair.low, pair.high) if pair.stderr else None)
-        for pair in (one.over(BASELINE) for one in pairs)
-    }

@@ -1,33 +1,28 @@
-"""The comparison of a grid with the paper as Markdown and CSV; the same grid always gives the same bytes."""
+"""The comparison of a grid with the paper as Markdown, CSV and rows; the same grid always gives the same bytes."""
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+import pandas as pd
+
 from cotune_bench.reports.captions import random_weights, setting
-from cotune_bench.reports.grid import Cell, Grid, Place
+from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.published import (
     BASELINE,
     CHALLENGER,
     PAPER_SEEDS,
     Comparison,
     Order,
-    Sample,
     compare,
     offsets,
     orders,
     published,
     published_backbone,
-    tllib,
 )
 from cotune_bench.reports.statistics import ROUNDING
 from cotune_bench.reports.tables import aligned, display_name, display_rate, escaped
 
-COLUMNS = (
-    *("table", "data", "method", "rate", "paper_mean", "paper_std", "tllib", "mean", "std", "n"),
-    *("difference", "random", "gain", "gain_low", "gain_high", "gain_units"),
-)
+BESIDE = "Beside the published numbers"
 CELLS = (
     f"Mean ± sample std, top-1 test accuracy in percent; the paper's std is taken as that of {PAPER_SEEDS} seeds, an "
     "assumption. Difference: ours less the paper's in percentage points, as description: a spread of training seeds "
@@ -52,20 +47,27 @@ GAIN = (
 )
 
 
-def compare_markdown(grid: Grid, paper: str | None) -> str:
-    """Cell by cell beside the paper and the order of methods, if it was published, and the gain of Co-Tuning."""
-    comparisons = compare(grid, paper)
-    parts = [f"# {escaped(grid.spec.title)}: " + ("the paper beside ours" if paper else "gain")]
+def listings(grid: Grid, paper: str | None) -> list[tuple[str, list[list[str]], list[str]]]:
+    """Title, rows and notes of each table that compares: with the paper, if it was published, and the gain."""
+    comparisons, found = compare(grid, paper), []
     if paper:
-        parts += [CELLS, escaped(backbones(grid, paper)), _markdown(cell_rows(comparisons))]
-        if found := offsets(comparisons):
-            parts += ["## Difference by method", OFFSETS, aligned(offset_rows(found), names=1)]
-        columns = orders(grid, paper)
-        if columns:
-            parts += ["## Order of the methods", ORDER, _markdown(order_rows(columns))]
+        found.append((BESIDE, cell_rows(comparisons), [CELLS, backbones(grid, paper)]))
+        if means := offsets(comparisons):
+            found.append(("Difference by method", offset_rows(means), [OFFSETS]))
+        if columns := orders(grid, paper):
+            found.append(("Order of the methods", order_rows(columns), [ORDER]))
     if {BASELINE, CHALLENGER} <= set(grid.spec.methods):
-        title = f"## Gain of {display_name(CHALLENGER)} over {display_name(BASELINE)}"
-        parts += [title, gain_text(grid), _markdown(gain_rows(comparisons, paper))]
+        title = f"Gain of {display_name(CHALLENGER)} over {display_name(BASELINE)}"
+        found.append((title, gain_rows(comparisons, paper), [gain_text(grid)]))
+    return found
+
+
+def compare_markdown(grid: Grid, paper: str | None) -> str:
+    """All tables that compare as Markdown."""
+    parts = [f"# {escaped(grid.spec.title)}: " + ("the paper beside ours" if paper else "gain")]
+    for title, rows, notes in listings(grid, paper):
+        parts += [f"## {title}"] * (title != BESIDE) + [escaped(note) for note in notes]
+        parts.append(aligned([list(map(escaped, row)) for row in rows], names=2 if rows[0][0] == "Data set" else 1))
     return "\n\n".join(parts) + "\n"
 
 
@@ -74,57 +76,54 @@ def gain_text(grid: Grid) -> str:
     return GAIN if grid.spec.unit == "replicate" else SEED_GAIN
 
 
-def compare_csv(grid: Grid, paper: str | None) -> str:
-    """One line per cell in full precision; ``random`` counts its runs with random weights."""
-    rows = []
+def compare_texts(grid: Grid, paper: str | None) -> dict[str, str]:
+    """Every file of the comparison by its name; CSV in full precision, where ``random`` counts runs with random
+    weights."""
+    cells = []
     for one in compare(grid, paper):
         cell, gain = one.cell, one.gain
-        low, high = (gain and gain.interval()) or (None, None)
-        rows.append(
-            [
-                *(grid.spec.name, cell.data, cell.method, float(cell.rate)),
-                *((one.paper.mean, one.paper.std) if one.paper else ("", "")),
-                _tllib(cell),
-                *((one.ours.mean, one.ours.std, one.ours.n) if one.ours else ("", "", 0)),
-                *(one.difference, cell.random, gain and gain.mean, low, high, gain.units if gain else 0),
-            ]
+        cells.append(
+            {
+                "table": grid.spec.name,
+                "data": cell.data,
+                "method": cell.method,
+                "rate": float(cell.rate),
+                **dict(zip(("paper_mean", "paper_std"), one.paper or (None, None), strict=True)),
+                "tllib": one.tllib,
+                "mean": cell.mean,
+                "std": one.std,
+                "n": cell.n,
+                "difference": one.difference,
+                "random": cell.random,
+                "gain": gain and gain.mean,
+                **dict(zip(("gain_low", "gain_high"), (gain and gain.interval) or (None, None), strict=True)),
+                "gain_units": gain.units if gain else 0,
+            }
         )
-    return _csv(COLUMNS, rows)
-
-
-def order_csv(columns: Sequence[Order]) -> str:
-    """One line per column of the table in full precision."""
-    rows = [[one.data, float(one.rate), one.methods, one.tau] for one in columns]
-    return _csv(("data", "rate", "methods", "tau_b"), rows)
-
-
-def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([head, *rows])
-    return buffer.getvalue()
-
-
-def compare_texts(grid: Grid, paper: str | None) -> dict[str, str]:
-    """Every file of the comparison by its name."""
     name = f"{grid.spec.name}-compare"
-    texts = {f"{name}.md": compare_markdown(grid, paper), f"{name}.csv": compare_csv(grid, paper)}
-    return texts | ({f"{grid.spec.name}-order.csv": order_csv(orders(grid, paper))} if paper else {})
+    texts = {f"{name}.md": compare_markdown(grid, paper), f"{name}.csv": _csv(cells)}
+    if paper:
+        columns = [(one.data, float(one.rate), one.methods, one.tau) for one in orders(grid, paper)]
+        texts[f"{grid.spec.name}-order.csv"] = _csv(columns, ["data", "rate", "methods", "tau_b"])
+    return texts
+
+
+def _csv(rows: Sequence, columns: Sequence[str] | None = None) -> str:
+    return pd.DataFrame(rows, columns=columns).to_csv(index=False, lineterminator="\n")  # pyright: ignore
 
 
 def backbones(grid: Grid, paper: str) -> str:
     """Our setting and the paper's backbone, and a warning where they differ."""
     theirs = published_backbone(paper)
-    other = [data for data in grid.spec.data if grid.names("backbone", data) not in ((), (theirs,))]
-    warning = f" Another backbone than the paper's in {', '.join(other)}: not the same experiment." if other else ""
-    other = [data for data in grid.spec.data if grid.names("protocol", data) not in ((), ("paper",))]
-    warning += f" Another protocol than paper in {', '.join(other)}: not the same experiment." if other else ""
-    random = [random_weights(grid, data) for data in grid.spec.data]
-    told = f"{setting(grid)} Backbone of the paper: {theirs}, pre-trained.{warning}"
-    return " ".join([told, *(line for line in random if line)])
-
-
-def _markdown(rows: list[list[str]]) -> str:
-    return aligned([[*map(escaped, row[:2]), *row[2:]] for row in rows])  # the rest holds no names
+    sentences = [setting(grid), f"Backbone of the paper: {theirs}, pre-trained."]
+    for field, usual, what in (
+        ("backbone", theirs, "backbone than the paper's"),
+        ("protocol", "paper", "protocol than paper"),
+    ):
+        if other := [data for data in grid.spec.data if grid.names(field, data) not in ((), (usual,))]:
+            sentences.append(f"Another {what} in {', '.join(other)}: not the same experiment.")
+    sentences += (random_weights(grid, data) for data in grid.spec.data)
+    return " ".join(filter(None, sentences))
 
 
 def cell_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
@@ -133,8 +132,9 @@ def cell_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
     for one in comparisons:
         cell = one.cell
         difference = "random weights" if cell.random else _number(one.difference, "+.2f")
-        values = [_sample(one.paper), _number(_tllib(cell), ".1f"), _sample(one.ours), str(cell.n), difference]
-        rows.append([cell.data, display_name(cell.method), display_rate(cell.rate), *values])
+        values = [_sample(*one.paper or (None, None)), _number(one.tllib, ".1f"), _sample(cell.mean, one.std)]
+        names = [cell.data, display_name(cell.method), display_rate(cell.rate)]
+        rows.append([*names, *values, str(cell.n), difference])
     return rows
 
 
@@ -149,10 +149,8 @@ def offset_rows(found: Mapping[str, Sequence[float]]) -> list[list[str]]:
 
 def order_rows(columns: Sequence[Order]) -> list[list[str]]:
     """A header and one row for each column of the table, plain text."""
-    rows = [["Data set", "Rate", "Methods", "tau-b"]]
-    for one in columns:
-        rows.append([one.data, display_rate(one.rate), str(one.methods), _number(one.tau, ".2f")])
-    return rows
+    rows = [[one.data, display_rate(one.rate), str(one.methods), _number(one.tau, ".2f")] for one in columns]
+    return [["Data set", "Rate", "Methods", "tau-b"], *rows]
 
 
 def gain_rows(comparisons: Sequence[Comparison], paper: str | None) -> list[list[str]]:
@@ -161,37 +159,25 @@ def gain_rows(comparisons: Sequence[Comparison], paper: str | None) -> list[list
     pair = [one.cell for one in comparisons if one.cell.method in (BASELINE, CHALLENGER)]
     random = {(cell.data, cell.rate) for cell in pair if cell.random}
     gains = [one for one in comparisons if one.cell.method == CHALLENGER]
-    tested = any(one.gain and one.gain.interval() for one in gains)
-    rows = [
-        ["Data set", "Rate", *["Paper"] * bool(paper), "Ours", *["95 % interval"] * tested, "Pairs"],
-    ]
+    tested = any(one.gain and one.gain.interval for one in gains)
+    rows = [["Data set", "Rate", *["Paper"] * bool(paper), "Ours", *["95 % interval"] * tested, "Pairs"]]
     for one in gains:
         cell, gain = one.cell, one.gain
-        reference = None if (cell.data, cell.rate) in random else _paper_gain(theirs, cell.data, cell.rate)
-        shown = [_number(reference, "+.2f")] * bool(paper) + [_number(gain and gain.mean, "+.2f")]
-        shown += [_interval(gain and gain.interval())] * tested
-        rows.append([cell.data, display_rate(cell.rate), *shown, str(gain.units if gain else 0)])
+        tuned, plain = (theirs.get((cell.data, method, cell.rate)) for method in (CHALLENGER, BASELINE))
+        known = None
+        if tuned and plain and (cell.data, cell.rate) not in random:
+            known = tuned[0] - plain[0]
+        row = [cell.data, display_rate(cell.rate)]
+        row += [_number(known, "+.2f")] * bool(paper)
+        row += [_number(gain and gain.mean, "+.2f")]
+        row += ["[{:+.2f}, {:+.2f}]".format(*gain.interval) if gain and gain.interval else "–"] * tested
+        rows.append([*row, str(gain.units if gain else 0)])
     return rows
 
 
-def _paper_gain(theirs: dict[Place, Sample], data: str, rate: float) -> float | None:
-    pair = [theirs.get((data, method, rate)) for method in (CHALLENGER, BASELINE)]
-    return pair[0].mean - pair[1].mean if pair[0] and pair[1] else None
-
-
-def _sample(sample: Sample | None) -> str:
-    if sample is None:
-        return "–"
-    return f"{sample.mean:.2f}" + ("" if sample.std is None else f" ± {sample.std:.2f}")
-
-
-def _tllib(cell: Cell) -> float | None:
-    return tllib().get((cell.data, cell.method, cell.rate))
+def _sample(mean: float | None, std: float | None) -> str:
+    return _number(mean, ".2f") + ("" if std is None else f" ± {std:.2f}")
 
 
 def _number(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
-
-
-def _interval(bounds: tuple[float, float] | None) -> str:
-    return "–" if bounds is None else f"[{bounds[0]:+.2f}, {bounds[1]:+.2f}]"

@@ -12,7 +12,7 @@ from scipy import stats
 from cotune_bench.reports.columns import find_column
 from cotune_bench.reports.grid import DECIMALS, Grid
 from cotune_bench.reports.published import BASELINE
-from cotune_bench.reports.statistics import LEVEL, Column, Pair, compare_all
+from cotune_bench.reports.statistics import LEVEL, Column, compare_all
 from cotune_bench.reports.tables import display_name
 from cotune_bench.reports.verdict import interval_text
 
@@ -107,24 +107,16 @@ def least_columns(methods: int) -> int:
     return 1 + int((critical_difference(methods, 1) / (methods - 1)) ** 2)
 
 
-def gains(grid: Grid) -> tuple[tuple[Pair, ...], int]:
-    """Every method against fine-tune with data sets as units, intervals simultaneous, and the number of data sets."""
-    means = set_means(grid)
-    if means.replicates < 2 or BASELINE not in means.methods or len(means.methods) < 2:
-        return (), means.replicates
-    return compare_all(means, against=BASELINE), means.replicates
-
-
 def gain_sentence(grid: Grid) -> str:
     """Mean gains over fine-tune across data sets, or nothing with fewer than two data sets."""
-    found, sets = gains(grid)
-    if not found:
+    means = set_means(grid)
+    if means.replicates < 2 or BASELINE not in means.methods or len(means.methods) < 2:
         return ""
     parts = []
-    for pair in (one.over(BASELINE) for one in found):
+    for pair in (one.over(BASELINE) for one in compare_all(means, against=BASELINE)):
         bounds = f" {interval_text(pair)}" if pair.stderr else ""
         parts.append(f"{display_name(pair.first)} {pair.difference:+.1f}{bounds}")
     return (
-        f"Mean gain over {display_name(BASELINE)} in points, with the {sets} data sets as units (paired t, "
-        f"simultaneous 95 % intervals): {', '.join(parts)}."
+        f"Mean gain over {display_name(BASELINE)} in points, with the {means.replicates} data sets as units "
+        f"(paired t, simultaneous 95 % intervals): {', '.join(parts)}."
     )

@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,42 +16,45 @@ INPUTS = ("weights", "weights_sha256", "data_sha256", "train_images", "test_imag
 ABSENT = "–"
 
 
-@dataclass(frozen=True)
-class Change:
-    """A value that the two runs do not share, by its dotted name."""
-
-    name: str
-    first: str
-    second: str
-
-
 def difference_lines(first: Run, second: Run) -> tuple[list[str], bool]:
     """What the terminal shows of two runs, and whether, as promised, equal settings gave equal results."""
     if first.folder.resolve() == second.folder.resolve() and first.record == second.record:
         raise UserError(f"{first.key} is named twice: name two runs, or records, to compare")
-    mine, theirs = _config(first), _config(second)
-    settings, surroundings = changes(mine, theirs), changes(_surroundings(first.record), _surroundings(second.record))
+    settings = changes(_config(first), _config(second))
+    surroundings = changes(_surroundings(first.record), _surroundings(second.record))
     curves, parted = part(first.folder / "metrics.csv", second.folder / "metrics.csv")
-    scores = _scores(first.record, second.record)
+    sections = {
+        "configuration": _arrows(settings),
+        "inputs and environment": _arrows(surroundings),
+        "result": [*_scores(first.record, second.record), curves],
+    }
     lines = [f"first   {_name(first)}", f"second  {_name(second)}"]
-    lines += _section("configuration", [_told(one) for one in settings])
-    lines += _section("inputs and environment", [_told(one) for one in surroundings])
-    lines += _section("result", [*scores, curves])
-    whole = bool(first.record and second.record)
-    same = not parted and (not whole or _values(first.record) == _values(second.record))
-    verdict = _verdict(bool(settings), [one.name for one in surroundings], same, whole, first.key == second.key)
+    for title, found in sections.items():
+        lines += ["", title, *(f"  {line}" for line in found or ["equal"])]
+    finished = bool(first.record and second.record)
+    same = not parted and (not finished or _values(first.record) == _values(second.record))
+    what = "Same key" if first.key == second.key else "Same settings under another result version"
+    if settings:
+        verdict = "Different settings: the results need not agree" + (", but they do." if same and finished else ".")
+    elif not same:
+        why = f"What may explain it: {', '.join(surroundings)}." if surroundings else "Nothing recorded explains it."
+        verdict = f"{what}: the results should be identical, and they are not. {why}"
+    elif finished:
+        verdict = f"{what}: the results should be identical, and they are."
+    else:
+        verdict = f"{what}: the results should be identical; no difference so far, but not both are finished."
     return [*lines, "", verdict], bool(settings) or same
 
 
-def changes(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> list[Change]:
-    """Every leaf in which two nested mappings differ, sorted by dotted name; a dash where one has none."""
-    found = []
+def changes(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[str, str]]:
+    """Every leaf in which two nested mappings differ, by its dotted name, sorted; a dash where one has none."""
+    found = {}
     for name in sorted(first.keys() | second.keys()):
         mine, theirs = first.get(name, ABSENT), second.get(name, ABSENT)
         if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
-            found += changes(mine, theirs, f"{prefix}{name}.")
+            found |= changes(mine, theirs, f"{prefix}{name}.")
         elif mine != theirs:
-            found.append(Change(f"{prefix}{name}", str(mine), str(theirs)))
+            found[f"{prefix}{name}"] = str(mine), str(theirs)
     return found
 
 
@@ -65,10 +67,9 @@ def part(first: Path, second: Path) -> tuple[str, bool]:
     mine, theirs = _rows(first), _rows(second)
     shared = [update for update in mine if update in theirs]
     for update in shared:
-        names = [name for name, value in mine[update].items() if theirs[update].get(name, value) != value]
-        if names:
-            told = ", ".join(f"{name} {mine[update][name]} {theirs[update][name]}" for name in names)
-            return f"metrics.csv   first differs at update {update}: {told}", True
+        pairs = {name: (value, theirs[update].get(name, value)) for name, value in mine[update].items()}
+        if different := ", ".join(f"{name} {one} {other}" for name, (one, other) in pairs.items() if one != other):
+            return f"metrics.csv   first differs at update {update}: {different}", True
     rest = "" if len(shared) == len(mine) == len(theirs) else f" of {len(mine)} and {len(theirs)}"
     return f"metrics.csv   equal in all {len(shared)} shared rows{rest}", False
 
@@ -105,25 +106,9 @@ def _scores(first: Record | None, second: Record | None) -> list[str]:
     return lines
 
 
-def _verdict(settings: bool, surroundings: list[str], same: bool, whole: bool, one_key: bool) -> str:
-    if settings:
-        return "Different settings: the results need not agree" + (", but they do." if same and whole else ".")
-    what = "Same key" if one_key else "Same settings under another result version"
-    if same and not whole:
-        return f"{what}: the results should be identical; no difference so far, but not both are finished."
-    if same:
-        return f"{what}: the results should be identical, and they are."
-    reason = f" What may explain it: {', '.join(surroundings)}." if surroundings else " Nothing recorded explains it."
-    return f"{what}: the results should be identical, and they are not.{reason}"
+def _arrows(found: Mapping[str, tuple[str, str]]) -> list[str]:
+    return [f"{name:28}  {first}  ->  {second}" for name, (first, second) in found.items()]
 
 
 def _name(run: Run) -> str:
     return f"{run.key} in {run.folder.parents[1]}" + (f", {run.record.finished}" if run.record else ", not finished")
-
-
-def _told(one: Change) -> str:
-    return f"{one.name:28}  {one.first}  ->  {one.second}"
-
-
-def _section(title: str, lines: list[str]) -> list[str]:
-    return ["", title, *(f"  {line}" for line in lines or ["equal"])]

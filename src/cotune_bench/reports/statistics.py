@@ -114,12 +114,9 @@ def compare_all(column: Column, against: str | None = None) -> tuple[Pair, ...]:
     """
     if column.replicates < 2:
         raise ValueError(f"{column.replicates} replicate has no spread: at least two are needed")
-    chosen = [pair for pair in combinations(range(len(column.methods)), 2) if _with(column, pair, against)]
-    return tuple(_pair(column, a, b, len(chosen)) for a, b in chosen)
-
-
-def _with(column: Column, pair: tuple[int, int], against: str | None) -> bool:
-    return against is None or against in (column.methods[pair[0]], column.methods[pair[1]])
+    names = column.methods
+    pairs = [(a, b) for a, b in combinations(range(len(names)), 2) if against in (None, names[a], names[b])]
+    return tuple(_pair(column, a, b, len(pairs)) for a, b in pairs)
 
 
 def _pair(column: Column, a: int, b: int, pairs: int) -> Pair:

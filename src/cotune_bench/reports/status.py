@@ -72,13 +72,12 @@ def cell_state(store: RecordStore, key: str) -> tuple[str, str]:
     if store.path(key).exists():
         return "done", ""
     folder = store.results / "runs" / key
-    status = _read(folder / "status.json")
-    if status is None:  # a run can fail before it has a status
-        failure = _read(folder / "failure.json")
-        return ("missing", "") if failure is None else ("failed", _first_line(failure))
-    state, progress = status.get("state"), f"{status.get('done', 0)}/{status.get('updates')} updates"
+    status = _read(folder / "status.json") or _read(folder / "failure.json")  # a run can fail before it has a status
+    if status is None:
+        return "missing", ""
+    state, progress = status.get("state", "failed"), f"{status.get('done', 0)}/{status.get('updates')} updates"
     if state == "failed":
-        return "failed", _first_line(status)
+        return "failed", str(status.get("reason", "")).partition("\n")[0]
     if state == "interrupted":
         return "interrupted", f"at {status.get('heard')}"
     where = f"{status.get('host')} pid {status.get('pid')}"
@@ -90,22 +89,15 @@ def cell_state(store: RecordStore, key: str) -> tuple[str, str]:
 
 def _silent(status: dict) -> str:
     """Why a run that says it runs does not, or nothing."""
-    if status.get("host") == socket.gethostname() and not _alive(int(status.get("pid", 0))):
-        return "its process is gone"
+    if status.get("host") == socket.gethostname() and os.name != "nt":  # there, signal 0 is no question but Ctrl-C
+        try:
+            os.kill(int(status.get("pid", 0)), 0)
+        except ProcessLookupError:
+            return "its process is gone"
+        except OSError:  # somebody else's
+            pass
     heard = (datetime.now(UTC) - datetime.fromisoformat(status["heard"])).total_seconds()
     return f"not heard of for {duration(heard)}" if heard > SILENCE else ""
-
-
-def _alive(pid: int) -> bool:
-    if os.name == "nt":  # where signal 0 is no question but Ctrl-C
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        return True
-    return True
 
 
 def _read(path: Path) -> dict | None:
@@ -117,10 +109,6 @@ def _read(path: Path) -> dict | None:
         return {"state": "failed", "reason": f"{path} cannot be read; run the cell again"}
 
 
-def _first_line(failure: dict) -> str:
-    return (str(failure.get("reason", "")).splitlines() or [""])[0]
-
-
 def duration(seconds: float) -> str:
     """Seconds in the unit that a reader would choose."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
@@ -130,8 +118,11 @@ def duration(seconds: float) -> str:
 
 
 def status_lines(table: TableStatus) -> list[str]:
-    """What the terminal shows: done cells as a grid, the others by name, totals."""
-    return [f"{table.name} in {table.results}", "", *_grid(table.cells), "", *_others(table.cells), totals(table)]
+    """What the terminal shows: done cells as a grid, the others by name, and the number of cells in each state."""
+    counts = Counter(cell.state for cell in table.cells)
+    totals = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    grid, others = _grid(table.cells), _others(table.cells)
+    return [f"{table.name} in {table.results}", "", *grid, "", *others, f"{len(table.cells)} cells: {totals}"]
 
 
 def _grid(cells: list[CellStatus]) -> list[str]:
@@ -147,28 +138,21 @@ def _grid(cells: list[CellStatus]) -> list[str]:
 
 
 def _others(cells: list[CellStatus]) -> list[str]:
-    """The cells that are not done; units and rates in the same state with nothing more to tell share a line."""
+    """The cells that are not done; units and rates in the same state with nothing more to say share a line."""
     lines = []
     for state in STATES[1:]:
         chosen = [cell for cell in cells if cell.state == state]
         alike = groupby(chosen, key=lambda cell: (cell.data, cell.method, cell.told, cell.rate))
         units = [(*place, tuple(str(cell.unit) for cell in group)) for place, group in alike]
-        for (data, method, told, which), rows in groupby(units, key=lambda row: (*row[:3], row[4])):
+        for (data, method, more, which), rows in groupby(units, key=lambda row: (*row[:3], row[4])):
             rates = [f"{row[3]:g}" for row in rows]
             named = f"{_named('rate', rates)} {_named(cells[0].axis, which)}"
-            lines.append(f"{state:11}  {data} {method} {named}" + (f": {told}" if told else ""))
+            lines.append(f"{state:11}  {data} {method} {named}" + (f": {more}" if more else ""))
     return [*lines, ""] if lines else []
 
 
 def _named(what: str, values: Sequence[str]) -> str:
     return f"{what}{'s' if len(values) > 1 else ''} {', '.join(values)}"
-
-
-def totals(table: TableStatus) -> str:
-    """Number of cells in each state that occurs."""
-    counts = Counter(cell.state for cell in table.cells)
-    told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-    return f"{len(table.cells)} cells: {told}"
 
 
 def rerun_commands(table: TableStatus) -> list[str]:

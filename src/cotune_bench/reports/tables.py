@@ -1,11 +1,10 @@
-"""A grid as Markdown, CSV and terminal output; the same grid always gives the same bytes."""
+"""A grid as Markdown, CSV, LaTeX and terminal output; the same grid always gives the same bytes."""
 
-import csv
-import io
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from itertools import product
 
+import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -13,7 +12,6 @@ from rich.text import Text
 
 from cotune_bench.reports.captions import caption, warnings
 from cotune_bench.reports.grid import DECIMALS, Cell, Grid
-from cotune_bench.storage.files import write_atomically
 
 #: As rich's SIMPLE_HEAD, with a rule between sections, too.
 RULED = box.Box("    \n    \n ── \n    \n ── \n    \n    \n    \n")
@@ -59,19 +57,26 @@ def cell_text(cell: Cell, best: str = "**{}**") -> str:
     return text if cell.n == cell.expected else f"{text} ({cell.n}/{cell.expected})"
 
 
+def text_rows(
+    grid: Grid, escape: Callable[[str], str] = str, baseline: str = "{}", best: str = "{}"
+) -> list[list[str]]:
+    """A header and one row for each data set and method: their names, then a text for each rate."""
+    rows = [["Data set", "Method", *(escape(display_rate(rate)) for rate in grid.spec.rates)]]
+    for data, method in product(grid.spec.data, grid.spec.rows):
+        name = (baseline if method in grid.spec.baselines else "{}").format(escape(display_name(method)))
+        rows.append([escape(data), name, *(cell_text(cell, best) for cell in grid.row(data, method))])
+    return rows
+
+
 def to_markdown(grid: Grid, verdict: Sequence[str] = ()) -> str:
     """The table as GitHub Markdown whose columns also line up in the raw text; sentences of the verdict below it."""
-    rows = [["Data set", "Method", *map(display_rate, grid.spec.rates)]]
-    for data in grid.spec.data:
-        for method in grid.spec.rows:
-            block = data if method == grid.spec.rows[0] else ""
-            name = escaped(display_name(method))
-            names = [escaped(block), f"*{name}*" if method in grid.spec.baselines else name]
-            rows.append([*names, *(cell_text(cell) for cell in grid.row(data, method))])
-    told = escaped(caption(grid, below="in italics"))
-    parts = [f"# {escaped(grid.spec.title)}", told, aligned(rows), *map(escaped, verdict)]
-    if told := warnings(grid):
-        parts.append("\n".join(["Warnings:", "", *(f"- {escaped(line)}" for line in told)]))
+    rows = text_rows(grid, escaped, "*{}*", "**{}**")
+    for number, row in enumerate(rows[1:]):
+        row[0] = "" if number % len(grid.spec.rows) else row[0]
+    parts = [f"# {escaped(grid.spec.title)}", escaped(caption(grid, below="in italics")), aligned(rows)]
+    parts += map(escaped, verdict)
+    if lines := warnings(grid):
+        parts.append("\n".join(["Warnings:", "", *(f"- {escaped(line)}" for line in lines)]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -99,42 +104,63 @@ def to_csv(grid: Grid) -> str:
 
     The spread's column is ``standard_error`` if it is a standard error.
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    column = "standard_error" if grid.spec.std == "standard_error" else "std"
-    writer.writerow(["table", "data", "method", "rate", "unit", "n", "expected", "mean", column, "best"])
+    spread = "standard_error" if grid.spec.std == "standard_error" else "std"
+    columns = ["table", "data", "method", "rate", "unit", "n", "expected", "mean", spread, "best"]
+    table, unit, rows = grid.spec.name, grid.spec.unit, []
     for cell in grid.cells:
-        place = [grid.spec.name, cell.data, cell.method, float(cell.rate), grid.spec.unit]
-        writer.writerow([*place, cell.n, cell.expected, cell.mean, cell.spread, str(cell.best).lower()])
-    return buffer.getvalue()
+        place = table, cell.data, cell.method, float(cell.rate), unit
+        rows.append((*place, cell.n, cell.expected, cell.mean, cell.spread, str(cell.best).lower()))
+    return pd.DataFrame(rows, columns=pd.Index(columns)).to_csv(index=False, lineterminator="\n")
 
 
-def write_tables(grid: Grid, folder: Path, verdict: Sequence[str] = ()) -> list[Path]:
-    """Write ``<table>.md`` and ``<table>.csv`` into ``folder``, each whole or not at all; their paths."""
-    texts = {"md": to_markdown(grid, verdict), "csv": to_csv(grid)}
-    paths = [Path(folder) / f"{grid.spec.name}.{suffix}" for suffix in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
-        write_atomically(path, text.encode())
-    return paths
+#: What LaTeX reads as commands, or its default font does not have.
+LATEX = str.maketrans(
+    {character: rf"\{character}" for character in "{}&%$#_"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+)
+
+
+def to_latex(grid: Grid) -> str:
+    r"""A ``table`` that needs the package booktabs, with the label ``tab:<name>``; warnings end its caption."""
+
+    def escape(text: str) -> str:
+        return " ".join(text.split()).translate(LATEX)
+
+    head, *rows = text_rows(grid, escape, r"\textit{{{}}}", r"\textbf{{{}}}")
+    frame = pd.DataFrame(rows, columns=pd.Index(head)).set_index(head[:2]).rename_axis([None, None])
+    title = re.sub(r"^Table \w+: ", "", grid.spec.title)  # LaTeX numbers tables itself
+    sentences = [f"{title}.", caption(grid, below="in italics"), *(f"Warning: {line}" for line in warnings(grid))]
+    narrow = [{"selector": "small", "props": ":;"}, {"selector": "setlength", "props": r":{\tabcolsep}{3pt};"}]
+    text = frame.style.set_table_styles(narrow).to_latex(  # pyright: ignore[reportArgumentType]
+        column_format="@{}ll" + "r" * len(grid.spec.rates) + "@{}",
+        position_float="centering",
+        hrules=True,
+        clines="skip-last;data",
+        multirow_align="naive",
+        caption=(escape(" ".join(sentences)), escape(title)),
+        label=f"tab:{grid.spec.name}",
+    )
+    text = re.sub(r"\\cline\S+\n\\bottomrule", r"\\bottomrule", text).replace(r"\cline", r"\cmidrule")
+    return "% needs \\usepackage{booktabs}\n" + text.replace("±", r"$\pm$")  # the text's ± is no outline font
 
 
 def print_grid(grid: Grid, console: Console, verdict: Sequence[str] = ()) -> None:
     """Show the table within 100 columns and the verdict below; without bold, as in a pipe, a star marks the best."""
     star = console.color_system is None  # rich then drops bold as well
     table = Table(box=RULED, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("Method")
-    for rate in grid.spec.rates:
-        table.add_column(display_rate(rate), justify="right")
-    for data in grid.spec.data:
-        if data != grid.spec.data[0]:
-            table.add_row()
-        table.add_row(Text(data, style="italic"))
-        for method in grid.spec.rows:
-            if method in grid.spec.baselines[:1]:
-                table.add_section()
-            cells = grid.row(data, method)
-            texts = [Text(cell_text(cell, "*{}" if star else "{}"), _style(cell)) for cell in cells]
-            table.add_row(Text(f"  {display_name(method)}"), *texts)
+    header, *rows = text_rows(grid, best="*{}" if star else "{}")
+    for number, name in enumerate(header[1:]):
+        table.add_column(name, justify="right" if number else "left")
+    for row, (data, method) in zip(rows, product(grid.spec.data, grid.spec.rows), strict=True):
+        if method == grid.spec.rows[0]:
+            if data != grid.spec.data[0]:
+                table.add_row()
+            table.add_row(Text(data, style="italic"))
+        if method in grid.spec.baselines[:1]:
+            table.add_section()
+        styles = ["bold green" if c.best else "" if c.n == c.expected else "dim" for c in grid.row(data, method)]
+        table.add_row(Text(f"  {row[1]}"), *map(Text, row[2:], styles))
     console.print(Text(grid.spec.title, style="bold"))
     console.print(Text(caption(grid, best="marked *" if star else "bold")))
     console.print(table)
@@ -142,9 +168,3 @@ def print_grid(grid: Grid, console: Console, verdict: Sequence[str] = ()) -> Non
         console.print(Text(f"Warning: {line}", style="yellow"))
     for line in verdict:
         console.print(Text(line))
-
-
-def _style(cell: Cell) -> str:
-    if cell.best:
-        return "bold green"
-    return "" if cell.n == cell.expected else "dim"

@@ -5,16 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cotune_bench.config import choices
+from cotune_bench.reports.captions import plural
 from cotune_bench.reports.columns import Found, find_column
 from cotune_bench.reports.grid import Grid
-from cotune_bench.reports.statistics import (
-    LEVEL,
-    Pair,
-    best_set,
-    compare_all,
-    least_difference,
-    replicates_needed,
-)
+from cotune_bench.reports.statistics import LEVEL, Pair, best_set, compare_all, least_difference, replicates_needed
 from cotune_bench.reports.tables import display_name, display_rate
 
 POINTS = 1.0  # the difference that the number of replicates is worked out for
@@ -70,21 +64,23 @@ def _verdict(grid: Grid, found: Found, command: str) -> Verdict:
     if len(found.methods) < 2:
         text = f"only {display_name(next(iter(found.methods)))} has runs, so there is nothing to compare."
     elif len(found.units) < 2:
-        text = f"no verdict: {_plural(len(found.units), 'replicate')} with runs of all methods, 2 are needed."
+        text = f"no verdict: {plural(len(found.units), 'replicate')} with runs of all methods, 2 are needed."
     else:
         pairs = compare_all(found.column)
         best = best_set(found.methods, pairs)
-        text = _clear(grid, found, pairs) if len(best) == 1 else _open(grid, found, best, command)
-    sentence = f"{found.data}, {display_rate(found.rate)}: {text}{_left_out(found)}"
+        text = _clear(grid, found, best[0], pairs) if len(best) == 1 else _open(grid, found, best, command)
+    if found.clashing:
+        names = f"Replicate{'s' * (len(found.clashing) > 1)} {listed([str(unit) for unit in found.clashing])}"
+        text += f" {names} left out: the methods had different training images or source weights."
+    sentence = f"{found.data}, {display_rate(found.rate)}: {text}"
     return Verdict(found.data, found.rate, found.methods, found.units, best, pairs, sentence)
 
 
-def _clear(grid: Grid, found: Found, pairs: Sequence[Pair]) -> str:
+def _clear(grid: Grid, found: Found, best: str, pairs: Sequence[Pair]) -> str:
     """The one method that is not beaten, and its smallest lead of those that are shown directly.
 
     A lead over a method that a beaten one beats follows from these two.
     """
-    (best,) = best_set(found.methods, pairs)
     shown = [pair for pair in pairs if pair.first == best and pair.p < LEVEL]
     ahead = min(shown, key=lambda pair: pair.difference)
     lead = f"{ahead.difference:+.1f} points over {display_name(ahead.second)}, {interval_text(ahead)}"
@@ -106,7 +102,7 @@ def _open(grid: Grid, found: Found, best: Sequence[str], command: str) -> str:
 def _basis(grid: Grid, found: Found) -> str:
     """How many replicates, and what the statement is about where it is less than usual."""
     count, asked = len(found.units), len(grid.spec.units)
-    text = _plural(count, "replicate") if count == asked else f"{count} of {asked} replicates, those of all methods"
+    text = plural(count, "replicate") if count == asked else f"{count} of {asked} replicates, those of all methods"
     return text + (", for these very test images" if found.column.design == "fixed" else "")
 
 
@@ -119,16 +115,8 @@ def _more(found: Found, first: int, command: str) -> str:
         return f"No number of replicates would settle {points}: the test images settle {least:.1f} points at best."
     if needed <= count:
         return f"A difference of {points} would probably have been found in the average pair."
-    more = _plural(needed - count, "more replicate")
+    more = plural(needed - count, "more replicate")
     return f"{more} would probably settle {points} in the average pair: {command.format(stop=first + needed)}."
-
-
-def _left_out(found: Found) -> str:
-    if not found.clashing:
-        return ""
-    names = listed([str(unit) for unit in found.clashing])
-    word = "Replicate" if len(found.clashing) == 1 else "Replicates"
-    return f" {word} {names} left out: the methods had different training images or source weights."
 
 
 def interval_text(pair: Pair) -> str:
@@ -149,12 +137,13 @@ def table_sentence(grid: Grid) -> str:
             "No verdict: the repetitions are training seeds on one split, whose spread contains neither split and "
             f"sample nor the source network. Replicates give one: {command.format(stop=SUGGESTED)}."
         )
-    found = verdicts(grid)
-    judged = [one for one in found if one.best]
+    judged = [one for one in verdicts(grid) if one.best]
     if not judged:
         return "No verdict yet: no column has 2 methods with 2 common replicates."
     own = f" Each column keeps its {100 * LEVEL:g} % on its own." if len(judged) > 1 else ""
-    return f"Of {_plural(len(judged), 'column')} ({_counts(judged)}): {_standings(grid, judged)}. {_what(grid)}{own}"
+    counts = sorted({len(one.units) for one in judged})
+    replicates = f"{counts[0]} to " * (len(counts) > 1) + plural(counts[-1], "replicate")
+    return f"Of {plural(len(judged), 'column')} ({replicates}): {_standings(grid, judged)}. {_what(grid)}{own}"
 
 
 def _standings(grid: Grid, judged: Sequence[Verdict]) -> str:
@@ -164,20 +153,12 @@ def _standings(grid: Grid, judged: Sequence[Verdict]) -> str:
     clear = Counter(one.best[0] for one in judged if one.clear)
     maybe = Counter(method for one in judged if not one.clear for method in one.best)
     methods = [method for method in grid.spec.methods if any(method in one.methods for one in judged)]
-    methods.sort(key=lambda one: (-clear[one], -maybe[one]))
-    parts = [_standing(method, clear[method], maybe[method]) for method in methods if clear[method] + maybe[method]]
-    never = [display_name(method) for method in methods if not clear[method] + maybe[method]]
+    parts, never = [], []
+    for method in sorted(methods, key=lambda one: (-clear[one], -maybe[one])):
+        places = {"is best in": clear[method], "may be best in": maybe[method]}
+        said = " and ".join(f"{how} {count}" for how, count in places.items() if count)
+        (parts if said else never).append(f"{display_name(method)} {said}".rstrip())
     return "; ".join([*parts, f"{listed(never)} in none"] if never else parts)
-
-
-def _standing(method: str, clear: int, maybe: int) -> str:
-    parts = [f"is best in {clear}"] * bool(clear) + [f"may be best in {maybe}"] * bool(maybe)
-    return f"{display_name(method)} {' and '.join(parts)}"
-
-
-def _counts(judged: Sequence[Verdict]) -> str:
-    counts = sorted({len(one.units) for one in judged})
-    return _plural(counts[0], "replicate") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} replicates"
 
 
 def _what(grid: Grid) -> str:
@@ -193,7 +174,3 @@ def _what(grid: Grid) -> str:
 def listed(names: Sequence[str], last: str = "and") -> str:
     """Names as an English list."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "s")

@@ -12,12 +12,13 @@ COLUMNS = ("state", "temperature", "bin", "images", "confidence", "accuracy")
 
 def to_csv(states: Mapping[str, Reliability]) -> str:
     """One line for each bin of each state, such as before and after."""
+    rows = [
+        (name, f"{state.temperature:.6g}", number, images, f"{sure:.6g}", f"{right:.6g}")
+        for name, state in states.items()
+        for number, images, sure, right in state.bins
+    ]
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for state, told in states.items():
-        for number, images, sure, right in told.bins:
-            writer.writerow([state, f"{told.temperature:.6g}", number, images, f"{sure:.6g}", f"{right:.6g}"])
+    csv.writer(buffer, lineterminator="\n").writerows([COLUMNS, *rows])
     return buffer.getvalue()
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cotune_bench.errors import UserError
-
 FILE = "relationship.csv"  # in the folder of a run
 COLUMNS = ("target", "source_number", "source", "percent")
 LEAST = 0.005  # percent; smaller shares are not written, so that a thousand source classes stay a small file
@@ -26,27 +24,26 @@ class Share:
 
 def shares(row: ArrayLike, names: Sequence[str]) -> list[Share]:
     """All of a relationship's row (S,), largest first."""
-    values = np.asarray(row, dtype=np.float64)
-    if len(values) != len(names):
-        raise UserError(f"row has {len(values)} source classes and names {len(names)}: give one name for each")
-    order = np.argsort(-values, kind="stable")
-    return [Share(int(place), str(names[place]), 100 * float(values[place])) for place in order]
+    pairs = zip(names, np.asarray(row, dtype=np.float64), strict=True)
+    found = [Share(number, str(name), 100 * float(value)) for number, (name, value) in enumerate(pairs)]
+    return sorted(found, key=lambda share: -share.percent)
 
 
 def to_csv(relationship: ArrayLike, targets: Sequence[str], sources: Sequence[str]) -> str:
     """The shares of every target class of a relationship (K, S), largest first, from LEAST percent on."""
+    rows = [
+        (target, share.number, share.source, f"{share.percent:.4g}")
+        for target, row in zip(targets, np.asarray(relationship), strict=True)
+        for share in shares(row, sources)
+        if share.percent >= LEAST
+    ]
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for target, row in zip(targets, np.asarray(relationship, dtype=np.float64), strict=True):
-        for share in shares(row, sources):
-            if share.percent >= LEAST:
-                writer.writerow([target, share.number, share.source, f"{share.percent:.4g}"])
+    csv.writer(buffer, lineterminator="\n").writerows([COLUMNS, *rows])
     return buffer.getvalue()
 
 
 def from_csv(text: str) -> dict[str, list[Share]]:
-    """Target classes in order, each with its shares; ValueError for a text that is none of :func:`to_csv`."""
+    """Target classes in order, each with its shares; ValueError for any other text than that of :func:`to_csv`."""
     header, *lines = csv.reader(io.StringIO(text))
     if tuple(header) != COLUMNS:
         raise ValueError(f"its columns are {', '.join(header)}")
@@ -56,8 +53,8 @@ def from_csv(text: str) -> dict[str, list[Share]]:
     return found
 
 
-def in_words(told: Sequence[Share], top: int) -> str:
+def in_words(row: Sequence[Share], top: int) -> str:
     """The ``top`` largest shares, and how much is left: "30 % Indian elephant + 26 % tusker + 44 % others"."""
-    parts = [f"{share.percent:.0f} % {share.source}" for share in told[:top]]
-    left = 100 - sum(share.percent for share in told[:top])
+    parts = [f"{share.percent:.0f} % {share.source}" for share in row[:top]]
+    left = 100 - sum(share.percent for share in row[:top])
     return " + ".join([*parts, f"{left:.0f} % others"] if left >= 0.5 else parts)

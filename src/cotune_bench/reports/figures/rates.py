@@ -4,8 +4,7 @@ import numpy as np
 
 from cotune_bench.reports.captions import statistic
 from cotune_bench.reports.figures.base import WIDTH, Figure, NamedFigure, new_figure, stem, style
-from cotune_bench.reports.grid import Grid
-from cotune_bench.reports.spec import SPREADS
+from cotune_bench.reports.grid import SPREADS, Grid
 from cotune_bench.reports.tables import display_name
 
 HEIGHT = 0.62  # of the width
