@@ -11,8 +11,6 @@ from requests import RequestException
 from cotune_bench.errors import UserError
 
 RETRIES = 2
-#: A connection without a byte for so many seconds counts as cut.
-TIMEOUT = 60
 
 
 def fetch(url: str, path: Path, md5: str) -> None:
@@ -25,7 +23,7 @@ def fetch(url: str, path: Path, md5: str) -> None:
     store = pooch.Pooch(path.parent, "", registry, urls={path.name: url}, retry_if_failed=RETRIES)
     shown = sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
     downloader: Any = pooch.HTTPDownloader(
-        progressbar=shown, chunk_size=1 << 20, timeout=TIMEOUT, headers={"User-Agent": "cotune_bench"}
+        progressbar=shown, chunk_size=1 << 20, timeout=60, headers={"User-Agent": "cotune_bench"}
     )
     try:
         store.fetch(path.name, downloader=downloader)

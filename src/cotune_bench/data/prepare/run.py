@@ -68,10 +68,8 @@ def prepare(name: str, config: DictConfig) -> bool:
 def _obtain(source: Source, root: Path, store: Path) -> bool:
     """Put one source in its place, from a file that is there or from the web; False if there is neither."""
     target = root / source.to
-    if source.holds is None and target.is_file():
-        return True
     # An archive's folder comes as a whole; only a whole data set's may hold other things, such as the archive.
-    if source.holds is not None and source.to != "." and _in_use(target):
+    if target.is_file() or (source.to != "." and _in_use(target)):
         return True
     files = next((found for folder in (store, root, root.parent) if (found := sorted(folder.glob(source.file)))), [])
     for file in files:
