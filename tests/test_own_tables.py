@@ -1,21 +1,18 @@
 """Tables of own images, made from records that no yaml names."""
 
-import runpy
 from pathlib import Path
 
 import pytest
 from kept_runs import put_pets
 from toy import toy_record
 
-from cotune_bench.cli import guarded
-from cotune_bench.config import CONF, compose_config, run_config, run_key
+from cotune_bench import cli
+from cotune_bench.config import compose_config, run_config, run_key
 from cotune_bench.reports.captions import warnings
 from cotune_bench.reports.own_images import own_tables
 from cotune_bench.reports.page.drill import leaves
 from cotune_bench.reports.tables import to_markdown
 from cotune_bench.storage.records import RecordStore
-
-MAIN = runpy.run_path(str(CONF.parent / "scripts" / "make_tables.py"))["main"]
 
 
 @pytest.fixture
@@ -125,7 +122,7 @@ def test_the_commands_of_a_table_give_its_configurations_again(here):
 def test_make_tables_writes_them_beside_the_named_ones(here, capsys):
     finish(80, "method=finetune", "protocol.updates=3")
     finish(90, "method=cotuning")
-    assert guarded(MAIN, []) == 0
+    assert cli.main(["tables"]) == 0
     out = capsys.readouterr().out
     assert "Own images: pets" in out
     assert "desk: no run yet" in out
@@ -134,7 +131,7 @@ def test_make_tables_writes_them_beside_the_named_ones(here, capsys):
     assert {path.name for path in first} == {
         f"own-pets{end}" for end in (".md", ".csv", ".tex", ".html", "-compare.md", "-compare.csv")
     }
-    assert guarded(MAIN, []) == 0
+    assert cli.main(["tables"]) == 0
     assert first == {path: path.read_bytes() for path in Path("results/tables").iterdir()}
-    assert guarded(MAIN, ["table=desk"]) == 0
+    assert cli.main(["tables", "table=desk"]) == 0
     assert "Own images" not in capsys.readouterr().out.rpartition("Desk benchmark")[2]

@@ -17,7 +17,7 @@ from PIL import Image
 from test_download import names, server  # noqa: F401
 from trees import refused
 
-from cotune_bench.cli import run as cli
+from cotune_bench import cli
 from cotune_bench.config import build, choices, compose_config
 from cotune_bench.data.dataset import Reader
 from cotune_bench.data.prepare import coco_rebuild
@@ -45,7 +45,7 @@ def md5(path: Path) -> str:
 
 
 def run(*arguments: str) -> int:
-    return cli.guarded(prepare.main, list(arguments))
+    return cli.main(["prepare-data", *arguments])
 
 
 def sums(monkeypatch, name: str, **known: str) -> None:

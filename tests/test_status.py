@@ -164,7 +164,7 @@ def test_the_command_of_a_failed_cell_runs_that_cell(results):
     put(results, key, "failed", reason="x")
     (command,) = rerun_commands(table_status("desk", [*CELLS, "rate=0.123456789,0.5", *rest]))
     python, script, *overrides = shlex.split(command)
-    assert (python, script) == ("python", "run.py")
+    assert (python, script) == ("cotune-bench", "run")
     assert run_key(compose_config(overrides)) == key
     assert compose_config(overrides).results == str(results)
 
@@ -181,14 +181,12 @@ def test_durations(seconds, text):
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess:
-    """What the script answers, and on its last line whether torch or pandas were imported."""
+    """What the command answers, and on its last line whether torch or pandas were imported."""
     code = (
-        "import runpy, sys; sys.argv = sys.argv[1:]\n"
-        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "finally: print(sorted({'torch', 'pandas'} & set(sys.modules)))"
+        "import sys; from cotune_bench.cli import main; code = main(sys.argv[1:])\n"
+        "print(sorted({'torch', 'pandas'} & set(sys.modules))); sys.exit(code)"
     )
-    script = str(ROOT / "scripts" / "status.py")
-    line = [sys.executable, "-c", code, script, *arguments]
+    line = [sys.executable, "-c", code, "status", *arguments]
     return subprocess.run(line, capture_output=True, text=True, check=False)
 
 
@@ -200,7 +198,10 @@ def test_two_thousand_cells_are_told_without_torch_and_pandas(results):
 
 
 def test_bad_input_is_one_line(results):
-    for arguments, told in ((["--all"], "error: --all is no flag"), (["table=desc"], "error: table=desc is unknown")):
+    for arguments, told in (
+        (["--all"], "error: unrecognized arguments"),
+        (["table=desc"], "error: table=desc is unknown"),
+    ):
         done = command(*arguments)
         assert done.returncode == 2
         assert done.stderr.startswith(told)

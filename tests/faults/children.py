@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from cotune_bench.cli import run as cli
+from cotune_bench import cli
+from cotune_bench.cli import run
 from cotune_bench.config import compose_config, run_key
 from cotune_bench.storage.records import Record
 from cotune_bench.training import engine
@@ -127,7 +128,7 @@ def start(results: Path, *arguments: str, **faults) -> Child:
 
 
 # Launchers start processes that import everything anew, and call by its name what they are to run.
-JOB = cli._job
+JOB = run._job
 ready = False
 
 
@@ -151,7 +152,7 @@ def held_job(config) -> None:
 def launcher_line(arguments: list[str]) -> int:
     """The command line in a child process, whose launchers start processes that run :func:`held_job`."""
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(cli.__file__).parents[2])])
-    cli._job = held_job
+    run._job = held_job
     return cli.main(arguments)
 
 

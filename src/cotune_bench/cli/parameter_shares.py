@@ -1,6 +1,6 @@
-"""How much of a pre-trained network is specific to its source task, ours beside the Co-Tuning slides' figures.
+"""Count the parameters of networks that are specific to the source task, beside the figures of the Co-Tuning slides.
 
-Counts parameters of the architectures alone: nothing is downloaded. Usage: python scripts/parameter_shares.py
+Only architectures are needed: nothing is downloaded.
 """
 
 import csv
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torchvision import models
 
+from cotune_bench.cli.parser import Parser
 from cotune_bench.config import PACKAGE
 
 PUBLISHED = PACKAGE / "paper" / "parameter_shares.csv"
@@ -63,8 +64,9 @@ def bert_total() -> int:
     return embeddings + LAYERS * (attention + feed_forward) + pooler + bert_head(VOCABULARY) - shared
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Print counts, published figures and what explains the differences."""
+    Parser("parameter-shares", __doc__).read(arguments)
     networks = {name: network(name) for name in NETWORKS}
     counts = {name: (count(list(net.children())[-1]), count(net)) for name, net in networks.items()}
     counts["bert_base"] = (bert_head(VOCABULARY), bert_total())
@@ -97,7 +99,4 @@ def main() -> None:
             trunk_share=100 * specific / (total - auxiliary),
         )
     )
-
-
-if __name__ == "__main__":
-    main()
+    return 0

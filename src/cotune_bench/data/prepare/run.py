@@ -8,10 +8,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
-from cotune_bench.config import build, choices, compose_config, reader
-from cotune_bench.config.overrides import Arguments
+from cotune_bench.config import build, reader
 from cotune_bench.config.own_images import OWN_IMAGES
-from cotune_bench.config.validate import suggest
 from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.prepare import coco_rebuild
 from cotune_bench.data.prepare.archives import unpack
@@ -19,29 +17,6 @@ from cotune_bench.data.prepare.download import fetch, verify, writing
 from cotune_bench.data.prepare.sources import SOURCES, Source
 from cotune_bench.data.readers.common import check, missing_files
 from cotune_bench.errors import UserError
-
-
-def main(arguments: list[str]) -> int:
-    """The command line of scripts/prepare_data.py: 0 if the data set is complete, 1 if not."""
-    parser = Arguments(prog="prepare_data.py", description=__doc__)
-    parser.add_argument("name", help=f"one of {', '.join(choices('data'))}")
-    parser.add_argument("overrides", nargs="*", help="settings of run.py, such as data_root=PATH or data.root=PATH")
-    parser.add_argument("--check", action="store_true", help="download and unpack nothing")
-    parser.add_argument("--from-coco", metavar="PATH", help="coco70: crop coco70-rebuilt from COCO 2017 in PATH")
-    parser.add_argument("--min-side", type=int, default=32, help="with --from-coco: pixels of a crop's shorter side")
-    given = parser.parse_intermixed_args(arguments)
-    if given.name not in choices("data"):
-        raise UserError(f"{given.name} is no data set: {suggest(given.name, choices('data'))}")
-    if given.from_coco is not None and given.name not in ("coco70", "coco70-rebuilt"):
-        raise UserError(f"--from-coco has no place with {given.name}: it makes coco70-rebuilt, from coco70")
-    name = "coco70-rebuilt" if given.from_coco is not None else given.name
-    config = compose_config([f"data={name}", *given.overrides])
-    if given.from_coco is not None and not given.check:
-        with _alone(name, config):
-            coco_rebuild.rebuild(Path(given.from_coco), Path(config.data.root), min_side=given.min_side)
-    elif not given.check and not prepare(name, config):
-        return 1
-    return check_data(name, config)
 
 
 def prepare(name: str, config: DictConfig, *, base: str = "") -> bool:
@@ -81,6 +56,12 @@ def _got(source: Source, root: Path, store: Path, base: str) -> bool:
     if files:
         _place(source, files, root)
     return bool(files)
+
+
+def rebuild(config: DictConfig, source: str, min_side: int) -> None:
+    """Crop coco70-rebuilt from COCO 2017 in the folder ``source``; crops have at least ``min_side`` pixels a side."""
+    with _alone("coco70-rebuilt", config):
+        coco_rebuild.rebuild(Path(source), Path(config.data.root), min_side=min_side)
 
 
 def check_data(name: str, config: DictConfig) -> int:

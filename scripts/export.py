@@ -1,0 +1,5 @@
+import sys
+
+from cotune_bench.cli import main
+
+sys.exit(main(["export", *sys.argv[1:]]))
