@@ -1,8 +1,8 @@
-"""Train and evaluate one method, a sweep or a table: python run.py --help."""
+"""``cotune-bench run`` from a checkout: train and evaluate one method, a sweep or a table."""
 
 import sys
 
 from cotune_bench.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["run", *sys.argv[1:]]))

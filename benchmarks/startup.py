@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 #: Tells that the first update is about to be computed, and ends.
 FIRST_UPDATE = """
 import os, sys
-from cotune_bench.cli import run as cli
+from cotune_bench import cli
 from cotune_bench.methods.finetune import FineTune
 def forward(self, batch):
     os._exit(42)

@@ -3,6 +3,7 @@
 The authors' crops of COCO-70 may be gone and their rule is unknown; these are other images. See docs/data/coco70.md.
 """
 
+import argparse
 import json
 import math
 import shutil
@@ -18,7 +19,6 @@ from PIL import Image
 
 from cotune_bench.cli import guarded
 from cotune_bench.config import compose_config
-from cotune_bench.config.overrides import Arguments
 from cotune_bench.data.readers.coco70 import NAMES
 from cotune_bench.data.readers.common import lines
 from cotune_bench.errors import UserError
@@ -30,7 +30,7 @@ RECIPE = "rebuilt.json"
 
 def main(arguments: list[str]) -> int:
     """Crop, then print where the images are."""
-    parser = Arguments(prog="rebuild_coco70.py", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("coco", help="folder of COCO 2017, with annotations/ and train2017/, val2017/ or both")
     parser.add_argument("overrides", nargs="*", help="settings of run.py, such as data_root=PATH or data.root=PATH")
     parser.add_argument("--min-side", type=int, default=32, help="pixels of a crop's shorter side")

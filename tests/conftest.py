@@ -1,7 +1,10 @@
 """A small residual backbone with random weights and small random data, in place of downloads."""
 
+import shutil
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -9,7 +12,10 @@ import torch
 from kept_runs import DESK, FOLDER, put_pets, train
 from torch import nn
 
+from cotune_bench import cli
 from cotune_bench.backbones.base import Backbone, SourceInfo
+from cotune_bench.config import groups
+from cotune_bench.config.compose import _compose
 from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.dataset import Dataset
 from cotune_bench.data.target import TargetData, target_data
@@ -127,6 +133,30 @@ def here(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "argv", ["run.py"])
     return tmp_path
+
+
+class Answer(NamedTuple):
+    """Exit code of a command, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def ask(capsys) -> Callable[..., Answer]:
+    """Call ``cotune-bench`` with these arguments."""
+    return lambda *arguments: Answer(cli.main(arguments), *capsys.readouterr())
+
+
+@pytest.fixture
+def conf(tmp_path, monkeypatch) -> Iterator[Path]:
+    """A copy of the yaml files, which all that follows reads and writes."""
+    shutil.copytree(groups.CONF, tmp_path / "conf")
+    monkeypatch.setattr(groups, "CONF", tmp_path / "conf")
+    _compose.cache_clear()
+    yield tmp_path / "conf"
+    _compose.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cotune_bench.config import CONF, compose_config
+from cotune_bench.config import compose_config
 from cotune_bench.data.readers.digits import read
 from cotune_bench.inference.kept_network import Kept
 from cotune_bench.storage.find_run import find_run
 from cotune_bench.training import runner
 
-SCRIPTS = CONF.parent / "scripts"
 DESK = ("method=cotuning", "data=digits", "backbone.weights=random", "protocol.lr=0.1", "protocol.updates=30")
 FOLDER = (
     *("data=folder", "data.name=folder", "backbone=resnet18", "backbone.weights=random", "protocol.updates=3"),

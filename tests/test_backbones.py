@@ -1,7 +1,6 @@
 """Real backbones compute what torchvision's own networks do, and can be run in part."""
 
 import csv
-import runpy
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from torch import nn
 from torchvision import models
 from torchvision.transforms.functional import normalize
 
+from cotune_bench import cli
 from cotune_bench.backbones.base import Backbone, state_sha256
 from cotune_bench.backbones.torchvision import build as build_network
 from cotune_bench.backbones.torchvision import load, with_current_names
@@ -134,7 +134,7 @@ def test_auxiliary_classifier_in_a_file_is_left_out():
 
 
 def test_parameter_shares_agree_with_the_slides(capsys):
-    runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "parameter_shares.py"), run_name="__main__")
+    assert cli.main(["parameter-shares"]) == 0
     table = capsys.readouterr().out.partition("What counts")[0]
     printed = {words[0]: words for line in table.splitlines() if (words := line.split())}
     with (PACKAGE / "paper" / "parameter_shares.csv").open(newline="") as file:

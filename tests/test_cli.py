@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from cotune_bench.cli import run as cli
+from cotune_bench import cli
 from cotune_bench.config import compose_config, run_key
 from cotune_bench.errors import UserError
 from cotune_bench.methods.bss import BSS
@@ -88,7 +89,7 @@ def test_a_run_leaves_a_record_and_is_not_run_again_unless_forced(here, capsys):
     assert files(results)[f"records/{key}.json"] == before[f"records/{key}.json"]
 
 
-def test_a_failed_run_is_told_and_kept_until_it_succeeds(here, capsys, monkeypatch):
+def test_a_failed_run_is_reported_and_kept_until_it_succeeds(here, capsys, monkeypatch):
     def broken(self, images, labels):
         raise RuntimeError("out of luck")
 
@@ -111,7 +112,7 @@ def test_a_failed_run_is_told_and_kept_until_it_succeeds(here, capsys, monkeypat
     assert len(records(here / "results")) == 1
 
 
-def test_a_build_that_fails_leaves_what_another_process_at_the_cell_tells(here, monkeypatch):
+def test_a_failed_build_leaves_the_status_of_another_process_at_the_cell(here, monkeypatch):
     folder = here / "results" / "runs" / key_of("method=finetune")
     folder.mkdir(parents=True)
     (folder / "status.json").write_text("theirs")
@@ -128,21 +129,11 @@ def test_a_build_that_fails_leaves_what_another_process_at_the_cell_tells(here, 
     assert (folder / "failure.json").exists()
 
 
-def test_a_loss_that_is_no_number_fails_with_its_place(here, capsys):
+def test_a_loss_that_is_not_finite_fails_with_its_place(here, capsys):
     assert cli.main(["method=finetune", *TINY, "protocol.lr=1e30"]) == 1
     err = capsys.readouterr().err
     assert "failed: NonFiniteLossError: the loss is not finite at update 1 (learning rate 1e+30): ce=" in err
     assert len(err.splitlines()) == 1
-
-
-def test_a_run_that_fails_before_it_trains_is_kept_too(here, capsys, monkeypatch):
-    def broken(self, *_values, **_more):
-        raise RuntimeError("no weights today")
-
-    monkeypatch.setattr(FineTune, "__init__", broken)
-    assert cli.main(["method=finetune", *TINY]) == 1
-    path = capsys.readouterr().err.rstrip().partition(" -> ")[2]
-    assert json.loads(Path(path).read_text())["reason"] == "RuntimeError: no weights today"
 
 
 # Bad input ---------------------------------------------------------------------------------------------------------
@@ -153,8 +144,10 @@ def test_a_run_that_fails_before_it_trains_is_kept_too(here, capsys, monkeypatch
     [
         (["method=bsss"], "method=bsss is unknown: did you mean bss?"),
         (["rate=2"], "rate=2 cannot be used"),
-        (["nonsense"], "nonsense cannot be read: settings are given as name=value"),
-        (["--quick"], "--quick is no flag of a run: see --help"),
+        (["status", "--falied"], "unrecognized arguments: --falied: see cotune-bench status --help"),
+        (["run", "nonsense"], "nonsense cannot be read: settings are given as name=value"),
+        (["tabels"], "tabels is not a command: did you mean tables? choose run, tables,"),
+        (["--quick"], "--quick is not an option of a run: see cotune-bench run --help"),
         (["seed=0,1"], "seed=0,1 names several values: add -m to run them all"),
         (["-m", "seed=0,-1"], "seed=-1 cannot be used"),
         (["-m", "method=bss,finetune", "method.k=1"], "method.k is not a setting"),
@@ -170,7 +163,11 @@ def test_a_run_that_fails_before_it_trains_is_kept_too(here, capsys, monkeypatch
     ],
 )
 def test_bad_input_exits_with_2_and_one_line_and_writes_nothing(here, capsys, arguments, message):
-    tiny = [] if "table=desk" in arguments else [text for text in TINY if text.split("=")[0] not in str(arguments)]
+    tiny = (
+        []
+        if {"table=desk", "status"} & set(arguments)
+        else [text for text in TINY if text.split("=")[0] not in str(arguments)]
+    )
     assert cli.main([*arguments, *tiny]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -210,8 +207,8 @@ def test_a_sweep_goes_on_after_a_failure_and_goes_on_again_with_what_is_missing(
     key = key_of("method=bss", "seed=0")
     failure = results / "runs" / key / "failure.json"
     assert out.splitlines()[-1].startswith("2 done, 1 failed, 1 skipped; 4 cells in ")
-    told = f"{key} failed: RuntimeError: out of luck -> {failure.relative_to(here)}"
-    assert [line.strip() for line in err.splitlines()] == [told, told]  # when it happens, and in the summary
+    line = f"{key} failed: RuntimeError: out of luck -> {failure.relative_to(here)}"
+    assert [text.strip() for text in err.splitlines()] == [line, line]  # when it happens, and in the summary
     assert "Traceback" in json.loads(failure.read_text())["traceback"]
     assert len(records(results)) == len(rows(results)) == 3
     assert not any((results / ".sweeps").iterdir())
@@ -288,9 +285,8 @@ def test_a_replicate_without_a_source_network_is_refused_before_the_sweep(here, 
 
 
 def command(here: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    code = "import sys; from cotune_bench.cli import main; sys.exit(main())"
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-c", "import sys; from cotune_bench.cli import main; sys.exit(main())", *arguments],
         cwd=here,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment},
         capture_output=True,
@@ -299,20 +295,40 @@ def command(here: Path, *arguments: str, **environment: str) -> subprocess.Compl
     )
 
 
-def test_help_names_the_choices_and_runs_nothing(here):
-    done = command(here, "--help")
-    assert done.returncode == 0
+def test_every_command_has_a_line_in_the_help_and_explains_itself(ask):
+    done = ask("--help")
+    assert (done.code, done.out) == (0, ask().out)
+    for name, line in cli.COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(line)}$", done.out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name != "run"])
+def test_a_command_explains_itself(name, capsys):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        cli.main([name, "--help"])
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: cotune-bench {name} ")
+    assert len(out) > 150
+
+
+def test_help_of_a_run_names_the_choices_and_runs_nothing(here):
+    done = command(here, "run", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
     assert "method: bss, cotuning, delta, finetune, l2sp" in done.stdout
-    assert "python run.py table=desk" in done.stdout
-    assert done.stderr == ""
+    assert "cotune-bench run table=desk" in done.stdout
     assert list(here.iterdir()) == []
 
 
-def test_settings_are_shown_without_a_run(here, capsys):
-    assert cli.main(["method=l2sp", "--cfg", "job"]) == 0
-    out = capsys.readouterr().out
-    assert "scope: all" in out
-    assert "updates: 300" in out
+def test_a_shell_completes_settings_behind_any_command(here):
+    for line in ("cotune-bench method=b", "cotune-bench run method=b", "cotune-bench status method=b"):
+        assert command(here, "-sc", "query=bash", COMP_LINE=line).stdout == "method=bss\n"
+
+
+def test_settings_are_shown_without_a_run(here, ask):
+    done = ask("method=l2sp", "--cfg", "job")
+    assert done.code == 0
+    assert "scope: all" in done.out
+    assert "updates: 300" in done.out
     assert list(here.iterdir()) == []
 
 
@@ -321,7 +337,6 @@ def test_bad_input_reaches_the_shell_before_torch_is_loaded(here):
     done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=True)
     assert done.stdout == "2 False\n"
     assert done.stderr.startswith("error: rate=7 cannot be used")
-    assert list(here.iterdir()) == []
 
 
 def test_another_process_gives_the_same_numbers(here):
@@ -337,10 +352,10 @@ def test_a_reader_that_leaves_early_is_no_failure():
     command = (
         "import sys; from cotune_bench.cli import guarded; sys.exit(guarded(lambda _: print('x' * 9**6) or 0, []))"
     )
-    told = subprocess.run(
+    done = subprocess.run(
         ["bash", "-c", 'set -o pipefail; "$0" -c "$1" | head -c 1', sys.executable, command],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (told.stdout, told.stderr, told.returncode) == ("x", "", 141)
+    assert (done.stdout, done.stderr, done.returncode) == ("x", "", 141)

@@ -1,9 +1,8 @@
-"""Configuration: every yaml holds what its target takes, bad input is told in one line, tables name runs."""
+"""Configuration: every yaml holds what its target takes, bad input is refused in one line, tables name runs."""
 
 import importlib
 import inspect
 import json
-from pathlib import Path
 
 import pytest
 import yaml
@@ -101,66 +100,60 @@ def test_a_configuration_can_not_be_changed_by_accident():
     ("override", "message"),
     [
         ("method=cotunning", "method=cotunning is unknown: did you mean cotuning? choose bss, cotuning,"),
-        ("method=zzz", "method=zzz is unknown: choose bss, cotuning,"),
-        ("data=digit", "data=digit is unknown: did you mean digits? choose "),
-        ("backbone=glyphnets", "backbone=glyphnets is unknown: did you mean glyphnet? choose "),
-        ("protocol=dessk", "protocol=dessk is unknown: did you mean desk? choose "),
+        ("data=zzz", "data=zzz is unknown: choose "),
         ("table=dsek", "table=dsek is unknown: did you mean desk? choose "),
         ("method=null", "method=None is unknown: choose "),
         ("method=[bss,l2sp]", "method=['bss', 'l2sp'] is unknown: choose "),
         ("~method", "~method cannot be used: "),
-        ("~rate", "~rate cannot be used: "),
         ("~protocol.lr", "~protocol.lr cannot be used: "),
         ("rat=0.5", "rat is not a setting: did you mean rate?"),
         ("method.trade_of=1", "method.trade_of is not a setting: did you mean method.trade_off?"),
         ("method.k=1", "method.k is not a setting of method=cotuning, but of bss: leave it out"),
         ("data.crop_banner=true", "data.crop_banner is not a setting of data=digits, but of aircraft: leave it out"),
-        ("protocol.update=5", "protocol.update is not a setting: did you mean protocol.updates?"),
         ("+foo=1", "foo is not a setting: "),
-        ("+method.k=2", "method.k is not a setting: "),
+        ("+method.k=2", "method.k is not a setting of method=cotuning, but of bss: leave it out"),
         ("rate=0", "rate=0 cannot be used: it is a share"),
         ("rate=1.5", "rate=1.5 cannot be used: it is a share"),
-        ("rate=-0.1", "rate=-0.1 cannot be used: it is a share"),
         ("rate=nan", "rate=nan cannot be used: "),
         ("rate=abc", "rate=abc cannot be used: it must be a number"),
         ("rate=", "rate= cannot be used: it must be a number"),
-        ("rate=null", "rate=None cannot be used: it must be a number"),
+        ("rate=null", "rate=null cannot be used: it must be a number"),
         ("rate={}", "rate={} cannot be used: it must be a number"),
-        ("rate=[0.15,0.3]", "rate=[0.15, 0.3] cannot be used: it must be a number"),
-        ("rate=true", "rate=True cannot be used: it must be a number"),
+        ("rate=[0.15,0.3]", "rate=[0.15,0.3] cannot be used: it must be a number"),
+        ("rate=true", "rate=true cannot be used: it must be a number"),
         ("seed=-1", "seed=-1 cannot be used: it must be 0 or more"),
         ("split_seed=-1", "split_seed=-1 cannot be used: it must be 0 or more"),
         ("seed=1.0", "seed=1.0 cannot be used: it must be a whole number"),
-        ("seed=[0,1]", "seed=[0, 1] cannot be used: it must be a whole number"),
-        ("seed=true", "seed=True cannot be used: it must be a whole number"),
+        ("seed=true", "seed=true cannot be used: it must be a whole number"),
         ("force=1", "force=1 cannot be used: it must be true or false"),
         ("device=5", "device=5 cannot be used: it must be text"),
+        ("compile=yes", "compile=yes cannot be used: choose none, default, reduce-overhead"),
+        ("keep_checkpoint=1", "keep_checkpoint=1 cannot be used: choose true, false, auto"),
         ("method.trade_off=high", "method.trade_off=high cannot be used: it must be a number"),
         ("method.trade_off=inf", "method.trade_off=inf cannot be used: it must be a number"),
         ("protocol.updates=0", "protocol.updates=0 cannot be used: it must be above 0"),
         ("protocol.updates=2.5", "protocol.updates=2.5 cannot be used: it must be a whole number"),
-        ("protocol.lr=0", "protocol.lr=0 cannot be used: it must be above 0"),
-        ("protocol.lr=nan", "protocol.lr=nan cannot be used: it must be "),
         ("protocol.val=1", "protocol.val=1 cannot be used: it must be in [0, 1)"),
         ("protocol.crop=9", "protocol.crop=9 cannot be used: it must be at most resize=8"),
         ("protocol.drop_at=3", "protocol.drop_at=3 cannot be used: it must be a list [a,b]"),
-        ("protocol.drop_at=[a]", "protocol.drop_at=a cannot be used: it must be a whole number"),
+        ("protocol.drop_at=[a]", "protocol.drop_at=[a] cannot be used: it must be a list [a,b]"),
         ("protocol.drop_at=[0]", "it must be a list of numbers above 0"),
-        ("protocol.nesterov=1", "protocol.nesterov=1 cannot be used: it must be true or false"),
         ("protocol.momentum=0", "protocol.nesterov=True cannot be used: it must be false where momentum is 0"),
         ("protocol.views=five", "protocol.views=five cannot be used: it must be one of center, official10"),
-        ("protocol.augment=cutout", "protocol.augment=cutout cannot be used: it must be one of none, shift"),
+        ("protocol.threads=abc", "protocol.threads=abc cannot be used: it must be a whole number or null"),
         ("results=${nowhere}", "Interpolation key 'nowhere' not found"),
         ("hydra/launcher=slurn", "hydra/launcher=slurn is unknown: did you mean slurm? choose basic,"),
-        ("table=desk", "table=desk has no place here: run.py, status, plan and make_tables take it"),
+        ("table=desk", "table=desk has no place here: run, status, plan and tables take it"),
         ("results=", "results= cannot be used: name a folder"),
-        ("data_root=", "data_root= cannot be used: name a folder"),
-        ("cache=", "cache= cannot be used: name a folder"),
         ("rate", "rate cannot be read: settings are given as name=value"),
         ("rate=0.1=[", "rate=0.1=[ cannot be read: settings"),
+        ("data.name=mine", "data.name=mine cannot be used: choose a yaml file with data=NAME instead"),
+        ("replicate=-1", "replicate=-1 cannot be used: it must be 0 or more"),
+        ("replicate=0.5", "replicate=0.5 cannot be used: it must be a whole number or null"),
+        ("replicate=first", "replicate=first cannot be used: it must be a whole number or null"),
     ],
 )
-def test_bad_input_is_told_in_one_line(override, message):
+def test_bad_input_is_refused_in_one_line(override, message):
     with pytest.raises(UserError) as caught:
         compose_config([override])
     assert message in str(caught.value)
@@ -190,17 +183,10 @@ def test_a_target_that_does_not_exist_is_named(target):
         build(OmegaConf.create({"_target_": target}))
 
 
-def test_a_choice_cannot_be_given_another_name():
-    with pytest.raises(UserError, match="choose a yaml file with data=NAME instead"):
-        compose_config(["data.name=mine"])
-
-
-def test_threads_may_be_null_or_a_number_and_nothing_else():
+def test_threads_may_be_null_or_a_number():
     assert compose_config(["protocol.threads=null"]).protocol.threads is None
     for protocol in ("desk", "paper"):  # 1 and null in their yaml
         assert compose_config([f"protocol={protocol}", "protocol.threads=2"]).protocol.threads == 2
-        with pytest.raises(UserError, match=r"protocol\.threads=abc cannot be used: it must be a whole number"):
-            compose_config([f"protocol={protocol}", "protocol.threads=abc"])
 
 
 def test_a_yaml_that_does_not_fit_its_target_is_named():
@@ -236,6 +222,7 @@ def test_axes_of_a_sweep():
         ["split_seed=0", "split_seed=1"],
     ]
     assert check_sweep(["seed=0,1,2", "rate=0.5", "method=bss,l2sp"]) == 6
+    assert check_sweep(["replicate=range(0,10)"]) == 10
 
 
 @pytest.mark.parametrize(
@@ -327,20 +314,12 @@ def test_a_replicate_sets_three_seeds_and_is_not_part_of_the_key(data):
         (["replicate=1", "seed=2"], "seed=2 cannot be used beside replicate=1, which sets it: leave one of them out"),
         (["split_seed=1", "replicate=1"], "split_seed=1 cannot be used beside replicate=1"),
         (["replicate=1", "backbone.seed=1"], "backbone.seed=1 cannot be used beside replicate=1"),
-        (["replicate=-1"], "replicate=-1 cannot be used: it must be 0 or more"),
-        (["replicate=0.5"], "replicate=0.5 cannot be used: it must be a whole number or null"),
-        (["replicate=first"], "replicate=first cannot be used: it must be a whole number or null"),
     ],
 )
-def test_a_replicate_that_cannot_be_used_is_one_line(overrides, message):
+def test_a_replicate_is_refused_beside_the_seeds_that_it_sets(overrides, message):
     with pytest.raises(UserError, match=message) as refused:
         compose_config(overrides)
     assert "\n" not in str(refused.value)
-
-
-def test_replicates_are_swept_by_a_list_or_a_range():
-    assert check_sweep(["replicate=range(0,10)"]) == 10
-    assert check_sweep(["method=finetune,bss", "replicate=0,1,2"]) == 6
 
 
 def test_the_sweep_of_a_table_runs_exactly_its_cells():
@@ -355,38 +334,25 @@ def test_the_sweep_of_a_table_runs_exactly_its_cells():
         (["rate=abc"], "rate=abc cannot be used: it must be a number"),
         (["rate=2"], "rate=2.0 cannot be used: it is a share"),
         (["seed=-3"], "seed=-3 cannot be used"),
+        (["seed=0.5"], r"seed=0\.5 cannot be used: it must be a whole number"),
         (["method=bsss"], "method=bsss is unknown: did you mean bss?"),
         (["protocol.updates=0"], "protocol.updates=0 cannot be used"),
     ],
 )
-def test_bad_overrides_of_a_table_are_told(overrides, message):
+def test_bad_overrides_of_a_table_are_refused(overrides, message):
     with pytest.raises(UserError, match=message):
         table_cells(TABLE, overrides)
 
 
-def test_an_unknown_table_or_a_table_of_unknown_things_is_named(tmp_path, monkeypatch):
+def test_an_unknown_table_or_a_table_of_unknown_things_is_named(conf):
     with pytest.raises(UserError, match="table=desc is unknown: did you mean desk"):
         load_table("desc")
-    for group in ("method", "data", "table"):
-        (tmp_path / group).mkdir()
-    for path in (CONF / "data").glob("*.yaml"):
-        (tmp_path / "data" / path.name).write_text("")
-    (tmp_path / "method" / "bss.yaml").write_text("")
-    (tmp_path / "table" / "odd.yaml").write_text("data: [digits]\nmethod: [bss, bsx]\nseed: [0]\n")
-    (tmp_path / "table" / "both.yaml").write_text("data: [digits]\nmethod: [bss]\nseed: [0]\nreplicate: [0]\n")
-    for module in ("tables", "compose"):
-        monkeypatch.setattr(f"cotune_bench.config.{module}.CONF", Path(tmp_path))
+    (conf / "table" / "odd.yaml").write_text("data: [digits]\nmethod: [bss, bsx]\nseed: [0]\n")
+    (conf / "table" / "both.yaml").write_text("data: [digits]\nmethod: [bss]\nseed: [0]\nreplicate: [0]\n")
     with pytest.raises(UserError, match=r"table odd: method=bsx is unknown: did you mean bss\? choose bss"):
         load_table("odd")
     with pytest.raises(UserError, match=r"table both: give either replicate: \[...\] or seed: \[...\]"):
         load_table("both")
-
-
-def test_a_seed_of_a_table_is_a_whole_number():
-    with pytest.raises(UserError, match=r"seed=0\.5 cannot be used: it must be a whole number"):
-        table_cells(TABLE, ["seed=0.5"])
-    with pytest.raises(UserError, match=r"rate=15% cannot be used: it must be a number"):
-        table_cells(TABLE, ["rate=15%"])
 
 
 @pytest.mark.parametrize("choice", [*sections("method"), *sections("data"), *sections("backbone")])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cotune_bench.cli import run as cli
+from cotune_bench import cli
 from cotune_bench.storage.records import Record, RecordStore
 
 

@@ -1,17 +1,14 @@
 """scripts/compare.py: what two runs do not share, and whether they should."""
 
-import runpy
 from pathlib import Path
 
 import pytest
 from toy import toy_record
 
-from cotune_bench.cli import guarded
-from cotune_bench.config import CONF
+from cotune_bench import cli
 from cotune_bench.reports.run_diff import changes, part
 from cotune_bench.storage.records import RecordStore
 
-MAIN = runpy.run_path(str(CONF.parent / "scripts" / "compare.py"))["main"]
 CURVE = "updates,lr,ce,loss\n3,0.1,2.5,2.5\n6,0.1,1.5,1.5\n"
 
 
@@ -31,7 +28,7 @@ def here(tmp_path, monkeypatch) -> Path:
 
 
 def ask(*arguments: str) -> int:
-    return guarded(MAIN, list(arguments))
+    return cli.main(["compare", *arguments])
 
 
 def config(**protocol: object) -> dict:

@@ -1,6 +1,6 @@
 """Every command line in README and docs/ is one that the program takes; the example method is added and run."""
 
-import importlib.util
+import inspect
 import os
 import re
 import runpy
@@ -8,22 +8,24 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from test_docs import DOCS, PAGES, ROOT, TINY, code_blocks
 
-from cotune_bench.cli import run as cli
+from cotune_bench import cli
 from cotune_bench.config import check_sweep, choices
 from cotune_bench.config.tables import load_table, table_overrides
 
 MAKE = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-#: Settings that a script has beside those of run.py, where it takes these.
+#: Settings that a command has beside those of a run, where it takes these.
 OVERRIDES = {
-    "make_tables": (),
+    "run": (),
+    "tables": (),
     "plan": (),
-    "show_relationship": ("top",),
+    "relationship": ("top",),
     "status": (),
     "tune": ("replicates", "jobs"),
 }
@@ -73,19 +75,23 @@ def test_a_command_is_one_that_the_program_takes(command):
         extras = re.findall(r"\[([\w,]+)\]", command)
         known = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
         assert all(f"\n{extra} = [" in known for names in extras for extra in names.split(","))
-    elif rest[0] == "run.py":
-        check_run(rest[1:])
-    elif rest[0].startswith("scripts/"):
-        check_script(ROOT / rest[0], rest[1:])
+    elif program == "cotune-bench":
+        named = rest and rest[0] in cli.COMMANDS
+        check_command(rest[0] if named else "run", rest[1:] if named else rest)
     else:
         assert rest[0] in ("-m", "-c") or (ROOT / rest[0]).is_file()
 
 
-def check_run(arguments: list[str]) -> None:
-    """Flags are known and every configuration can be composed."""
-    flags = [word for word in arguments if word.startswith("-")]
-    assert set(flags) <= {"-m", "--help", "--cfg"}
-    check_overrides([word for word in arguments if "=" in word])
+def check_command(name: str, arguments: list[str]) -> None:
+    """Its source knows the options, and its settings are its own or compose."""
+    source = inspect.getsource(import_module(f"cotune_bench.cli.{name.replace('-', '_')}"))
+    for option in [word for word in arguments if word.startswith("-")]:
+        assert f'"{option}"' in source, f"{option} is not an option of {name}"
+    settings = [word for word in arguments if "=" in word and not word.startswith("-")]
+    if name == "prepare-data":
+        assert arguments[0] in (*choices("data"), "NAME")
+    if name in OVERRIDES:
+        check_overrides([word for word in settings if word.partition("=")[0] not in OVERRIDES[name]])
 
 
 def check_overrides(given: list[str]) -> None:
@@ -100,54 +106,25 @@ def check_overrides(given: list[str]) -> None:
     check_sweep(overrides)
 
 
-def check_script(path: Path, arguments: list[str]) -> None:
-    """It exists, its text knows the flags, and its settings are its own or compose."""
-    source = path.read_text(encoding="utf-8")
-    if path.stem == "prepare_data":
-        source = (ROOT / "src/cotune_bench/data/prepare/run.py").read_text(encoding="utf-8")
-        assert arguments[0] in (*choices("data"), "NAME")
-    for flag in [word for word in arguments if word.startswith("-")]:
-        assert f'"{flag}"' in source, f"{flag} is no flag of {path.name}"
-    settings = [word for word in arguments if "=" in word and not word.startswith("-")]
-    if path.stem in OVERRIDES:
-        check_overrides([word for word in settings if word.partition("=")[0] not in OVERRIDES[path.stem]])
-
-
 # For real ----------------------------------------------------------------------------------------------------------
-
-
-def script(name: str):
-    """A script as a module."""
-    spec = importlib.util.spec_from_file_location(f"script_{name}", ROOT / "scripts" / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.stem)
 def test_every_script_explains_itself(path, capsys, monkeypatch):
-    if path.stem == "parameter_shares":
-        pytest.skip("it takes no flags")
     monkeypatch.setattr(sys, "argv", [path.name, "--help"])
     with pytest.raises(SystemExit, match=r"^0$"):
         runpy.run_path(str(path), run_name="__main__")
     assert len(capsys.readouterr().out) > 100
 
 
-def test_the_first_page_s_commands_run(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["run.py"])
+def test_the_first_page_s_commands_run(ask):
     known = commands(DOCS / "index.md")
     first = next(command for command in known if "replicate=0" in command and "-m" not in command)
-    assert cli.main([*words(first)[2:], *TINY, "protocol.updates=2", "device=cpu"]) == 0
-    assert "digits cotuning rate 0.15 replicate 0: " in capsys.readouterr().out
-    assert "python scripts/results.py list" in known
-    assert script("results").main(["list"]) == 0
-    assert "1 records" in capsys.readouterr().out
-    assert "python scripts/status.py table=desk" in known
-    assert script("status").main(["table=desk"]) == 0
-    assert "84" in capsys.readouterr().out
+    done = ask(*words(first)[1:], *TINY, "protocol.updates=2", "device=cpu")
+    assert "digits cotuning rate 0.15 replicate 0: " in done.out
+    for command, text in (("results list", "1 records"), ("status table=desk", "84")):
+        assert f"cotune-bench {command}" in known
+        assert text in ask(*command.split()).out
 
 
 def test_the_method_of_30_lines_joins_a_checkout_and_meets_the_contract(tmp_path):
@@ -160,18 +137,19 @@ def test_the_method_of_30_lines_joins_a_checkout_and_meets_the_contract(tmp_path
     for folder in ("src", "conf"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "tests", copy / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("run.py", "pyproject.toml"):
-        shutil.copy(ROOT / name, copy / name)
+    shutil.copy(ROOT / "pyproject.toml", copy)
     for name, content in files:
         (copy / name).write_text(content, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
     for command in commands(page):
-        rest = words(command)[1:]
-        if ("-m" in rest[:2] and rest[0] == "run.py") or rest[0].startswith("scripts/"):
-            continue  # the same for longer
-        more = [*TINY, "protocol.updates=4", "device=cpu"] if rest[0] == "run.py" else []
+        program, *rest = words(command)
+        if program == "cotune-bench":
+            if rest[0] != "run" or "-m" in rest:
+                continue  # the same for longer
+            rest = ["-c", "from cotune_bench.cli import main; raise SystemExit(main())", *rest, *TINY]
+            rest += ["protocol.updates=4", "device=cpu"]
         done = subprocess.run(
-            [sys.executable, *rest, *more], cwd=copy, env=environment, capture_output=True, text=True, check=False
+            [sys.executable, *rest], cwd=copy, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
     terms = next((copy / "results" / "runs").glob("*/metrics.csv")).read_text(encoding="utf-8").splitlines()[0]

@@ -2,22 +2,19 @@
 
 import csv
 import json
-import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
-from kept_runs import SCRIPTS, kept, put_digits, put_pets
+from kept_runs import kept, put_digits, put_pets
 from PIL import Image
 from trees import refused
 
-from cotune_bench.cli import guarded
+from cotune_bench import cli
 from cotune_bench.inference.kept_network import Kept
 from cotune_bench.inference.labelled_images import labelled_images
 from cotune_bench.metrics import EVALUATION_BINS, evaluate
 from cotune_bench.reports.evaluation_files import as_lines
-
-MAIN = runpy.run_path(str(SCRIPTS / "evaluate.py"))["main"]
 
 #: Six images of three classes; the third is never right, the first is taken for the second twice.
 PROBABILITIES = [[0.9, 0.1, 0.0], [0.3, 0.5, 0.2], [0.4, 0.5, 0.1], [0.0, 1.0, 0.0], [0.2, 0.8, 0.0], [0.7, 0.3, 0.0]]
@@ -33,7 +30,7 @@ def here(tmp_path, monkeypatch, kept_results) -> Path:
 
 
 def ask(*arguments: str) -> int:
-    return guarded(MAIN, list(arguments))
+    return cli.main(["evaluate", *arguments])
 
 
 def rows_of(path: str) -> list[dict[str, str]]:

@@ -1,7 +1,6 @@
 """Networks written for other programs, loaded where this package cannot be imported."""
 
 import json
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -9,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kept_runs import SCRIPTS, kept
+from kept_runs import kept
 
-from cotune_bench.cli import guarded
+from cotune_bench import cli
+from cotune_bench.cli import export as command
 from cotune_bench.inference import export as exporting
 from cotune_bench.inference.export import FORMATS, compare, example
-
-SCRIPT = runpy.run_path(str(SCRIPTS / "export.py"))
 
 #: Runs the printed lines, then predicts the images beside them; this package can neither be found nor imported.
 OUTSIDE = """
@@ -43,7 +41,7 @@ def here(tmp_path, monkeypatch, kept_results) -> Path:
 
 
 def ask(*arguments: str) -> int:
-    return guarded(SCRIPT["main"], list(arguments))
+    return cli.main(["export", *arguments])
 
 
 @pytest.mark.parametrize(
@@ -130,5 +128,5 @@ def test_a_missing_onnx_says_what_to_install(here, monkeypatch, capsys):
     assert not list(here.glob("a*"))
 
 
-def test_the_script_offers_every_format():
-    assert tuple(FORMATS) == tuple(SCRIPT["FORMATS"])
+def test_the_command_offers_every_format():
+    assert tuple(FORMATS) == tuple(command.FORMATS)

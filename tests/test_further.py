@@ -1,8 +1,6 @@
 """Methods of several backbones: their yaml names them, a run builds them and tells which weights they had."""
 
 import dataclasses
-import shutil
-import sys
 
 import pytest
 from conftest import make_backbone
@@ -10,10 +8,9 @@ from omegaconf import OmegaConf
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 from trees import refused
 
+from cotune_bench import cli
 from cotune_bench.backbones.additional import further_backbones, weights_of
 from cotune_bench.backbones.base import Backbone, Frozen
-from cotune_bench.cli import run as cli
-from cotune_bench.config import compose as settings
 from cotune_bench.config import compose_config, run_key
 from cotune_bench.methods import finetune
 from cotune_bench.methods.base import Method
@@ -50,18 +47,11 @@ class Taught(Method):
 
 
 @pytest.fixture
-def taught(tmp_path, monkeypatch):
+def taught(here, conf, monkeypatch):
     """A method of two backbones in a copy of the yaml files."""
-    shutil.copytree(settings.CONF, tmp_path / "conf")
-    (tmp_path / "conf" / "method" / "taught.yaml").write_text(YAML, encoding="utf-8")
-    monkeypatch.setattr(settings, "CONF", tmp_path / "conf")
+    (conf / "method" / "taught.yaml").write_text(YAML, encoding="utf-8")
     monkeypatch.setattr(finetune, "Taught", Taught, raising=False)
-    monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys, "argv", ["run.py"])
-    monkeypatch.chdir(tmp_path)
-    settings._compose.cache_clear()
-    yield tmp_path
-    settings._compose.cache_clear()
+    return here
 
 
 def test_a_run_has_them_and_its_record_tells_of_their_weights(taught):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from toy import toy_record
 
-from cotune_bench.cli import run as cli
+from cotune_bench import cli
 from cotune_bench.training import loggers
 from cotune_bench.training.loggers import TensorBoard
 

@@ -1,25 +1,23 @@
 """scripts/make_tables.py over whole results folders: what is missing, damaged or not writable."""
 
 import json
-import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from toy import toy_record
 
-from cotune_bench.cli import guarded
-from cotune_bench.config import compose as settings
+from cotune_bench import cli
+from cotune_bench.config import choices
 from cotune_bench.config.tables import load_table, table_cells
 from cotune_bench.reports import build, page
 from cotune_bench.storage.records import RecordStore
 
-MAIN = runpy.run_path(str(settings.CONF.parent / "scripts" / "make_tables.py"))["main"]
 TWO = ["data=digits", "method=finetune,cotuning", "rate=0.15", "seed=0,1"]
 
 
 def ask(*arguments: str) -> int:
-    return guarded(MAIN, [*arguments, "results=results"])
+    return cli.main(["tables", *arguments, "results=results"])
 
 
 @pytest.fixture
@@ -88,17 +86,17 @@ def test_strict_has_a_line_for_every_table_and_counts_what_is_too_much_to_name(t
     assert ask("--strict") == 1
     told = capsys.readouterr()
     lines = told.err.splitlines()
-    assert [line.partition(":")[0] for line in lines] == settings.choices("table")
+    assert [line.partition(":")[0] for line in lines] == choices("table")
     assert lines[1].startswith(
         "desk_full: 1600 of 1600 runs are missing: digits finetune rate 0.15 replicate 0 to 19, "
     )
     assert lines[2].startswith("table2: 180 of 180 runs are missing: cub finetune rate 0.15 seed 0+1+2, ")
-    assert lines[2].endswith(", 54 more cells (python scripts/status.py table=table2 results=results)")
+    assert lines[2].endswith(", 54 more cells (cotune-bench status table=table2 results=results)")
     assert "replicate 0+1" in lines[0]
     assert "desk: no run yet" in told.out
     assert not (tmp_path / "results").exists()
     assert ask("table=desk", "rate=0.15,0.3", "method=finetune,bss,delta,l2sp", "--strict") == 1
-    status = "python scripts/status.py table=desk rate=0.15,0.3 method=finetune,bss,delta,l2sp results=results"
+    status = "cotune-bench status table=desk rate=0.15,0.3 method=finetune,bss,delta,l2sp results=results"
     assert capsys.readouterr().err.endswith(f", 18 more cells ({status})\n")
 
 
@@ -132,6 +130,6 @@ def test_an_output_folder_that_cannot_be_written_is_told_and_nothing_written(her
 
 def test_bad_input_is_told_in_one_line(here, capsys):
     assert ask("--strickt") == 2
-    assert capsys.readouterr().err == "error: --strickt is no flag of make_tables: there is --strict\n"
+    assert capsys.readouterr().err == "error: unrecognized arguments: --strickt: see cotune-bench tables --help\n"
     assert ask("table=dsk") == 2
     assert "did you mean desk?" in capsys.readouterr().err

@@ -9,8 +9,8 @@ import torch
 from kept_runs import train
 from trees import put_image, refused
 
+from cotune_bench import cli
 from cotune_bench.backbones.plain_network import Plain
-from cotune_bench.cli import run as cli
 from cotune_bench.config import choices, compose_config, run_config
 from cotune_bench.data.readers import digits
 from cotune_bench.inference import kept_network

@@ -10,7 +10,7 @@ from kept_runs import put_pets
 from PIL import Image
 from trees import refused
 
-from cotune_bench.cli import run as cli
+from cotune_bench import cli
 from cotune_bench.config import compose_config, own_images, run_config, run_key
 from cotune_bench.config.overrides import path_override, readable
 from cotune_bench.data import scan

@@ -1,20 +1,17 @@
 """Tables of own images, made from records that no yaml names."""
 
-import runpy
 from pathlib import Path
 
 import pytest
 from kept_runs import put_pets
 from toy import toy_record
 
-from cotune_bench.cli import guarded
-from cotune_bench.config import CONF, compose_config, run_config, run_key
+from cotune_bench import cli
+from cotune_bench.config import compose_config, run_config, run_key
 from cotune_bench.reports.captions import warnings
 from cotune_bench.reports.own_images import own_tables
 from cotune_bench.reports.tables import to_markdown
 from cotune_bench.storage.records import RecordStore
-
-MAIN = runpy.run_path(str(CONF.parent / "scripts" / "make_tables.py"))["main"]
 
 
 @pytest.fixture
@@ -117,11 +114,11 @@ def test_images_that_changed_between_runs_are_in_a_warning(here):
 def test_make_tables_writes_them_beside_the_named_ones(here, capsys):
     finish(80, "method=finetune", "protocol.updates=3")
     finish(90, "method=cotuning")
-    assert guarded(MAIN, []) == 0
+    assert cli.main(["tables"]) == 0
     assert "Own images: pets" in capsys.readouterr().out
     assert "pets (updates=3)" in Path("results/report.html").read_text()
     assert {path.name for path in Path("results/tables").iterdir()} == {
         f"own-pets{end}" for end in (".md", ".csv", ".tex", ".html", "-compare.md", "-compare.csv")
     }
-    assert guarded(MAIN, ["table=desk"]) == 0
+    assert cli.main(["tables", "table=desk"]) == 0
     assert "Own images" not in capsys.readouterr().out

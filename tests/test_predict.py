@@ -1,17 +1,16 @@
 """Pictures predicted as the run's own test images are, and the script as a user calls it."""
 
 import json
-import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from kept_runs import DESK, FOLDER, SCRIPTS, put_digits, put_pets, train
+from kept_runs import DESK, FOLDER, put_digits, put_pets, train
 from PIL import Image
 from torch.nn.functional import cross_entropy
 
-from cotune_bench.cli import guarded
+from cotune_bench import cli
 from cotune_bench.cli.predictions import image_files
 from cotune_bench.config import build, compose_config
 from cotune_bench.data.dataset import ImageList
@@ -21,7 +20,6 @@ from cotune_bench.inference.predict import Grey, Predictor, predict_files
 from cotune_bench.storage.find_run import find_run
 from cotune_bench.training.experiment import Experiment
 
-MAIN = runpy.run_path(str(SCRIPTS / "predict.py"))["main"]
 CPU = torch.device("cpu")
 
 
@@ -41,7 +39,7 @@ def here(tmp_path, monkeypatch, digits) -> Path:
 
 
 def ask(*arguments: str) -> int:
-    return guarded(MAIN, list(arguments))
+    return cli.main(["predict", *arguments])
 
 
 def scores(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:

@@ -16,11 +16,10 @@ import trees
 from filelock import FileLock
 from trees import refused
 
-from cotune_bench.cli import run as cli
+from cotune_bench import cli
 from cotune_bench.config import build, choices, compose_config
 from cotune_bench.data.dataset import Reader
 from cotune_bench.data.prepare import download
-from cotune_bench.data.prepare import run as prepare
 from cotune_bench.data.prepare.archives import unpack
 from cotune_bench.data.prepare.download import fetch, verify
 from cotune_bench.data.prepare.run import SOURCES
@@ -40,7 +39,7 @@ def names(folder: Path) -> list[str]:
 
 
 def run(*arguments: str) -> int:
-    return cli.guarded(prepare.main, list(arguments))
+    return cli.main(["prepare-data", *arguments])
 
 
 # Downloads ---------------------------------------------------------------------------------------------------------

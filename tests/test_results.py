@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import importlib.util
 import json
-import runpy
 import sys
 from pathlib import Path
 
@@ -12,14 +11,11 @@ import pytest
 from omegaconf import OmegaConf
 from trees import put_image
 
-from cotune_bench.cli import guarded
-from cotune_bench.cli import run as cli
-from cotune_bench.config import CONF, compose_config, run_config
+from cotune_bench import cli
+from cotune_bench.config import compose_config, run_config
 from cotune_bench.config.rekey import rekey
 from cotune_bench.reports.own_images import own_tables
 from cotune_bench.storage.records import Record, RecordStore
-
-MAIN = runpy.run_path(str(CONF.parent / "scripts" / "results.py"))["main"]
 
 
 def record(key: str = "digits-bss-rate0.15-seed0-0123456789", **values) -> Record:
@@ -41,7 +37,7 @@ def here(tmp_path, monkeypatch) -> Path:
 
 
 def ask(*arguments: str) -> int:
-    return guarded(MAIN, list(arguments))
+    return cli.main(["results", *arguments])
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import runpy
 import shlex
 import socket
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cotune_bench.cli import guarded
+from cotune_bench import cli
 from cotune_bench.config import CONF, compose_config, run_key
 from cotune_bench.reports.status import duration, rerun_commands, status_lines, table_status
 
@@ -148,7 +147,7 @@ def test_the_command_of_a_failed_cell_runs_that_cell(results):
     put(results, key, "failed", reason="x")
     (command,) = rerun_commands(table_status("desk", [*CELLS, "rate=0.123456789,0.5", *rest]))
     python, script, *overrides = shlex.split(command)
-    assert (python, script) == ("python", "run.py")
+    assert (python, script) == ("cotune-bench", "run")
     assert run_key(compose_config(overrides)) == key
     assert compose_config(overrides).results == str(results)
 
@@ -164,11 +163,10 @@ def test_durations(seconds, text):
 # The command -------------------------------------------------------------------------------------------------------
 
 
-def test_the_script_shows_every_table_asked_for_and_refuses_in_one_line(results, capsys):
-    main = runpy.run_path(str(ROOT / "scripts" / "status.py"))["main"]
-    assert guarded(main, ["table=desk", *CELLS[:3], "seed=range(100)", f"results={results}"]) == 0
+def test_the_command_shows_every_table_asked_for_and_refuses_in_one_line(results, capsys):
+    assert cli.main(["status", "table=desk", *CELLS[:3], "seed=range(100)", f"results={results}"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "2000 cells: 2000 missing"
-    assert guarded(main, ["--all"]) == guarded(main, ["table=desc"]) == 2
+    assert cli.main(["status", "--all"]) == cli.main(["status", "table=desc"]) == 2
     first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("error: --all is no flag")
+    assert first.startswith("error: unrecognized arguments: --all")
     assert second.startswith("error: table=desc is unknown")

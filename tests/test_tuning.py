@@ -1,35 +1,18 @@
 """Choosing trade-offs: the grid, the score, replicates, and the file from which later runs take values by rate."""
 
-import runpy
-import shutil
-from pathlib import Path
-
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from cotune_bench.cli import guarded
-from cotune_bench.config import CONF, compose_config, run_config, run_key
-from cotune_bench.config import compose as configuration
+from cotune_bench import cli
+from cotune_bench.config import compose_config, run_config, run_key
 from cotune_bench.config.by_rate import nearest_rate
+from cotune_bench.config.compose import _compose
 from cotune_bench.errors import UserError
 from cotune_bench.training import tuning
 from cotune_bench.training.tuning import Point, best_of, grid_points, spread, tune, tuned_yaml
 
 TINY = ["backbone.weights=random", "protocol.updates=2", "device=cpu"]
-MAIN = runpy.run_path(str(CONF.parent / "scripts" / "tune.py"))["main"]
-
-
-@pytest.fixture
-def conf(tmp_path, monkeypatch) -> Path:
-    """A copy of the yaml files, which all that follows reads and writes."""
-    folder = tmp_path / "conf"
-    shutil.copytree(CONF, folder)
-    monkeypatch.setattr(configuration, "CONF", folder)
-    monkeypatch.setitem(MAIN.__globals__, "CONF", folder)
-    configuration._compose.cache_clear()
-    yield folder
-    configuration._compose.cache_clear()
 
 
 @pytest.fixture
@@ -116,10 +99,10 @@ def test_the_written_file_gives_each_rate_its_value(conf):
         0.15: Point({"weight": 1e-05}, (90.0, 91.0), (0.1, 0.1)),
         1.0: Point({"weight": 2.0}, (95.0, 95.0), (0, 0)),
     }
-    text = tuned_yaml(best, "python scripts/tune.py method=bss")
+    text = tuned_yaml(best, "cotune-bench tune method=bss")
     assert text.splitlines()[1:6] == [
         "# Chosen for the best accuracy on validation images, by:",
-        "# python scripts/tune.py method=bss",
+        "# cotune-bench tune method=bss",
         "# mean ± standard deviation over 2 replicates:",
         "# rate 0.15: 90.50 ± 0.71 %",
         "# rate 1: 95.00 ± 0.00 %",
@@ -169,15 +152,15 @@ ASKED = ["method=bss", "data=digits", "rate=1.0,0.15", "replicates=range(2)", "m
 def test_without_write_nothing_is_written_and_with_it_later_runs_use_it(conf, scored, capsys):
     path = conf / "tuned" / "bss_digits.yaml"
     before = path.read_bytes()
-    assert guarded(MAIN, ASKED) == 0
+    assert cli.main(["tune", *ASKED]) == 0
     out = capsys.readouterr().out
     assert "bss_digits, rate 15 %, validation images, mean ± standard deviation over 2 replicates:" in out
     assert "not written: add --write" in out
     assert path.read_bytes() == before
-    assert guarded(MAIN, [*ASKED, "--write"]) == 0
+    assert cli.main(["tune", *ASKED, "--write"]) == 0
     assert path.read_text(encoding="utf-8") in capsys.readouterr().out
-    assert "python scripts/tune.py method=bss data=digits rate=1.0,0.15 'replicates=range(2)'" in path.read_text()
-    configuration._compose.cache_clear()
+    assert "cotune-bench tune method=bss data=digits rate=1.0,0.15 'replicates=range(2)'" in path.read_text()
+    _compose.cache_clear()
     assert [compose_config(["method=bss", f"rate={rate}"]).method.weight for rate in (0.15, 1.0)] == [0.5, 2.0]
 
 
@@ -193,6 +176,6 @@ def test_without_write_nothing_is_written_and_with_it_later_runs_use_it(conf, sc
     ],
 )
 def test_bad_input_is_one_line(capsys, arguments, said):
-    assert guarded(MAIN, arguments) == 2
+    assert cli.main(["tune", *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line

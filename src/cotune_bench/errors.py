@@ -1,5 +1,20 @@
-"""The one exception that means: the input is wrong, and here is the remedy."""
+"""Errors that a user can correct: one line that names the culprit and the remedy."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Bad input, told in one line that names the culprit and the remedy; the command line exits with 2."""
+    """Bad input; the command line prints the line and exits with 2."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``did you mean NAME? `` for the nearest known name, empty if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean {near[0]}? " if near else ""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """The nearest known name and all of them."""
+    known = list(known)
+    return f"{nearest(name, known)}choose {', '.join(known)}"

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from cotune_bench.cli import run as cli
+from cotune_bench import cli
+from cotune_bench.cli import run
 from cotune_bench.config import compose_config, run_key
 from cotune_bench.storage.records import Record
 from cotune_bench.training import engine, sweeps
@@ -132,7 +133,7 @@ def launcher_line(arguments: list[str], hold: Path) -> int:
     os.environ["HOLD"] = str(hold)
     from faults import held
 
-    cli._job = held.job
+    run._job = held.job
     sweeps.PRELOAD.append("faults.held")
     return cli.main(arguments)
 

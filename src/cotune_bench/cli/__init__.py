@@ -1,5 +1,73 @@
-"""The command line: one file per command."""
+"""The command line ``cotune-bench COMMAND``: one file per command, whose ``main`` takes the rest."""
 
-from cotune_bench.cli.run import guarded, main
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
-__all__ = ["guarded", "main"]
+from cotune_bench.errors import UserError, suggest
+from cotune_bench.training.interrupts import InterruptedRun
+
+COMMANDS = {
+    "run": "train and evaluate one configuration, a sweep or a table (the default: run may be left out)",
+    "tables": "render tables, figures and the report from the records",
+    "status": "show which cells of a table are done, running, failed or missing",
+    "plan": "estimate what the missing cells of a table cost",
+    "compare": "show how two runs differ in settings, environment and result",
+    "compare-methods": "find the best method for your images within a time budget",
+    "predict": "predict pictures with a kept network",
+    "evaluate": "evaluate a kept network on its test images or on others",
+    "export": "write a kept network for other programs",
+    "results": "list, export, merge, rekey or refresh records",
+    "prepare-data": "download, unpack and check a data set",
+    "doctor": "check packages, devices, folders, weights and data sets",
+    "tune": "choose a method's trade-off on validation images",
+    "relationship": "print which source classes each target class resembles",
+    "parameter-shares": "count the task-specific parameters of networks",
+}
+HELP = f"""\
+usage: cotune-bench COMMAND [arguments]
+       cotune-bench [run] NAME=VALUE...
+
+{"".join(f"  {name:18}{line}{chr(10)}" for name, line in COMMANDS.items())}
+cotune-bench COMMAND --help explains a command; cotune-bench run --help lists the settings of a run."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments (``sys.argv`` by default) name; returns the exit code.
+
+    0: done. 1: a run failed, or a check found something. 2: bad input, nothing written. 130, 143: stopped.
+    """
+    return guarded(_command, list(sys.argv[1:] if arguments is None else arguments))
+
+
+def guarded(command: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """Exit code of a command; bad input and Ctrl-C become one line, and a reader (``head``) may leave early."""
+    try:
+        code = command(arguments)
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except InterruptedRun as interrupted:
+        print(f"{interrupted}; the same command goes on from there", file=sys.stderr)
+        return interrupted.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on with what is missing", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains as it closes
+        return 141  # the shell's 128 + SIGPIPE
+
+
+def _command(arguments: list[str]) -> int:
+    first = arguments[0] if arguments else "--help"
+    if first in ("-h", "--help"):
+        print(HELP)
+        return 0
+    if first in COMMANDS:
+        return import_module(f"{__name__}.{first.replace('-', '_')}").main(arguments[1:])
+    if first[0] in "-+~" or "=" in first:
+        return import_module(f"{__name__}.run").main(arguments)
+    raise UserError(f"{first} is not a command: {suggest(first, COMMANDS)}")

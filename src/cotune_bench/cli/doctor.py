@@ -1,6 +1,7 @@
-"""Is everything there that runs need? A line for each thing: OK, -- where nothing is needed, !! with what to do.
+"""Check packages, devices, folders, weights and data sets: a line for each.
 
-Only what is surely there is imported at the top, because a missing package is the first thing to tell.
+Settings such as data_root=PATH are those of a run; data=folder data.root=PATH checks your own images, too. A line
+starts with OK, -- (absent, and not needed) or !! (wrong, with the remedy). Exit code 1 if anything is wrong.
 """
 
 import json
@@ -9,18 +10,19 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
+from cotune_bench.cli.parser import Parser
+
+if TYPE_CHECKING:  # a missing package is the first thing to report, so that none is imported at the top
     from omegaconf import DictConfig
+    from packaging.requirements import Requirement
 
 OK, NONE, WRONG = "OK", "--", "!!"
-PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 #: Extras of those who develop the project; runs never need them.
 FOR_DEVELOPERS = ("dev", "docs")
 GB = 1e9
@@ -30,7 +32,7 @@ PUBLISHED_WEIGHTS = re.compile(r".*-([0-9a-f]{8,64})\.pth")
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that was looked at; ``text`` says what was found and, if the state is WRONG, what to do."""
+    """One finding; ``text`` names what was found and, if the state is WRONG, the remedy."""
 
     topic: str
     state: str
@@ -40,103 +42,63 @@ class Line:
         return f"{self.state}  {self.topic:9}  {self.text}"
 
 
-def examine(overrides: Sequence[str]) -> list[Line]:
-    """All lines; the later ones only if the needed packages are there."""
-    lines = [*python(), *packages()]
-    if any(line.state == WRONG for line in lines):
-        return lines
-    from cotune_bench.config import compose_config
-
-    config = compose_config(overrides)
-    lines += [*extras(), *devices(), *folders(config), *weights(Path(config.cache).expanduser() / "weights")]
-    return [*lines, *data_sets(config), *own_data(config)]
-
-
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Print the lines, or one JSON object; 1 if something needed is wrong."""
-    as_json = "--json" in arguments
-    lines = examine([argument for argument in arguments if argument != "--json"])
+    parser = Parser("doctor", __doc__)
+    parser.add_argument("overrides", nargs="*", help="settings of a run, such as data_root=PATH")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    given = parser.read(arguments)
+    lines = examine(given.overrides)
     fine = not any(line.state == WRONG for line in lines)
-    if as_json:
+    if given.json:
         print(json.dumps({"ok": fine, "lines": [asdict(line) for line in lines]}, indent=1, ensure_ascii=False))
     else:
         print("\n".join(map(str, lines)))
     return 0 if fine else 1
 
 
-# Packages ---------------------------------------------------------------------------------------------------------
+def examine(overrides: Sequence[str]) -> list[Line]:
+    """All lines; only those on packages if a needed one is missing."""
+    lines = [Line("python", OK, f"{sys.version.split()[0]} ({sys.executable})"), *packages()]
+    if any(line.state == WRONG for line in lines):
+        return lines
+    from cotune_bench.config import compose_config
 
-
-def python() -> list[Line]:
-    """The interpreter against pyproject's lower bound."""
-    _, _, least = requirements()
-    found = ".".join(map(str, sys.version_info[:3]))
-    if not _reaches(found, least):
-        return [Line("python", WRONG, f"{found}, {least} is needed: make PYTHON=/path/to/python{least}")]
-    return [Line("python", OK, f"{found} ({sys.executable})")]
+    config = compose_config(overrides)
+    lines += [*devices(), *folders(config), *weights(Path(config.cache).expanduser() / "weights")]
+    return [*lines, *data_sets(config), *own_data(config)]
 
 
 def packages() -> list[Line]:
-    """What is needed in any case: a line for all that is there, and one for each that is not."""
-    needed, _, _ = requirements()
-    wrong = [Line("package", WRONG, f"{told}: pip install '{text}'") for text in needed if (told := _lacking(text))]
-    names = [re.split("[<>=~!]", text)[0] for text in needed]
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "torchvision") if _version(name))
-    there = Line("packages", OK, f"{len(names) - len(wrong)} of {len(names)} as new as needed ({versions})")
-    return [*wrong, *([] if wrong else [there])]
+    """A line for each needed package that is missing or too old, else one for all of them and one for each extra."""
+    try:
+        from packaging.requirements import Requirement
 
-
-def extras() -> list[Line]:
-    """The optional ones."""
-    lines = []
-    for extra, needed in requirements()[1].items():
-        if extra in FOR_DEVELOPERS:
-            continue
-        lacking = [told for text in needed if (told := _lacking(text))]
-        remedy = f"{', '.join(lacking)}: pip install -e '.[{extra}]' if you want it"
-        lines.append(Line("extra", NONE if lacking else OK, f"{extra}: {remedy}" if lacking else extra))
+        required = [Requirement(text) for text in metadata.requires("cotune_bench") or ()]
+    except ImportError as error:
+        return [Line("package", WRONG, f"{error.name} is not installed: run make setup, or pip install {error.name}")]
+    needed = [one for one in required if one.marker is None or one.marker.evaluate({"extra": ""})]
+    if wrong := [one for one in needed if _problem(one)]:
+        return [Line("package", WRONG, f"{_problem(one)}: pip install '{one.name}{one.specifier}'") for one in wrong]
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "torchvision"))
+    lines = [Line("packages", OK, f"all {len(needed)} as new as needed ({versions})")]
+    for extra in metadata.metadata("cotune_bench").get_all("Provides-Extra", ()):
+        members = [one for one in required if one.marker and one.marker.evaluate({"extra": extra})]
+        absent = ", ".join(problem for one in members if (problem := _problem(one)))
+        remedy = f"{extra}: {absent}: pip install -e '.[{extra}]' if you want it"
+        if extra not in FOR_DEVELOPERS:
+            lines.append(Line("extra", NONE, remedy) if absent else Line("extra", OK, extra))
     return lines
 
 
-def requirements() -> tuple[list[str], dict[str, list[str]], str]:
-    """Needed packages, those of each extra, and the least Python: of pyproject.toml, else as installed."""
-    if PYPROJECT.exists():
-        import tomllib
-
-        project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
-        return project["dependencies"], project["optional-dependencies"], project["requires-python"].lstrip(">=")
-    needed, optional = [], {}
-    for text in metadata.requires("cotune_bench") or ():
-        requirement, _, condition = text.partition(";")
-        extra = re.search(r"extra == ['\"]([\w-]+)", condition)
-        (optional.setdefault(extra[1], []) if extra else needed).append(requirement.strip())
-    return needed, optional, (metadata.metadata("cotune_bench")["Requires-Python"] or "3").lstrip(">=")
-
-
-def _lacking(requirement: str) -> str:
-    """What is wrong with a required package, or nothing."""
-    name = re.split("[<>=~!]", requirement)[0].strip()
-    found, least = _version(name), re.search(r"[>~]=\s*([\d.]+)", requirement)
-    if found is None:
-        return f"{name} is not installed"
-    if least and not _reaches(found, least[1]):
-        return f"{name} {found} is older than {least[1]}"
-    return ""
-
-
-def _version(name: str) -> str | None:
+def _problem(requirement: "Requirement") -> str:
+    """What is wrong with a required package, empty if nothing."""
     try:
-        return metadata.version(name)
+        version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:
-        return None
-
-
-def _reaches(found: str, least: str) -> bool:
-    numbers = [[int(part) for part in re.findall(r"\d+", text.partition("+")[0])] for text in (found, least)]
-    return numbers[0] >= numbers[1]
-
-
-# Machine ----------------------------------------------------------------------------------------------------------
+        return f"{requirement.name} is not installed"
+    fits = requirement.specifier.contains(version, prereleases=True)
+    return "" if fits else f"{requirement.name} {version} is not {requirement.specifier}"
 
 
 def devices() -> Iterator[Line]:
@@ -151,52 +113,42 @@ def devices() -> Iterator[Line]:
         text = f"{device}: {found.name}, {found.total_memory / GB:.0f} GB"
         yield Line("device", OK, f"{text}; precision=auto is {resolve('auto', device)}")
     if not torch.cuda.device_count():
-        built = (
-            f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built without CUDA"
-        )
+        cuda = torch.version.cuda
+        built = f"torch is built for CUDA {cuda}" if cuda else "torch is built without CUDA"
         yield Line("device", NONE, f"no GPU is visible ({built}): runs use the CPU; large networks take long there")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cpu = torch.device("cpu")
-    yield Line("device", OK, f"cpu: {cores} cores; precision=auto is {resolve('auto', cpu)}")
+    yield Line("device", OK, f"cpu: {cores} cores; precision=auto is {resolve('auto', torch.device('cpu'))}")
 
 
 def folders(config: "DictConfig") -> Iterator[Line]:
-    """Whether results and cache can be written, and how much room there is."""
+    """Whether results and cache can be written, and the free space."""
     for name in ("results", "cache"):
         path = Path(config[name]).expanduser()
-        there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+        existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
         try:
-            with tempfile.TemporaryFile(dir=there):
-                pass
+            tempfile.TemporaryFile(dir=existing).close()
         except OSError as error:
             reason = error.strerror or type(error).__name__
             yield Line(name, WRONG, f"{path} cannot be written ({reason}): choose another with {name}=FOLDER")
             continue
-        free = shutil.disk_usage(there).free
-        text = f"{path} can be written, {free / GB:.1f} GB free"
-        if free < LEAST_FREE:
-            yield Line(name, WRONG, f"{text}: make room, or choose another with {name}=FOLDER")
-        else:
-            yield Line(name, OK, text)
+        free = shutil.disk_usage(existing).free
+        full = free < LEAST_FREE
+        remedy = f": make room, or choose another with {name}=FOLDER" if full else ""
+        yield Line(name, WRONG if full else OK, f"{path} can be written, {free / GB:.1f} GB free{remedy}")
 
 
 def weights(folder: Path) -> Iterator[Line]:
     """Every file of published weights in the cache against the hash in its name."""
     from cotune_bench.backbones.weights import file_sha256
 
-    files = sorted(path for path in folder.glob("*.pth") if PUBLISHED_WEIGHTS.fullmatch(path.name))
-    for path in files:
-        named = PUBLISHED_WEIGHTS.fullmatch(path.name)
-        assert named is not None  # noqa: S101
-        if file_sha256(path).startswith(named[1]):
+    files = {path: match[1] for path in sorted(folder.glob("*.pth")) if (match := PUBLISHED_WEIGHTS.match(path.name))}
+    for path, named in files.items():
+        if file_sha256(path).startswith(named):
             yield Line("weights", OK, f"{path.name}, {path.stat().st_size / 1e6:.0f} MB, hash as published")
         else:
             yield Line("weights", WRONG, f"{path} is damaged: delete it, the next run fetches it again")
     if not files:
         yield Line("weights", NONE, f"none in {folder}: fetched at the first run of a backbone that needs them")
-
-
-# Data -------------------------------------------------------------------------------------------------------------
 
 
 def data_sets(config: "DictConfig") -> Iterator[Line]:
@@ -205,11 +157,11 @@ def data_sets(config: "DictConfig") -> Iterator[Line]:
     from cotune_bench.config.overrides import path_override
     from cotune_bench.config.own_images import OWN_IMAGES
 
-    shared = [path_override("data_root", config.data_root)]
+    shared = path_override("data_root", config.data_root)
     for name in choices("data"):
         if name not in OWN_IMAGES:
             asked = name == config.data.name  # its folder may be given
-            yield _data_set(name, config if asked else compose_config([f"data={name}", *shared]))
+            yield _data_set(name, config if asked else compose_config([f"data={name}", shared]))
 
 
 def _data_set(name: str, config: "DictConfig") -> Line:
@@ -219,43 +171,36 @@ def _data_set(name: str, config: "DictConfig") -> Line:
     from cotune_bench.errors import UserError
 
     root = config.data.get("root")
-    absent = Line("data", NONE, f"{name} is not in {root}: python scripts/prepare_data.py {name}, if you want it")
-    if root is not None and not _holds_something(Path(root)):
+    absent = Line("data", NONE, f"{name} is not in {root}: cotune-bench prepare-data {name}, if you want it")
+    if root is not None and not (Path(root).is_dir() and any(Path(root).iterdir())):
         return absent
     try:
         official = expected_counts(name, config.data)
-        with TemporaryDirectory() as folder:  # what a reader keeps in the cache is not for an examination to leave
+        with tempfile.TemporaryDirectory() as folder:  # the doctor leaves nothing in the cache
             own = {"cache": folder} if "cache" in config.data else {}
             report = check(build(config.data, **own), official, images=False)
     except UserError as error:
         if root is None:  # it comes with a package, perhaps an extra
             return Line("data", NONE, str(error))
-        # What lies in the folder of all data sets need not be this one.
+        # The folder of all data sets need not hold this one.
         return absent if root == config.data_root else Line("data", WRONG, str(error))
     if report.problems:
-        return Line("data", WRONG, f"{name}: {'; '.join(report.problems)}: python scripts/prepare_data.py {name}")
+        return Line("data", WRONG, f"{name}: {'; '.join(report.problems)}: cotune-bench prepare-data {name}")
     counts = ", ".join(f"{number:,} {what}" for what, number in report.counts.items())
     return Line("data", OK, f"{name}: {counts}{' as published' if official else ''}")
 
 
-def own_data(config: "DictConfig") -> Iterable[Line]:
-    """The user's own images, where the overrides name some."""
+def own_data(config: "DictConfig") -> list[Line]:
+    """The user's own images, if the overrides name some."""
     from cotune_bench.config.own_images import own_images
+    from cotune_bench.data.quality import report
     from cotune_bench.errors import UserError
 
     if not own_images(config.data):
         return []
-    from cotune_bench.data.quality import report
-
     try:
         first, *rest = report(config)
     except UserError as error:
         return [Line("data", WRONG, str(error))]
-    return [
-        Line("data", OK, first.removeprefix("data ")),
-        *(Line("data", NONE, line.removeprefix("warning: ")) for line in rest),
-    ]
-
-
-def _holds_something(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.iterdir())
+    warnings = [Line("data", NONE, line.removeprefix("warning: ")) for line in rest]
+    return [Line("data", OK, first.removeprefix("data ")), *warnings]

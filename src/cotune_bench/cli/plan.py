@@ -1,31 +1,37 @@
-"""What the missing cells of a table will cost: a few updates of each method timed here, times what is to be done."""
+"""Estimate what the missing cells of a table cost: cotune-bench plan table=table2 --devices 4
 
-import heapq
-from collections.abc import Callable, Sequence
+Times a few updates and evaluations of each method on this machine and prints the time on one device and on several,
+and disk. Takes the settings that the runs are started with. Nothing is downloaded or written.
+"""
+
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from omegaconf import DictConfig
 
+from cotune_bench.cli.parser import Parser, take_tables
 from cotune_bench.config import build, compose_config, reader
 from cotune_bench.config.protocol import views_of
 from cotune_bench.errors import UserError
-from cotune_bench.reports.status import table_status
+from cotune_bench.reports.status import TableStatus, duration, table_status
 from cotune_bench.training.pace import Counts, Pace
 
 #: Record, settings, log and metrics of a run on disk: those of the desk benchmark take 6 to 24 kB, longer runs more.
 RUN_BYTES = 40_000
 #: Checkpoints of a run at once: the newest two, and one that is being written.
 CHECKPOINTS = 3
-LEFT_OUT = (
+NOTES = (
+    "timed on random pixels in memory with random weights, beside whatever else runs here",
     "left out: the start of every run (seconds), decoding the images once, pre-training or downloading a backbone, "
-    "and what methods prepare once for a data set and rate (Co-Tuning's relationship, DELTA's attention)"
+    "and what methods prepare once for a data set and rate (Co-Tuning's relationship, DELTA's attention)",
 )
 
 
 @dataclass(frozen=True)
 class Item:
-    """The missing cells of one data set and method."""
+    """The missing cells of one data set and method, with the seconds of evaluation in a run and the decoded bytes."""
 
     data: str
     method: str
@@ -34,7 +40,7 @@ class Item:
     pace: Pace
     evaluation: float
     decoded: int
-    counts: Counts
+    note: str = ""
 
     @property
     def seconds(self) -> float:
@@ -42,62 +48,49 @@ class Item:
         return self.updates * self.pace.update + self.evaluation
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is to be done of a table; ``elsewhere`` cells are being run by others."""
+def main(arguments: list[str]) -> int:
+    """Measure and print, with a line on standard error for every measurement."""
+    parser = Parser("plan", __doc__)
+    parser.add_argument("overrides", nargs="*", help="table=NAME, and the settings of its runs")
+    parser.add_argument("--devices", type=int, default=1, metavar="N", help="devices that run at once (1)")
+    given = parser.read(arguments)
+    if given.devices < 1:
+        raise UserError(f"--devices {given.devices} cannot be used: give a whole number above 0")
+    names, overrides = take_tables(given.overrides)
+    if len(names) != 1:
+        raise UserError("plan needs one table: table=NAME")
+    table = table_status(names[0], overrides)
+    print("\n".join(plan_lines(table, items_of(table), given.devices)))
+    return 0
 
-    name: str
-    results: str
-    done: int
-    elsewhere: int
-    items: list[Item]
 
-
-def plan(
-    name: str,
-    overrides: Sequence[str] = (),
-    *,
-    measure: Callable[[DictConfig, Counts], Pace] | None = None,
-    progress: Callable[[str], None] = lambda line: None,
-) -> Plan:
-    """Time every method of a table's missing cells on this machine; what is done costs nothing.
-
-    Methods are timed once for each backbone and protocol, by ``measure``.
+def items_of(table: TableStatus) -> list[Item]:
+    """The missing cells of a table; each method is timed once for each backbone and protocol.
 
     Raises:
-        UserError: a data set is not there and its size is not known.
+        UserError: a data set is absent and its size is not known.
     """
-    table = table_status(name, overrides)
-    open_cells = [cell for cell in table.cells if cell.state not in ("done", "running")]
-    done = sum(cell.state == "done" for cell in table.cells)
-    groups = [(pair, list(cells)) for pair, cells in groupby(open_cells, key=lambda cell: (cell.data, cell.method))]
-    sizes: dict[str, Counts] = {}
+    missing = [cell for cell in table.cells if cell.state not in ("done", "running")]
     paces: dict[str, Pace] = {}
     items = []
-    for place, ((data, method), cells) in enumerate(groups, start=1):
+    for (data, method), cells in groupby(missing, key=lambda cell: (cell.data, cell.method)):
         config = compose_config([f"data={data}", f"method={method}", *table.rest])
-        counts = sizes[data] = sizes.get(data) or counts_of(config)
+        counts = counts_of(config)
         kind = f"{method} {config.backbone} {config.protocol} {counts.channels}"
         if kind not in paces:
-            progress(f"timing {method} on {config.backbone.name}, {place} of {len(groups)}")
-            paces[kind] = (measure or measured)(config, counts)
-        pace = paces[kind]
-        item = Item(
-            data=data,
-            method=method,
-            cells=len(cells),
-            updates=config.protocol.updates,
-            pace=pace,
-            evaluation=(counts.val + views_of(config.protocol.views) * counts.test) * pace.view,
-            decoded=decoded_bytes(config, counts),
-            counts=counts,
+            print(f"timing {method} on {config.backbone.name}", file=sys.stderr, flush=True)
+            paces[kind] = measured(config, counts)
+        evaluation = evaluation_seconds(config, counts, paces[kind])
+        decoded = decoded_bytes(config, counts)
+        number = len(list(cells))
+        items.append(
+            Item(data, method, number, config.protocol.updates, paces[kind], evaluation, decoded, counts.note)
         )
-        items.append(item)
-    return Plan(name, table.results, done, len(table.cells) - done - len(open_cells), items)
+    return items
 
 
 def counts_of(config: DictConfig) -> Counts:
-    """From the data set where it lies, else what was published; UserError where neither is known."""
+    """From the data set if it is here, else as published; UserError if neither is known."""
     try:
         data = build(config.data)
     except UserError as error:
@@ -105,8 +98,8 @@ def counts_of(config: DictConfig) -> Counts:
         if not published:
             raise
         train, val = _held_out(published["train"], published.get("val"), config.protocol.val)
-        told = f"{error} -- planned with the published numbers of images"
-        return Counts(published["classes"], train, val, published["test"], 3, False, told)
+        note = f"{error} -- planned with the published numbers of images"
+        return Counts(published["classes"], train, val, published["test"], 3, False, note)
     train, val = _held_out(len(data.train), None if data.val is None else len(data.val), config.protocol.val)
     pixels = getattr(data, "pixels", None)
     channels = 3 if pixels is None else pixels.shape[3]
@@ -125,54 +118,41 @@ def measured(config: DictConfig, counts: Counts) -> Pace:
     return measure(config, counts)
 
 
+def evaluation_seconds(config: DictConfig, counts: Counts, pace: Pace) -> float:
+    """Seconds that a run spends on validation and test images."""
+    return (counts.val + views_of(config.protocol.views) * counts.test) * pace.view
+
+
 def decoded_bytes(config: DictConfig, counts: Counts) -> int:
-    """Size of the decoded images in the cache, 0 where none are kept there."""
+    """Size of the decoded images in the cache, 0 if none are kept there."""
     if counts.fitting or not config.decode_cache:
         return 0
     return (counts.train + counts.val + counts.test) * config.protocol.resize**2 * counts.channels
 
 
-def makespan(items: Sequence[Item], devices: int) -> float:
-    """Seconds until the last run ends if every device takes the next cell in the table's order when it is free."""
-    free = [0.0] * devices
-    for item in items:
-        for _ in range(item.cells):
-            heapq.heappush(free, heapq.heappop(free) + item.seconds)
-    return max(free)
-
-
-def plan_lines(found: Plan, devices: int = 1) -> list[str]:
+def plan_lines(table: TableStatus, items: Sequence[Item], devices: int = 1) -> list[str]:
     """What the terminal shows."""
-    cells = sum(item.cells for item in found.items)
-    others = f", {found.elsewhere} being run" if found.elsewhere else ""
-    lines = [f"{found.name} in {found.results}: {found.done} cells done{others}, {cells} to run"]
-    if not cells:
+    missing, done = sum(item.cells for item in items), sum(cell.state == "done" for cell in table.cells)
+    elsewhere = len(table.cells) - done - missing
+    running = f", {elsewhere} running" if elsewhere else ""
+    lines = [f"{table.name} in {table.results}: {done} cells done{running}, {missing} to run"]
+    if not items:
         return lines
-    rows = [["", "", "cells", "s/update", "updates", "s evaluation", "h/run", "h"]]
-    for item in found.items:
-        numbers = [_short(item.pace.update), str(item.updates), _short(item.evaluation)]
-        hours = [_short(item.seconds / 3600), _short(item.cells * item.seconds / 3600)]
-        rows.append([item.data, item.method, str(item.cells), *numbers, *hours])
+    rows = [["", "", "cells", "s/update", "updates", "evaluation", "a run", "all"]]
+    for item in items:
+        numbers = [str(item.cells), f"{item.pace.update:.3g}", str(item.updates)]
+        times = map(duration, (item.evaluation, item.seconds, item.cells * item.seconds))
+        rows.append([item.data, item.method, *numbers, *times])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines += ["", *("  ".join(f"{text:>{width}}" for text, width in zip(row, widths, strict=True)) for row in rows)]
-    lines += ["", f"on one device ({found.items[0].pace.device}): {_hours(makespan(found.items, 1))}"]
+    total, longest = sum(item.cells * item.seconds for item in items), max(item.seconds for item in items)
+    lines += ["", f"on one device ({items[0].pace.device}): {duration(total)}"]
     if devices > 1:
-        lines.append(f"on {devices} such devices: {_hours(makespan(found.items, devices))}")
-    decoded = sum({item.data: item.decoded for item in found.items}.values())
-    saved = CHECKPOINTS * devices * max(item.pace.checkpoint for item in found.items)
+        lines.append(f"on {devices} such devices: {duration(max(total / devices, longest))} or a little more")
+    decoded = sum({item.data: item.decoded for item in items}.values())
+    saved = CHECKPOINTS * devices * max(item.pace.checkpoint for item in items)
     lines.append(
-        f"disk: decoded images {decoded / 1e9:.3g} GB, checkpoints {saved / 1e9:.3g} GB while runs are at it, "
-        f"records and logs {cells * RUN_BYTES / 1e9:.3g} GB"
+        f"disk: decoded images {decoded / 1e9:.3g} GB, checkpoints {saved / 1e9:.3g} GB during runs, "
+        f"records and logs {missing * RUN_BYTES / 1e9:.3g} GB"
     )
-    lines += ["timed on random pixels in memory with random weights, beside whatever else runs here", LEFT_OUT]
-    return [*lines, *dict.fromkeys(item.counts.told for item in found.items if item.counts.told)]
-
-
-def _hours(seconds: float) -> str:
-    hours = seconds / 3600
-    return f"{_short(hours)} h" + (f" ({_short(hours / 24)} days)" if hours > 72 else "")
-
-
-def _short(value: float) -> str:
-    """Three digits, and none cut off before the point."""
-    return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
+    return [*lines, *NOTES, *dict.fromkeys(item.note for item in items if item.note)]

@@ -1,4 +1,4 @@
-"""The command line: one run, a sweep, or the cells of a table."""
+"""Train and evaluate one configuration, a sweep, or the cells of a table."""
 
 import os
 import shlex
@@ -6,14 +6,16 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from cotune_bench.config import compose as settings
-from cotune_bench.config.overrides import readable, take_tables
+from cotune_bench import config as settings
+from cotune_bench.cli import COMMANDS
+from cotune_bench.cli.parser import take_tables
+from cotune_bench.config import groups
+from cotune_bench.config.overrides import readable
 from cotune_bench.config.own_images import auto_line, own_images
 from cotune_bench.config.tables import load_table, table_overrides
 from cotune_bench.errors import UserError
@@ -21,71 +23,33 @@ from cotune_bench.inference.kept_network import CARD
 from cotune_bench.storage.files import check_writable
 from cotune_bench.storage.records import RecordStore
 from cotune_bench.training import runner, sweeps
-from cotune_bench.training.interrupts import InterruptedRun
 from cotune_bench.training.loggers import require_logger
 
 #: Flags that Hydra answers itself, without running anything.
-HYDRA_ANSWERS = (
-    "--help",
-    "-h",
-    "--hydra-help",
-    "--cfg",
-    "-c",
-    "--info",
-    "-i",
-    "--version",
-    "--shell-completion",
-    "-sc",
-)
+HYDRA_ANSWERS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version")
+HYDRA_ANSWERS += ("--shell-completion", "-sc")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the arguments (``sys.argv`` by default) ask for; gives the exit code.
-
-    0: all done or done before. 1: a run failed. 2: bad input, nothing written. 130, 143: stopped by a signal.
-    """
-    return guarded(_run, list(sys.argv[1:] if arguments is None else arguments))
-
-
-def guarded(command: Callable[[list[str]], int], arguments: list[str]) -> int:
-    """A command's exit code; bad input and Ctrl-C are told in one line, and a reader (``head``) may leave early."""
-    try:
-        code = command(arguments)
-        sys.stdout.flush()
-        return code
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except InterruptedRun as interrupted:
-        print(f"{interrupted}; the same command goes on from there", file=sys.stderr)
-        return interrupted.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on with what is missing", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains as it closes
-        return 141  # the shell's 128 + SIGPIPE
-
-
-def _run(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> int:
+    """Run what the arguments ask for, or let Hydra answer."""
     if any(argument.split("=")[0] in HYDRA_ANSWERS for argument in arguments):
+        words = os.environ.get("COMP_LINE", "").split(" ")  # what Hydra completes for a shell
+        if len(words) > 2 and words[1] in COMMANDS:
+            os.environ["COMP_LINE"] = " ".join([words[0], *words[2:]])
         return _hydra([argument for argument in arguments if not argument.startswith("table=")])
     flags = [argument for argument in arguments if argument.startswith("-")]
     tables, overrides = take_tables(readable(argument) for argument in arguments if not argument.startswith("-"))
     if unknown := [flag for flag in flags if flag not in ("-m", "--multirun")]:
-        raise UserError(f"{unknown[0]} is no flag of a run: see --help")
+        raise UserError(f"{unknown[0]} is not an option of a run: see cotune-bench run --help")
     if len(tables) > 1:
         raise UserError("table= is given twice: run one table at a time")
-    swept = overrides
-    if tables:
-        swept = table_overrides(load_table(tables[0]), overrides)
     if not flags and not tables:
         return _single(overrides)
-    code, any_ended = _sweep(swept)
+    code, any_ended = _sweep(table_overrides(load_table(tables[0]), overrides) if tables else overrides)
     if tables and any_ended:
         from cotune_bench.reports.build import make_tables
 
-        make_tables(tables, overrides, warn=False)  # the sweep has told
+        make_tables(tables, overrides, warn=False)  # the sweep has warned
     return code
 
 
@@ -107,8 +71,8 @@ def _single(overrides: list[str]) -> int:
         return 1
     print(outcome.line)
     if outcome.state == runner.DONE and (Path(config.results) / "runs" / outcome.key / CARD).exists():
-        told = "" if config.results == "results" else f" results={shlex.quote(str(config.results))}"
-        print(f"its network: python scripts/predict.py {outcome.key} PICTURE...{told}", file=sys.stderr)
+        place = "" if config.results == "results" else f" results={shlex.quote(str(config.results))}"
+        print(f"its network: cotune-bench predict {outcome.key} PICTURE...{place}", file=sys.stderr)
     _refresh(Path(config.results))
     return 0
 
@@ -143,10 +107,10 @@ def _sweep(overrides: list[str]) -> tuple[int, bool]:
             _refresh(results)
     counts = Counter(outcome.state for outcome in ended)
     lost = cells - len(ended)
-    told = [f"{counts[state]} {state}" for state in (runner.DONE, runner.FAILED, runner.SKIPPED)]
-    told += [f"{counts[runner.ELSEWHERE]} {runner.ELSEWHERE}"] if counts[runner.ELSEWHERE] else []
-    told += [f"{lost} did not end: start the same command again"] if lost else []
-    print(f"{', '.join(told)}; {cells} cells in {time.monotonic() - started:.0f} s")
+    parts = [f"{counts[state]} {state}" for state in (runner.DONE, runner.FAILED, runner.SKIPPED)]
+    parts += [f"{counts[runner.ELSEWHERE]} {runner.ELSEWHERE}"] if counts[runner.ELSEWHERE] else []
+    parts += [f"{lost} did not end: start the same command again"] if lost else []
+    print(f"{', '.join(parts)}; {cells} cells in {time.monotonic() - started:.0f} s")
     for outcome in ended:
         if outcome.state == runner.FAILED:
             print(f"  {outcome.line}", file=sys.stderr)
@@ -218,7 +182,7 @@ def _hydra(arguments: list[str]) -> int:
     program = sys.argv
     sys.argv = [program[0], *arguments]
     try:
-        hydra.main(config_path=str(settings.CONF), config_name="config", version_base="1.3")(_job)()
+        hydra.main(config_path=str(groups.CONF), config_name="config", version_base="1.3")(_job)()
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     finally:

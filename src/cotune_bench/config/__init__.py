@@ -1,24 +1,10 @@
 """From command-line overrides to a checked configuration and its key, without torch."""
 
-from cotune_bench.config.compose import (
-    CONF,
-    OF_REPLICATE,
-    PACKAGE,
-    axes,
-    build,
-    check_choice,
-    check_sweep,
-    choices,
-    compose_config,
-    key_of,
-    parse,
-    reader,
-    run_config,
-    run_key,
-    upgraded,
-    with_reader,
-    with_targets,
-)
+from cotune_bench.config.build import build, reader
+from cotune_bench.config.compose import OF_REPLICATE, check_sweep, compose_config
+from cotune_bench.config.groups import CONF, PACKAGE, check_choice, choices
+from cotune_bench.config.keys import key_of, run_config, run_key, upgraded, with_reader, with_targets
+from cotune_bench.config.overrides import axes, parse
 
 __all__ = [
     "CONF",

@@ -6,7 +6,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from cotune_bench.config.validate import check_range, check_type
 from cotune_bench.errors import UserError
 
 
@@ -16,13 +15,7 @@ def nearest_rate(rates: Mapping[float, Any], rate: float) -> float:
 
 
 def by_rate(values: Mapping[float, Any], *, _root_: DictConfig) -> Any:
-    """The value of the rate that is nearest to the configuration's.
-
-    Raises:
-        UserError: ``rate`` cannot be used, or a key is no rate.
-    """
-    check_type("rate", _root_.rate, 1.0)
-    check_range("rate", _root_.rate)
+    """The value of the rate that is nearest to the configuration's; UserError if a key is not a rate."""
     for known in values:
         if not isinstance(known, int | float) or not 0 < known <= 1:
             raise UserError(f"by_rate has the key {known}: keys are rates, in (0, 1]")

@@ -1,72 +1,59 @@
-"""What scripts share in reading their arguments."""
+"""Hydra's overrides: parsed, spread over the values of a sweep, and quoted."""
 
-import argparse
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from cotune_bench.errors import UserError
 
-#: Settings that are paths, which people write with signs that Hydra would read otherwise.
+#: Path settings, which may contain characters that are special to Hydra.
 PATHS = ("data.root", "data_root", "results", "cache")
 
 
-class Arguments(argparse.ArgumentParser):
-    """Arguments and flags of a script; what cannot be read is told in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise UserError instead of printing the usage."""
-        raise UserError(f"{message}: see --help")
-
-
-def take_settings(arguments: Sequence[str], *names: str) -> tuple[dict[str, str], list[str]]:
-    """The arguments ``name=value`` with one of these names, the last of each, and all other arguments."""
-    given: dict[str, str] = {}
-    rest: list[str] = []
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if equals and name in names:
-            given[name] = value
-        else:
-            rest.append(argument)
-    return given, rest
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Hydra's overrides; UserError for text that is not an override."""
+    parser, parsed = OverridesParser.create(), []
+    for text in overrides:
+        try:
+            parsed.append(parser.parse_override(text))
+        except HydraException as error:
+            raise UserError(f"{text} cannot be read: settings are given as name=value, see run --help") from error
+    return parsed
 
 
-def take_tables(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The names that ``table=NAME`` gives, and all other arguments."""
-    names, rest = [], []
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        if name == "table":
-            names.append(value)
-        else:
-            rest.append(argument)
-    return names, rest
+def axes(overrides: Sequence[str]) -> list[list[str]]:
+    """For every override the overrides it sweeps over, itself if it names one value."""
+    return [
+        [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
+        if one.is_sweep_override()
+        else [one.input_line or ""]
+        for one in parse(overrides)
+    ]
 
 
 def readable(override: str) -> str:
-    """The same override; a path with signs that Hydra reads otherwise (``~``, parentheses, ...) is quoted."""
+    """The same override; a path with characters that are special to Hydra (``~``, parentheses, ...) is quoted."""
     name, equals, value = override.partition("=")
     if not equals or name not in PATHS or value[:1] in ("'", '"'):
         return override
     if value.startswith("~"):
         return path_override(name, Path(value).expanduser())
     try:
-        OverridesParser.create().parse_override(override)
-    except HydraException:
+        parse([override])
+    except UserError:
         return path_override(name, value)
     return override
 
 
 def path_override(name: str, path: str | Path) -> str:
-    """The override that sets ``name`` to exactly this path, whatever signs are in it."""
+    """The override that sets ``name`` to exactly this path, whatever characters are in it."""
     return f"{name}={quoted(path)}"
 
 
 def quoted(text: str | Path) -> str:
-    """A text that Hydra reads as it is, whatever signs are in it."""
+    """A text that Hydra reads as it is, whatever characters are in it."""
     return "'" + re.sub(r"(\\*)'", lambda found: 2 * found[1] + "\\'", str(text)) + "'"

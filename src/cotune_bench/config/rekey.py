@@ -4,7 +4,7 @@ import dataclasses
 
 from omegaconf import OmegaConf
 
-from cotune_bench.config.compose import key_of, upgraded
+from cotune_bench.config.keys import key_of, upgraded
 from cotune_bench.errors import UserError
 from cotune_bench.storage.records import RecordStore
 from cotune_bench.storage.records import key_of as record_key

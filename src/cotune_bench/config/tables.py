@@ -1,4 +1,4 @@
-"""The tables of ``conf/table``: which cells each has, and under which keys their records lie; no torch in sight."""
+"""The tables of ``conf/table``: which cells each has, and under which keys their records lie."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,11 @@ from itertools import product
 
 from omegaconf import OmegaConf
 
-from cotune_bench.config.compose import CONF, axes, check_choice, compose_config, parse, run_key
+from cotune_bench.config import groups
+from cotune_bench.config.compose import compose_config
+from cotune_bench.config.groups import check_choice
+from cotune_bench.config.keys import run_key
+from cotune_bench.config.overrides import axes, parse
 from cotune_bench.config.validate import number
 from cotune_bench.errors import UserError
 
@@ -22,7 +26,7 @@ def load_table(name: str) -> dict:
         UserError: there is no such table, it names an unknown method or data set, or not one of replicate and seed.
     """
     check_choice("table", name)
-    table = OmegaConf.to_container(OmegaConf.load(CONF / "table" / f"{name}.yaml"), resolve=True)
+    table = OmegaConf.to_container(OmegaConf.load(groups.CONF / "table" / f"{name}.yaml"), resolve=True)
     assert isinstance(table, dict)  # noqa: S101
     table.setdefault("baseline", [])
     if sum(unit in table for unit in UNITS) != 1:

@@ -1,55 +1,93 @@
-"""What every value of a configuration must be, told in one line where it is not."""
+"""Checks of overrides against the yaml files: names, types and ranges."""
 
-import difflib
 import math
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from cotune_bench.config.protocol import Protocol
-from cotune_bench.errors import UserError
+from cotune_bench.config import groups
+from cotune_bench.errors import UserError, nearest
 
 Number = TypeVar("Number", int, float)
 
 #: Settings that may be null, each with a value of its other type.
 NULLABLE = {"replicate": 0, "protocol.threads": 1, "backbone.temperature": 1.0, "backbone.temperature_logits": ""}
-#: Settings of which the type does not tell all that they may be.
 CHOICES = {
     "keep_checkpoint": (True, False, "auto"),
     "compile": ("none", "default", "reduce-overhead", "max-autotune"),
     "recompute": ("never", "always"),
 }
-KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list [a,b]"}
 FOLDERS = ("results", "cache", "data_root")
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list [a,b]"}
 #: Seeds are given to several generators; torch and numpy agree on these.
 SEEDS = range(2**32)
 
 
-def check_values(config: DictConfig, defaults: DictConfig) -> None:
-    """Names and types as in the yaml files, then the ranges that hold for every run."""
-    check_type("replicate", config.replicate, None)  # first: three other settings follow from it
-    if config.replicate is not None:
-        check_range("replicate", config.replicate)
-    known = dict(leaves(defaults))
-    for name, value in leaves(config):
-        if name not in known:
-            raise UserError(f"{name} is not a setting: {suggest(name, known, show=False)}")
-        check_type(name, value, known[name])
-    for name in ("rate", "seed", "split_seed", "checkpoint_every", "jobs"):
-        check_range(name, config[name])
-    for name, choices in CHOICES.items():
-        if config[name] not in choices:
-            raise UserError(f"{name}={config[name]} is unknown: {suggest(config[name], choices)}")
-    for name in FOLDERS:
-        if not str(config[name]).strip():
-            raise UserError(f"{name}= cannot be used: name a folder, {name}=. for this one")
-    OmegaConf.to_container(config, resolve=True)
-    Protocol(**OmegaConf.to_container(config.protocol, resolve=True))  # type: ignore[arg-type]
+def check_names(parsed: Iterable[Override], usual: DictConfig) -> None:
+    """UserError if an override sets what is not a setting of these yaml files."""
+    known = set(_names(OmegaConf.to_container(usual, resolve=False)))
+    for name in (one.key_or_group for one in parsed):
+        if "/" in name or name.startswith("hydra.") or name in (*known, *groups.GROUPS):
+            continue
+        group, _, key = name.partition(".")
+        others = [other for other in groups.choices(group) if key in OmegaConf.load(_yaml(group, other))]
+        if others:
+            others = f"of {group}={usual[group].name}, but of {', '.join(others)}: leave it out"
+            raise UserError(f"{name} is not a setting {others}")
+        hint = nearest(name, known) or "cotune-bench run --cfg job shows all settings"
+        raise UserError(f"{name} is not a setting: {hint.strip()}")
 
 
-def check_range(name: str, value: float) -> None:
-    """Ranges of the top-level settings."""
+def _yaml(group: str, name: str) -> str:
+    return str(groups.CONF / group / f"{name}.yaml")
+
+
+def _names(values: Any, prefix: str = "") -> Iterable[str]:
+    """Dotted names of all settings."""
+    for name, value in values.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from _names(value, f"{prefix}{name}.")
+
+
+def check_values(parsed: Sequence[Override], config: DictConfig, usual: DictConfig) -> None:
+    """UserError if an override gives a value of another type than the yaml files, or one out of range."""
+    for one in parsed:
+        name = one.key_or_group
+        if "/" in name or name.startswith("hydra.") or name in groups.GROUPS:
+            continue
+        value, default = OmegaConf.select(config, name), OmegaConf.select(usual, name)
+        _check(f"{name}={value}" if one.input_line is None else one.input_line, name, value, default)
+
+
+def _check(text: str, name: str, value: Any, default: Any) -> None:
+    default = NULLABLE.get(name, default)
+    if name in CHOICES:
+        if not any(value is one or (isinstance(one, str) and value == one) for one in CHOICES[name]):
+            choices = ", ".join(map(str, CHOICES[name])).lower()
+            raise UserError(f"{text} cannot be used: choose {choices}")
+    elif default is not None and not (value is None and name in NULLABLE) and not _alike(value, default):
+        kind = KINDS.get(type(default), KINDS[list]) + (" or null" if name in NULLABLE else "")
+        raise UserError(f"{text} cannot be used: it must be {kind}")
+    if name in FOLDERS and not str(value).strip():
+        raise UserError(f"{text} cannot be used: name a folder, {name}=. for this one")
+    if value is not None:
+        check_range(name, value)
+
+
+def _alike(value: Any, default: Any) -> bool:
+    """Whether a value has the type of the default; a whole number may stand for a number."""
+    if OmegaConf.is_list(default):
+        return OmegaConf.is_list(value) and all(_alike(item, default[0]) for item in value if default)
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) is type(default)
+
+
+def check_range(name: str, value: Any) -> None:
+    """Ranges of the settings outside of the groups."""
     if name == "rate" and not 0 < value <= 1:
         raise UserError(f"rate={value} cannot be used: it is a share of the training images, in (0, 1]")
     if name in ("replicate", "seed", "split_seed") and value not in SEEDS:
@@ -68,44 +106,3 @@ def number(name: str, text: str, kind: type[Number]) -> Number:
         raise UserError(f"{name}={text} cannot be used: it must be {KINDS[kind]}") from error
     check_range(name, value)
     return value
-
-
-def leaves(config: DictConfig, prefix: str = "") -> Iterable[tuple[str, object]]:
-    """Dotted names and values of all settings."""
-    for name in config:
-        value = config[name]
-        if isinstance(value, DictConfig) and len(value):
-            yield from leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", OmegaConf.to_container(value) if OmegaConf.is_list(value) else value
-
-
-def check_type(name: str, value: object, default: object) -> None:
-    """A value's type is that of the yaml's default."""
-    if name in CHOICES:
-        if value not in CHOICES[name] or not isinstance(value, bool | str):
-            raise UserError(f"{name}={value} cannot be used: choose {', '.join(map(str, CHOICES[name])).lower()}")
-        return
-    if name in NULLABLE:
-        if value is None:
-            return
-        default = NULLABLE[name]
-    if default is None:
-        return
-    if isinstance(default, list) and isinstance(value, list) and default:
-        for item in value:
-            check_type(name, item, default[0])
-        return
-    allowed = (int, float) if isinstance(default, float) else type(default)
-    infinite = isinstance(value, float) and not math.isfinite(value)
-    if not isinstance(value, allowed) or infinite or (isinstance(value, bool) and not isinstance(default, bool)):
-        kind = KINDS[type(default)] + (" or null" if name in NULLABLE else "")
-        raise UserError(f"{name}={value} cannot be used: it must be {kind}")
-
-
-def suggest(name: str, known: Iterable[str], *, show: bool = True) -> str:
-    """The nearest known name, and all of them if ``show``."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    guess = f"did you mean {near[0]}? " if near else ""
-    return f"{guess}choose {', '.join(known)}" if show else guess.strip() or "see --cfg job for all settings"

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cotune_bench.config.validate import suggest
-from cotune_bench.errors import UserError
+from cotune_bench.errors import UserError, suggest
 from cotune_bench.reports.frame import to_frame
 from cotune_bench.storage.files import write_atomically
 from cotune_bench.storage.records import COLUMNS, Record, csv_text

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import groupby, product
 from pathlib import Path
 
-from cotune_bench.config import compose as settings
+from cotune_bench import config as settings
 from cotune_bench.config.tables import AXES, Cells, load_table, table_cells
 from cotune_bench.storage.records import RecordStore
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Counts:
-    """Numbers of classes and images of a data set, its colour channels, and where they are from."""
+    """Numbers of classes and images of a data set, its colour channels, and a note on their origin."""
 
     classes: int
     train: int
@@ -13,7 +13,7 @@ class Counts:
     test: int
     channels: int
     fitting: bool  # pixels that are used as they are, so that none are decoded
-    told: str
+    note: str
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
-from cotune_bench.config import build, choices, compose_config, reader
-from cotune_bench.config.overrides import Arguments
+from cotune_bench.config import build, reader
 from cotune_bench.config.own_images import OWN_IMAGES
-from cotune_bench.config.validate import suggest
 from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.prepare.archives import unpack
 from cotune_bench.data.prepare.download import fetch, verify
@@ -18,21 +16,6 @@ from cotune_bench.data.prepare.sources import SOURCES, Source
 from cotune_bench.data.readers.common import check, missing, missing_files
 from cotune_bench.errors import UserError
 from cotune_bench.storage.files import write_atomically
-
-
-def main(arguments: list[str]) -> int:
-    """The command line of scripts/prepare_data.py: 0 if the data set is complete, 1 if not."""
-    parser = Arguments(prog="prepare_data.py", description=__doc__)
-    parser.add_argument("name", help=f"one of {', '.join(choices('data'))}")
-    parser.add_argument("overrides", nargs="*", help="settings of run.py, such as data_root=PATH or data.root=PATH")
-    parser.add_argument("--check", action="store_true", help="download and unpack nothing")
-    given = parser.parse_intermixed_args(arguments)
-    if given.name not in choices("data"):
-        raise UserError(f"{given.name} is no data set: {suggest(given.name, choices('data'))}")
-    config = compose_config([f"data={given.name}", *given.overrides])
-    if not given.check and not prepare(given.name, config):
-        return 1
-    return check_data(given.name, config)
 
 
 def prepare(name: str, config: DictConfig) -> bool:
@@ -53,7 +36,7 @@ def prepare(name: str, config: DictConfig) -> bool:
         with FileLock(store / f".{name}.lock", timeout=0):
             lacking = [source for source in SOURCES[name] if not _obtain(source, root, store)]
     except Timeout as error:
-        raise UserError(f"another prepare_data.py {name} is running in {store}: wait for it") from error
+        raise UserError(f"another cotune-bench prepare-data {name} is running in {store}: wait for it") from error
     except OSError as error:
         raise UserError(f"{root} cannot be written ({error}): make room, or choose another data_root") from error
     if not lacking or _complete(config.data):

@@ -1,0 +1,55 @@
+"""Arguments of a command: options for argparse beside Hydra's ``name=value``."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+from cotune_bench.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """Parser of one command; bad arguments raise a UserError of one line.
+
+    Args:
+        command: its name.
+        description: shown by ``--help``.
+        settings: arguments ``name=value`` of the command itself, with their defaults; they become attributes.
+    """
+
+    def __init__(self, command: str, description: str | None, **settings: str) -> None:
+        super().__init__(
+            prog=f"cotune-bench {command}",
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.settings = settings
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse options, positional arguments and the command's own settings in any order."""
+        own, rest = dict(self.settings), []
+        for argument in arguments:
+            name, equals, value = argument.partition("=")
+            if equals and name in own:
+                own[name] = value
+            else:
+                rest.append(argument)
+        given = self.parse_intermixed_args(rest)
+        vars(given).update(own)
+        return given
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UserError instead of printing the usage."""
+        raise UserError(f"{message}: see {self.prog} --help")
+
+
+def take_tables(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The names that ``table=NAME`` gives, and all other arguments."""
+    names, rest = [], []
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name == "table":
+            names.append(value)
+        else:
+            rest.append(argument)
+    return names, rest

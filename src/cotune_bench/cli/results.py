@@ -1,0 +1,95 @@
+"""List, export, merge, rekey or refresh records.
+
+  list method=bss,l2sp rate=0.15     finished runs, filtered by columns of results.csv
+  export runs.csv data=digits        the same to a file, .csv or .parquet
+  merge other/results                take in the records of another results folder
+  rekey                              give runs of an earlier version today's keys
+  refresh                            write results.csv again, after records were moved manually
+
+results=FOLDER names the results folder, results by default.
+"""
+
+import sys
+from pathlib import Path
+
+from cotune_bench.cli.parser import Parser
+from cotune_bench.config.rekey import rekey
+from cotune_bench.errors import UserError
+from cotune_bench.reports.exchange import export, select
+from cotune_bench.storage.files import check_writable
+from cotune_bench.storage.merge import merge
+from cotune_bench.storage.records import Record, RecordStore, row_of
+
+#: Columns of the list, with the format of their values.
+SHOWN = dict.fromkeys(("data", "method", "backbone", "rate", "seed", "split_seed"), "{}")
+SHOWN |= {"accuracy": "{:.2f}", "val_accuracy": "{:.2f}", "nll": "{:.4f}", "seconds": "{}", "finished": "{}"}
+#: Number of values of a column that a line names at most, and of the names that a command takes.
+MANY = 12
+NEEDED = {"export": "a FILE.csv or FILE.parquet", "merge": "one FOLDER"}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one of the commands; damaged records are named and left out."""
+    parser = Parser("results", __doc__, results="results")
+    parser.add_argument("command", choices=("list", "export", "merge", "rekey", "refresh"))
+    parser.add_argument("values", nargs="*", help="filters column=value, a file or a folder")
+    given = parser.read(arguments)
+    store, values = RecordStore(Path(given.results)), given.values
+    if (given.command == "export" and not values) or (given.command == "merge" and len(values) != 1):
+        raise UserError(f"{given.command} needs {NEEDED[given.command]}")
+    if given.command in ("rekey", "refresh") and values:
+        raise UserError(f"{values[0]} has no place here: {given.command} takes no values")
+    if given.command == "list":
+        show(chosen(store, values))
+    elif given.command == "export":
+        records = chosen(store, values[1:])
+        export(records, Path(values[0]))
+        print(f"{len(records)} records -> {values[0]}")
+    elif given.command == "merge":
+        check_writable(store.folder)
+        taken, kept, notes = merge(store, RecordStore(Path(values[0])))
+        warn([*notes, *store.refresh()[1]])
+        print(f"{taken} records taken in, {kept} were here")
+    elif given.command == "refresh":
+        check_writable(store.results)
+        path, damaged = store.refresh()
+        warn(damaged)
+        print(path)
+    else:
+        check_writable(store.results)
+        pairs = rekey(store)
+        for old, new in pairs.items():
+            print(f"{old} -> {new}")
+        warn(store.refresh()[1])
+        print(f"{len(pairs)} keys were changed")
+    return 0
+
+
+def chosen(store: RecordStore, filters: list[str]) -> list[Record]:
+    """Records that meet the filters; if none does, a warning for each filter that alone leaves none."""
+    records, damaged = store.read()
+    warn(damaged)
+    found = select(records, filters)
+    for one in filters if records and not found else ():
+        name = one.partition("=")[0]
+        held = sorted({str(row_of(record)[name]) for record in records})
+        if not select(records, [one]) and len(held) <= MANY:
+            warn([f"no record has {one}: there is {', '.join(held)}"])
+    return found
+
+
+def show(records: list[Record]) -> None:
+    """Print a table."""
+    rows = [list(SHOWN)]
+    for values in map(row_of, records):
+        rows.append(["-" if values[name] is None else form.format(values[name]) for name, form in SHOWN.items()])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    print(f"{len(records)} records")
+
+
+def warn(lines: list[str]) -> None:
+    """Print warnings on standard error."""
+    for line in lines:
+        print(f"warning: {line}", file=sys.stderr)

@@ -1,0 +1,20 @@
+"""Render tables, figures and the report: of every table that has runs, or of those named by table=NAME."""
+
+import sys
+
+from cotune_bench.cli.parser import Parser, take_tables
+from cotune_bench.reports.build import make_tables
+
+
+def main(arguments: list[str]) -> int:
+    """Write and print the tables; 1 if runs are missing under ``--strict``."""
+    parser = Parser("tables", __doc__)
+    parser.add_argument("overrides", nargs="*", help="table=NAME, and the settings that its runs were started with")
+    parser.add_argument(
+        "--strict", action="store_true", help="name the missing runs of each table, and exit with 1 if there are any"
+    )
+    given = parser.read(arguments)
+    _, lacking = make_tables(*take_tables(given.overrides))
+    for line in lacking if given.strict else ():
+        print(line, file=sys.stderr)
+    return 1 if given.strict and lacking else 0

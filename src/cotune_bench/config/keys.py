@@ -1,0 +1,95 @@
+"""Settings that define a result, and the key of a run made from them."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from cotune_bench.config import groups
+from cotune_bench.config.own_images import own_images
+from cotune_bench.storage.files import digest
+
+#: Raised by one whenever the same configuration would give another result than before.
+RESULT_VERSION = 1
+#: Settings that define the result; paths and devices do not. ``replicate`` is in its three seeds.
+DEFINING = ("method", "data", "backbone", "protocol", "rate", "seed", "split_seed")
+#: ``data.rate`` and ``data.split_seed``, where a reader takes them, repeat the settings of that name.
+NOT_DEFINING = {"method": ("tune",), "data": ("root", "rate", "split_seed", "cache"), "protocol": ("threads",)}
+#: Settings of a method that another of its settings turns off: (setting, value) and the names.
+WITHOUT_EFFECT = {
+    ("relationship", "reverse"): ("relationship_split",),
+    ("relationship", "direct"): ("select",),
+    ("regularisation", "feature_map"): ("attention_batches", "attention_batch_size"),
+}
+#: Settings that methods gained after records were written, with the value that those runs had.
+LATER = {"cotuning": {"select": "accuracy"}, "delta": {"regularisation": "attention"}}
+
+
+def run_config(config: DictConfig) -> dict:
+    """The part of a configuration that defines the result, as plain data."""
+    whole: Any = OmegaConf.to_container(config, resolve=True)
+    defining = {name: whole[name] for name in DEFINING}
+    for group, names in NOT_DEFINING.items():
+        defining[group] = {name: value for name, value in defining[group].items() if name not in names}
+    if own_images(defining["data"]):
+        defining["data"]["root"] = str(Path(config.data.root).expanduser().resolve())
+    return _reduced(defining)
+
+
+def upgraded(defining: dict) -> dict:
+    """What :func:`run_config` gives today for the configuration in an older record."""
+    method = LATER.get(defining["method"]["name"], {}) | defining["method"]
+    return _reduced({**defining, "data": with_reader(defining["data"]), "method": method})
+
+
+def with_reader(data: dict) -> dict:
+    """The section of a data set, which in older files names a function, with the name of its reader."""
+    return {**_without_targets(data), "reader": data["_target_"].split(".")[-2]} if "_target_" in data else data
+
+
+def _reduced(defining: dict) -> dict:
+    """Without settings that have no effect, and without ``_target_``: where code lies does not define a result."""
+    method = defining["method"]
+    ignored = {name for (of, value), names in WITHOUT_EFFECT.items() if method.get(of) == value for name in names}
+    return _without_targets({**defining, "method": {name: method[name] for name in method if name not in ignored}})
+
+
+def with_targets(group: str, section: dict) -> dict:
+    """The section of a record's configuration with each ``_target_`` again, as the yaml of its ``name`` has it today.
+
+    Raises:
+        UserError: there is no such yaml.
+    """
+    nested = {name: with_targets("backbone", value) for name, value in section.items() if isinstance(value, dict)}
+    if "name" not in section:  # a group of further backbones
+        return nested
+    groups.check_choice(group, section["name"])
+    yaml = OmegaConf.to_container(OmegaConf.load(groups.CONF / group / f"{section['name']}.yaml"))
+    return {**section, **nested, "_target_": yaml["_target_"]}  # pyright: ignore
+
+
+def _without_targets(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: _without_targets(item) for name, item in value.items() if name != "_target_"}
+
+
+def run_key(config: DictConfig) -> str:
+    """Readable cell and a hash of all that defines the result: the name of the run's record and folder."""
+    return key_of(run_config(config))
+
+
+def key_of(defining: dict) -> str:
+    """The key of the run that this result of :func:`run_config` defines."""
+    mark = digest(_canonical({**defining, "version": RESULT_VERSION}))[:10]
+    data, method = defining["data"]["name"], defining["method"]["name"]
+    return f"{data}-{method}-rate{defining['rate']:g}-seed{defining['seed']}-{mark}"
+
+
+def _canonical(value: Any) -> Any:
+    """The same value where 1 and 1.0 are one number."""
+    if isinstance(value, dict):
+        return {name: _canonical(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
