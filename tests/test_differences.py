@@ -1,4 +1,4 @@
-"""scripts/compare.py: what two runs do not share, and whether they should."""
+"""cotune-bench compare: what two runs do not share, and whether they should."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""scripts/make_tables.py over whole results folders: what is missing, damaged or not writable."""
+"""cotune-bench tables over whole results folders: what is missing, damaged or not writable."""
 
 import json
 from pathlib import Path

@@ -33,7 +33,7 @@ def test_cub_missing_root_names_path_content_and_command(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     text = refused(lambda: cub.read("cub", str(tmp_path / "CUB_200_2011")), "elsewhere")
     assert str(tmp_path / "CUB_200_2011" / "images.txt") in text
-    assert "python scripts/prepare_data.py cub" in text
+    assert "cotune-bench prepare-data cub" in text
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_cub_missing_root_names_path_content_and_command(tmp_path):
 def test_a_missing_list_is_named_with_the_command(tmp_path, reader, file):
     name = reader.__name__.rpartition(".")[2]
     (getattr(trees, name)(tmp_path) / file).unlink()
-    command = f"python scripts/prepare_data.py {name}"
+    command = f"cotune-bench prepare-data {name}"
     refused(lambda: reader.read(name, str(tmp_path)), file.rpartition("/")[2], "is missing", command)
 
 

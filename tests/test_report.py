@@ -128,7 +128,7 @@ def test_a_cell_leads_to_its_runs_their_settings_and_commands(report):
     text = Page(report[start : report.index("</details>\n<details>\n<summary>cub, Fine-tune, 100")]).text
     for shown in ("45.00", "45.30", "45.60", "2.5000", "12.5", "2026-01-01 00:00", "toy00", "torch: 2.15.0"):
         assert shown in text
-    assert "python run.py method=finetune data=cub rate=0.15 seed=1 method.weight=0.5 force=true" in text
+    assert "cotune-bench run method=finetune data=cub rate=0.15 seed=1 method.weight=0.5 force=true" in text
     assert "protocol.split_order=split_then_sample" in text
     assert "seed=2 method.weight=0.5</pre>" in report  # a run without a record needs no force
 

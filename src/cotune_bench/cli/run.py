@@ -201,6 +201,6 @@ def _refresh(results: Path) -> None:
     try:
         _, damaged = RecordStore(results).refresh()
     except OSError as error:
-        damaged = [f"results.csv is not up to date ({error}): python scripts/results.py refresh makes it again"]
+        damaged = [f"results.csv is not up to date ({error}): cotune-bench results refresh makes it again"]
     for line in damaged:
         print(f"warning: {line}", file=sys.stderr)

@@ -60,7 +60,7 @@ def missing(grid: Grid, overrides: Sequence[str] = ()) -> str:
     name, count = grid.spec.name, sum(cell.expected - cell.n for cell in cells)
     named = [_missing_runs(cell, grid.spec) for cell in cells[:NAMED]]
     if (more := len(cells) - NAMED) > 0:
-        status = shlex.join(["python", "scripts/status.py", f"table={name}", *overrides])
+        status = shlex.join(["cotune-bench", "status", f"table={name}", *overrides])
         named.append(f"{plural(more, 'more cell')} ({status})")
     return f"{name}: {count} of {sum(cell.expected for cell in grid.cells)} runs are missing: {', '.join(named)}"
 
@@ -95,7 +95,7 @@ def make_tables(
         damaged += unread
         lacking += filter(None, [missing(grid, overrides)])
         if not grid.runs() and not names:
-            console.print(f"{name}: no run yet; python run.py table={name} runs its cells")
+            console.print(f"{name}: no run yet; cotune-bench run table={name} runs its cells")
             empty.append(name)
             continue
         paper = paper_table(name, table.get("paper"))

@@ -158,4 +158,4 @@ def _named(what: str, values: Sequence[str]) -> str:
 def rerun_commands(table: TableStatus) -> list[str]:
     """For each failed cell, the command that runs it again."""
     failed = [cell for cell in table.cells if cell.state == "failed"]
-    return [shlex.join(["python", "run.py", *cell.overrides, *table.rest]) for cell in failed]
+    return [shlex.join(["cotune-bench", "run", *cell.overrides, *table.rest]) for cell in failed]

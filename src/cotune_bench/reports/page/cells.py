@@ -59,7 +59,9 @@ def _view(
 ) -> CellView:
     unit = grid.spec.unit
     lacking = {one.unit: f"failed: {one.told}" if one.state == "failed" else "is not finished." for one in asked}
-    commands = [["python", "run.py", *one.overrides, *rest, *["force=true"] * (one.unit in found)] for one in asked]
+    commands = [
+        ["cotune-bench", "run", *one.overrides, *rest, *["force=true"] * (one.unit in found)] for one in asked
+    ]
     settings = {number: setting_lines(record.config, unit) for number, record in found.items()}
     versions = {number: _versions(record) for number, record in found.items()}
     return CellView(
