@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness import alternate, environment, exponent, parser, report, row, span, spread
 
-from cotune_bench.config import compose as settings
+from cotune_bench import config as settings
 from cotune_bench.config.tables import load_table, table_cells
 from cotune_bench.reports.build import table_grid
 from cotune_bench.reports.status import table_status

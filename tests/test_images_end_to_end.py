@@ -10,7 +10,7 @@ import trees
 from PIL import Image
 from torchvision.transforms import functional, v2
 
-from cotune_bench.cli import run as cli
+from cotune_bench import cli
 from cotune_bench.config import compose_config
 from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.augment import resized_crop_boxes

@@ -6,7 +6,7 @@ import pytest
 import torch
 from toy import toy_record
 
-from cotune_bench.cli import run as cli
+from cotune_bench import cli
 from cotune_bench.training import loggers
 from cotune_bench.training.loggers import Logger, TensorBoard, make_logger, picture
 

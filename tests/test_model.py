@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 from trees import put_image, refused
 
+from cotune_bench import cli
 from cotune_bench.backbones.plain_network import Plain
-from cotune_bench.cli import run as cli
 from cotune_bench.config import compose_config, run_config
 from cotune_bench.errors import UserError
 from cotune_bench.inference.kept_network import CARD, SOURCE_HEAD, TEXT, WEIGHTS, Kept, keep, keeping

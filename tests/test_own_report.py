@@ -10,7 +10,7 @@ from kept_runs import put_digits, put_pets
 from PIL import Image
 from trees import refused
 
-from cotune_bench.cli import run as cli
+from cotune_bench import cli
 from cotune_bench.config import compose_config, own_images, run_config, run_key
 from cotune_bench.config.overrides import path_override, readable
 from cotune_bench.data import scan
@@ -194,7 +194,7 @@ def test_unreadable_files_stop_a_run_and_can_be_left_out_which_the_record_says(h
         "protocol auto: 24 training and validation images, 1,500 updates by the rule, as asked 2 updates of 8" in err
     )
     (path,) = (here / "results/records").iterdir()
-    assert f"its network: python scripts/predict.py {path.stem} PICTURE..." in err
+    assert f"its network: cotune-bench predict {path.stem} PICTURE..." in err
     record = json.loads(path.read_text())
     assert record["environment"]["unreadable_left_out"] == 2
     assert record["train_images"] + record["test_images"] == 28 - 3  # 28 are left, of which 3 validate

@@ -35,7 +35,7 @@ def test_cub_missing_root_names_path_content_and_command(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     text = refused(lambda: cub.read("cub", str(tmp_path / "CUB_200_2011")), "elsewhere")
     assert str(tmp_path / "CUB_200_2011" / "images.txt") in text
-    assert "python scripts/prepare_data.py cub" in text
+    assert "cotune-bench prepare-data cub" in text
 
 
 @pytest.mark.parametrize("file", ["image_class_labels.txt", "train_test_split.txt", "classes.txt"])

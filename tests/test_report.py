@@ -152,7 +152,7 @@ def test_a_cell_tells_its_runs(report):
     )
     for text in ("45.00 %", "45.30 %", "45.60 %", "2.5000", "12.5 s", "2026-01-01 00:00", "toy00", "torch: 2.15.0"):
         assert text in cell.text
-    assert "python run.py method=finetune data=cub rate=0.15 seed=1 method.weight=0.5 force=true" in cell.text
+    assert "cotune-bench run method=finetune data=cub rate=0.15 seed=1 method.weight=0.5 force=true" in cell.text
     assert "protocol.split_order=split_then_sample" in cell.text
     assert [tag for tag, _ in cell.tags].count("polyline") == 3
     assert cell.text.count("No training curve") == 2

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cotune_bench.cli import run as cli
+from cotune_bench import cli
 from cotune_bench.config import compose_config, run_key
 from cotune_bench.errors import UserError
 from cotune_bench.reports.status import cell_state

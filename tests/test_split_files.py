@@ -9,7 +9,7 @@ import torch
 from conftest import PROTOCOL, make_dataset
 from trees import put_image, refused
 
-from cotune_bench.cli import run as cli
+from cotune_bench import cli
 from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.dataset import Dataset, ImageList
 from cotune_bench.data.readers.common import labelled

@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
-from cotune_bench.cli import run as cli
+from cotune_bench import cli
 from cotune_bench.config import CONF, compose_config, run_key
 from cotune_bench.errors import UserError
 from cotune_bench.training import sweeps

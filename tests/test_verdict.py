@@ -88,7 +88,7 @@ def test_several_methods_may_be_best_and_more_replicates_are_offered():
     assert found.sentence == (
         "digits, 15 %: BSS or Co-Tuning may be best (4 replicates, for these very test images; Fine-tune is beaten). "
         f"{needed - 4} more replicates would probably settle 1 point in the average pair: "
-        f'python run.py table=desk replicate="range(0,{needed})".'
+        f'cotune-bench run table=desk replicate="range(0,{needed})".'
     )
     (own,) = verdicts(grid, "--replicates {stop}")
     assert own.sentence.endswith(f"in the average pair: --replicates {needed}.")
@@ -163,7 +163,7 @@ def test_training_seeds_have_no_verdict_and_the_table_says_why():
     assert verdicts(grid) == []
     assert table_sentence(grid) == (
         "No verdict: the repetitions are training seeds on one split, whose spread contains neither split and sample "
-        'nor the source network. Replicates give one: python run.py table=desk replicate="range(0,10)".'
+        'nor the source network. Replicates give one: cotune-bench run table=desk replicate="range(0,10)".'
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trees
 
-from cotune_bench.cli import run as cli
+from cotune_bench import cli
 from cotune_bench.storage.records import Record
 from faults.children import FAULTS, Child, figures, folder_of, launch, long, newest, state_of
 

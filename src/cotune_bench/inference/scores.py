@@ -10,10 +10,9 @@ from numpy.typing import ArrayLike
 from omegaconf import OmegaConf
 
 from cotune_bench.config import build, compose_config
-from cotune_bench.config.validate import suggest
 from cotune_bench.data.dataset import Dataset, ImageList
 from cotune_bench.data.readers.folder import class_folders, in_order, scan
-from cotune_bench.errors import UserError
+from cotune_bench.errors import UserError, suggest
 from cotune_bench.inference.kept_network import Kept
 from cotune_bench.metrics import Reliability, reliability
 

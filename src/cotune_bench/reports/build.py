@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cotune_bench.config import compose as settings
+from cotune_bench import config as settings
 from cotune_bench.config.tables import Cells, load_table, table_cells
 from cotune_bench.reports.figures import write_figures
 from cotune_bench.reports.frame import run_frame
@@ -60,7 +60,7 @@ def missing(grid: Grid, overrides: Sequence[str] = ()) -> str:
     name, count = grid.spec.name, sum(cell.expected - cell.n for cell in cells)
     told = [_lack(cell, grid) for cell in cells[:NAMED]]
     if (more := len(cells) - NAMED) > 0:
-        status = shlex.join(["python", "scripts/status.py", f"table={name}", *overrides])
+        status = shlex.join(["cotune-bench", "status", f"table={name}", *overrides])
         told.append(f"{more} more {'cell' if more == 1 else 'cells'} ({status})")
     return f"{name}: {count} of {sum(cell.expected for cell in grid.cells)} runs are missing: {', '.join(told)}"
 
@@ -97,7 +97,7 @@ def make_tables(
         damaged += cut
         lacking += [line] if (line := missing(grid, overrides)) else []
         if not grid.runs() and not names:
-            console.print(f"{name}: no run yet; python run.py table={name} runs its cells")
+            console.print(f"{name}: no run yet; cotune-bench run table={name} runs its cells")
             empty.append(name)
             continue
         paper = paper_table(name, load_table(name).get("paper"))

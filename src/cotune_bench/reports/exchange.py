@@ -11,8 +11,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from cotune_bench.config import key_of, upgraded, with_reader
-from cotune_bench.config.validate import suggest
-from cotune_bench.errors import UserError
+from cotune_bench.errors import UserError, suggest
 from cotune_bench.inference.kept_network import CARD
 from cotune_bench.reports.frame import to_frame
 from cotune_bench.storage.files import write_atomically

@@ -48,7 +48,7 @@ def own_tables(results: Path) -> tuple[list[tuple[Grid, TableStatus]], list[str]
     if outdated := sum("_target_" in record.config.get("data", {}) for record in records):
         damaged.append(
             f"{outdated} records in {results} have keys of an earlier version, and no table finds them: "
-            f"python scripts/results.py rekey results={results} gives them today's"
+            f"cotune-bench results rekey results={results} gives them today's"
         )
     mine = [record for record in records if own_images(record.config.get("data", {}))]
     tables = []

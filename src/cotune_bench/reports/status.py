@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import groupby, product
 from pathlib import Path
 
-from cotune_bench.config import compose as settings
+from cotune_bench import config as settings
 from cotune_bench.config.tables import AXES, Cells, load_table, table_cells
 from cotune_bench.storage.records import RecordStore
 
@@ -176,4 +176,4 @@ def totals(table: TableStatus) -> str:
 def rerun_commands(table: TableStatus) -> list[str]:
     """For each failed cell, the command that runs it again."""
     failed = [cell for cell in table.cells if cell.state == "failed"]
-    return [shlex.join(["python", "run.py", *cell.overrides, *table.rest]) for cell in failed]
+    return [shlex.join(["cotune-bench", "run", *cell.overrides, *table.rest]) for cell in failed]

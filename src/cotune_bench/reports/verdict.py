@@ -61,7 +61,7 @@ def verdicts(grid: Grid, command: str | None = None) -> list[Verdict]:
 
 def _command(grid: Grid) -> str:
     axis = f'replicate="range({grid.spec.units[0]},{{stop}})"'
-    return f"python run.py table={grid.spec.name} {axis}" if grid.spec.name in choices("table") else axis
+    return f"cotune-bench run table={grid.spec.name} {axis}" if grid.spec.name in choices("table") else axis
 
 
 def _verdict(grid: Grid, found: Found, command: str) -> Verdict:

@@ -40,7 +40,7 @@ def find_run(results: Path, text: str) -> Run:
         raise UserError(f"{text} means {len(found)} runs: give more of one of {', '.join(found[:SHOWN])}{more}")
     if not found:
         near = difflib.get_close_matches(text, known, n=3, cutoff=0.5)
-        guess = f"did you mean {' or '.join(near)}?" if near else "see python scripts/results.py list"
+        guess = f"did you mean {' or '.join(near)}?" if near else "see cotune-bench results list"
         raise UserError(f"{text} is no run of {results} ({len(known)} there): {guess}")
     return _run(results, found[0])
 

@@ -35,7 +35,7 @@ def missing(name: str, path: Path, remedy: str = "") -> UserError:
     held = sorted(entry.name for entry in there.iterdir() if not entry.name.startswith("."))
     some = ", ".join(held[:6]) + (", …" if len(held) > 6 else "") if held else "nothing"
     found = f"{there} holds {some}" if there != there.parent else f"there is no {gone}"
-    remedy = remedy or f"run python scripts/prepare_data.py {name}, or set data.root"
+    remedy = remedy or f"run cotune-bench prepare-data {name}, or set data.root"
     return UserError(f"data {name}: {path} is missing ({found}): {remedy}")
 
 

@@ -61,7 +61,7 @@ def cell_views(grid: Grid, status: TableStatus, store: RecordStore) -> list[Cell
 
 def _run(one: CellStatus, record: Record | None, rest: Sequence[str], store: RecordStore) -> RunView:
     again = [] if record is None else ["force=true"]
-    command = shlex.join(["python", "run.py", *one.overrides, *rest, *again])
+    command = shlex.join(["cotune-bench", "run", *one.overrides, *rest, *again])
     if record is None:
         told = f"failed: {one.told}" if one.state == "failed" else "not finished"
         return RunView(one.unit, command, None, "", told)
