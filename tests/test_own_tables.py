@@ -8,7 +8,6 @@ from toy import toy_record
 
 from cotune_bench import cli
 from cotune_bench.config import compose_config, run_config, run_key
-from cotune_bench.reports.captions import warnings
 from cotune_bench.reports.own_images import own_tables
 from cotune_bench.reports.tables import to_markdown
 from cotune_bench.storage.records import RecordStore
@@ -35,11 +34,6 @@ def finish(accuracy: float, *overrides: str, **values: object) -> None:
 
 def tables() -> dict[str, str]:
     return {grid.spec.name: to_markdown(grid) for grid, _ in own_tables(Path("results"))[0]}
-
-
-def assert_commands_lead_to_records(status) -> None:
-    for cell in status.cells:
-        assert RecordStore(Path("results")).path(run_key(compose_config(cell.overrides))).exists(), cell.overrides
 
 
 def test_a_folder_has_a_table_of_its_own_and_all_have_one_together(here):
@@ -87,28 +81,18 @@ def test_replicates_and_seeds_on_one_split_have_tables_of_their_own(here):
     assert seeds.cell("pets", "finetune", 1.0).values == ((0, 80.0),)
 
 
-def test_replicates_alone_have_no_table_of_seeds(here):
-    for number in (0, 3):
-        finish(80 + number, "method=finetune", f"replicate={number}", "backbone=glyphnet", "protocol=desk")
-    ((grid, status),), _ = own_tables(Path("results"))
-    assert (grid.spec.name, grid.spec.units, grid.spec.data) == ("own-pets-replicates", (0, 3), ("pets",))
-    assert_commands_lead_to_records(status)
-
-
 def test_the_commands_of_a_table_give_its_configurations_again(here):
+    for number in (0, 3):  # replicates alone have no table of seeds
+        finish(80, "method=finetune", f"replicate={number}", "backbone=glyphnet", "protocol=desk", "data.name=b")
     asked = ["method=bss", "method.k=2", "seed=3", "rate=0.5", "backbone=resnet18", "backbone.weights=random"]
     asked += ["split_seed=1", "data.test_share=0.3", "protocol.views=center", "data.root=more/pets"]
     finish(80, *asked)
     finish(81, "method=finetune", "protocol=paper", "protocol.drop_at=[5,7]", "precision=bf16", "data.name=a")
-    for _, status in own_tables(Path("results"))[0][:2]:
-        assert_commands_lead_to_records(status)
-
-
-def test_images_that_changed_between_runs_are_in_a_warning(here):
-    finish(80, "method=finetune")
-    finish(90, "method=cotuning", data_sha256="beef")
-    ((grid, _),), _ = own_tables(Path("results"))
-    assert "The images of pets changed between its runs at 100 %: do not compare them." in warnings(grid)
+    found = {grid.spec.name: status for grid, status in own_tables(Path("results"))[0]}
+    assert sorted(found) == ["own-a", "own-b-replicates", "own-pets", "own_all"]
+    for name in ("own-a", "own-b-replicates", "own-pets"):
+        for cell in found[name].cells:
+            assert RecordStore(Path("results")).path(run_key(compose_config(cell.overrides))).exists(), cell.overrides
 
 
 def test_make_tables_writes_them_beside_the_named_ones(here, capsys):

