@@ -20,8 +20,8 @@ from cotune_bench.storage.files import write_atomically
 from cotune_bench.training.interrupts import SIGNALS, InterruptedRun, StopRequest, hand_on
 from cotune_bench.training.runner import FAILED, SKIPPED, Outcome, run
 
-#: Imported once, by the process that the cells are forked from.
-PRELOAD = ["cotune_bench.training.experiment"]
+#: Imported once, by the process that the cells are forked from; the first optimiser of a process imports the second.
+PRELOAD = ["cotune_bench.training.experiment", "torch._dynamo"]
 
 
 def run_cells(cells: Sequence[Sequence[str]], folder: Path, places: Sequence[str]) -> None:
