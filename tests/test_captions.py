@@ -3,9 +3,9 @@
 import dataclasses
 from itertools import product
 
-import pandas as pd
 import pytest
 from omegaconf import OmegaConf
+from toy import like_runs
 
 from cotune_bench.config import CONF
 from cotune_bench.reports.captions import caption, warnings
@@ -18,26 +18,31 @@ LIKE = {
     "backbone": "resnet50",
     "protocol": "paper",
     "weights": "IMAGENET1K_V1",
-    "version": "0.1.0",
-    "torch": "2.15.0",
     "device": "cpu",
     "precision": "float32",
     "split": "nothing held out",
     "split_seed": 0,
-    "finished": "2024-05-01T10:00:00+00:00",
-    "rate": 0.15,
 }
+
+
+def places(spec: TableSpec = SPEC) -> list[dict]:
+    return [
+        {**LIKE, "data": data, "method": method, "seed": seed, "accuracy": 50.0 + seed}
+        for data, method, seed in product(spec.data, spec.methods, spec.units)
+    ]
 
 
 def grid(spec: TableSpec = SPEC, **first: object) -> Grid:
     """A full table of like runs, but for what the first run (digits, fine-tune, unit 0) has of its own."""
-    places = [(data, method, seed) for data in spec.data for method in spec.methods for seed in spec.units]
-    rows = [
-        {**LIKE, "data": data, "method": method, "seed": seed, "accuracy": 50.0 + seed, "key": f"run{number}"}
-        for number, (data, method, seed) in enumerate(places)
-    ]
+    rows = places(spec)
     rows[0] |= first
-    return build_grid(spec, pd.DataFrame(rows))
+    return build_grid(spec, like_runs(rows))
+
+
+def sourced(marks: dict[str, tuple[str, str]], spec: TableSpec = OF_REPLICATES, **more: object) -> Grid:
+    """A full table in which the source weights of a data set follow from the unit."""
+    rows = [row | {"weights_sha256": marks[row["data"]][row["seed"]]} for row in places(spec)]
+    return build_grid(spec, like_runs(rows, **more))
 
 
 def test_a_caption_word_for_word():
@@ -64,14 +69,6 @@ def test_a_caption_of_replicates_says_what_differs_between_them():
     assert caption(sourced({"digits": ("a", "b"), "cub": ("c", "d")})).startswith(several)
     mixed = caption(sourced({"digits": ("a", "b"), "cub": ("c", "c")}))
     assert "(each with its own split, sample and training seed, and its own source network on digits), top-1" in mixed
-
-
-def sourced(marks: dict[str, tuple[str, str]], spec: TableSpec = OF_REPLICATES, **more: list) -> Grid:
-    """A full table in which the source weights of a data set follow from the unit."""
-    places = [(data, method, unit) for data in spec.data for method in spec.methods for unit in spec.units]
-    rows = [{**LIKE, "data": d, "method": m, "seed": u, "weights_sha256": marks[d][u]} for d, m, u in places]
-    frame = pd.DataFrame(rows).assign(accuracy=50.0, key=[f"run{number}" for number in range(len(rows))])
-    return build_grid(spec, frame.assign(**more))
 
 
 def test_source_weights_that_should_be_shared_and_are_not_are_warned_of():
@@ -109,9 +106,9 @@ def test_data_sets_of_different_settings_are_told_apart():
 
 
 def test_what_no_run_recorded_is_not_shown():
-    runs = pd.DataFrame([{**LIKE, "data": "cub", "method": "bss", "seed": 0, "accuracy": 1.0, "key": "run"}])
-    told = caption(build_grid(SPEC, runs.drop(columns=["precision", "split", "device"])))
-    assert "images. cub: backbone resnet50, weights IMAGENET1K_V1, protocol paper. cotune_bench" in told
+    runs = like_runs(places()[-1:]).drop(columns=["precision", "split", "device"])
+    text = caption(build_grid(SPEC, runs))
+    assert "images. cub: backbone resnet50, weights IMAGENET1K_V1, protocol paper. cotune_bench" in text
 
 
 @pytest.mark.parametrize(
@@ -141,13 +138,7 @@ def test_random_weights_are_told_even_where_all_are():
 
 
 def test_missing_runs_and_unequal_numbers_are_told():
-    runs = pd.DataFrame(
-        [
-            {**LIKE, "data": "cub", "method": m, "seed": s, "accuracy": 1.0, "key": f"{m}{s}"}
-            for m, s in (("bss", 0), ("bss", 1), ("finetune", 0))
-        ]
-    )
-    assert warnings(build_grid(SPEC, runs)) == [
+    assert warnings(build_grid(SPEC, like_runs(places()[5:]))) == [
         "Runs missing: 5 of 8, in 3 of 4 cells.",
         "Unequal numbers of seeds: n = 1 in 1 cell, n = 2 in 1 cell.",
     ]
@@ -186,9 +177,8 @@ def test_a_protocol_that_was_changed_says_so():
 
 def test_images_that_are_not_the_same_at_a_rate_are_warned_of():
     spec = TableSpec("two", "Two", ("cub",), SPEC.methods, (0.15, 1.0), (0, 1), "seed")
-    places = product(spec.methods, spec.units, spec.rates)
-    rows = [LIKE | {"method": m, "seed": s, "rate": r, "images": f"{r}"} for m, s, r in places]
-    runs = pd.DataFrame(rows).assign(data="cub", accuracy=1.0, key=[f"run{number}" for number in range(8)])
+    rows = [row | {"rate": rate, "images": f"{rate}"} for row in places(spec) for rate in spec.rates]
+    runs = like_runs(rows)
     replicates = dataclasses.replace(spec, unit="replicate")
     assert warnings(build_grid(spec, runs)) == []  # a rate has images of its own
     own = runs.assign(images=[f"{row['rate']}{row['seed']}" for row in rows])

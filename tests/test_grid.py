@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
-from toy import GOLDEN, GRID, piped
+from toy import GOLDEN, GRID, like_runs, piped
 
 from cotune_bench.errors import UserError
 from cotune_bench.reports.captions import caption, warnings
@@ -25,11 +25,7 @@ def toy() -> Grid:
 
 def runs_of(*rows: tuple[str, int, float], **columns: object) -> pd.DataFrame:
     """Runs of SMALL from (method, seed, accuracy)."""
-    usual = {"data": "digits", "backbone": "glyphnet", "protocol": "desk", "rate": 0.15, "weights": "glyphs"}
-    usual |= {"version": "0.1.0", "torch": "2.15.0", "finished": "2024-05-01T10:00:00+00:00"}
-    frame = pd.DataFrame(rows, columns=["method", "seed", "accuracy"])
-    frame["key"] = [f"run{i}" for i in range(len(rows))]
-    return frame.assign(**(usual | columns))
+    return like_runs((dict(zip(("method", "seed", "accuracy"), row, strict=True)) for row in rows), **columns)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
+from toy import like_runs
 
 from cotune_bench.reports.figures.ranks import draw, rank_figures
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
@@ -32,11 +32,7 @@ def toy(means: dict[str, list[float | None]], unit: str = "replicate") -> Grid:
         for rate in (0.5, 1.0)
         for seed in (0, 1)
     ]
-    usual = {"backbone": "glyphnet", "protocol": "desk", "weights": "glyphs", "version": "0.1.0", "torch": "2.15.0"}
-    runs = pd.DataFrame(rows).assign(
-        **usual, finished="2024-05-01T10:00:00+00:00", split_seed=lambda one: one["seed"]
-    )
-    runs["key"] = [f"run{number}" for number in range(len(runs))]
+    runs = like_runs(rows, split_seed=lambda one: one["seed"])
     return build_grid(TableSpec("toy", "Toy", sets, tuple(means), (0.5, 1.0), (0, 1), unit), runs)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from toy import like_runs
 
 from cotune_bench.reports import verdict
 from cotune_bench.reports.columns import find_column
@@ -35,9 +36,7 @@ def runs_of(
                 packed = base64.b64encode(np.packbits(right)).decode()
                 own |= {"correct": packed, "test_sha256": "shared", "test_images": images}
             rows.append(own)
-    usual = {"backbone": "glyphnet", "protocol": "desk", "weights": "glyphs", "version": "0.1.0", "torch": "2.15.0"}
-    frame = pd.DataFrame(rows).dropna(subset=["accuracy"])
-    return frame.assign(**{**usual, "data": data, "rate": 0.15, "finished": "2024-05-01T10:00:00+00:00", **more})
+    return like_runs(rows, **{"data": data, **more}).dropna(subset=["accuracy"])
 
 
 def grid_of(*runs: pd.DataFrame, **spec: object) -> Grid:

@@ -1,8 +1,10 @@
 """Toy records: what a report must cope with, in few runs; ``tests/golden/records`` holds their files."""
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 
 from cotune_bench.reports.frame import run_frame
@@ -101,3 +103,11 @@ def piped(grid: Grid) -> str:
     file = io.StringIO()
     print_grid(grid, Console(file=file, width=100, force_terminal=False, color_system=None))
     return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
+
+
+def like_runs(rows: Iterable[dict], **columns: object) -> pd.DataFrame:
+    """Runs that differ in these values alone, as the rows that tables are made of."""
+    usual = {"data": "digits", "backbone": "glyphnet", "protocol": "desk", "rate": 0.15, "weights": "glyphs"}
+    usual |= {"version": "0.1.0", "torch": "2.15.0", "finished": "2024-05-01T10:00:00+00:00"}
+    frame = pd.DataFrame([{**usual, "key": f"run{number}", **row} for number, row in enumerate(rows)])
+    return frame.assign(**columns)

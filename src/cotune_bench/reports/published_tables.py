@@ -58,7 +58,7 @@ def listings(grid: Grid, paper: str | None) -> list[tuple[str, list[list[str]], 
             found.append(("Order of the methods", order_rows(columns), [ORDER]))
     if {BASELINE, CHALLENGER} <= set(grid.spec.methods):
         title = f"Gain of {display_name(CHALLENGER)} over {display_name(BASELINE)}"
-        found.append((title, gain_rows(comparisons, paper), [gain_text(grid)]))
+        found.append((title, gain_rows(comparisons, paper), [GAIN if grid.spec.unit == "replicate" else SEED_GAIN]))
     return found
 
 
@@ -69,11 +69,6 @@ def compare_markdown(grid: Grid, paper: str | None) -> str:
         parts += [f"## {title}"] * (title != BESIDE) + [escaped(note) for note in notes]
         parts.append(aligned([list(map(escaped, row)) for row in rows], names=2 if rows[0][0] == "Data set" else 1))
     return "\n\n".join(parts) + "\n"
-
-
-def gain_text(grid: Grid) -> str:
-    """What the gains of a table are."""
-    return GAIN if grid.spec.unit == "replicate" else SEED_GAIN
 
 
 def compare_texts(grid: Grid, paper: str | None) -> dict[str, str]:

@@ -12,18 +12,7 @@ from cotune_bench.reports.figures import NamedFigure, grid_figures, inline_svg
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.page.cells import anchor, cell_views
 from cotune_bench.reports.page.summary import sentences
-from cotune_bench.reports.published import BASELINE, CHALLENGER, compare, offsets, orders
-from cotune_bench.reports.published_tables import (
-    CELLS,
-    OFFSETS,
-    ORDER,
-    backbones,
-    cell_rows,
-    gain_rows,
-    gain_text,
-    offset_rows,
-    order_rows,
-)
+from cotune_bench.reports.published_tables import listings
 from cotune_bench.reports.status import TableStatus
 from cotune_bench.reports.tables import cell_text, display_name, display_rate
 from cotune_bench.reports.verdict import table_sentence, verdicts
@@ -70,7 +59,7 @@ def report_html(parts: Sequence[Part], empty: Sequence[str]) -> str:
             "verdict": part.verdict[0],  # that of the whole table is in the summary
             "sentences": sentences(part.grid, part.paper, part.status),
             "cells": cell_views(part.grid, part.status, RecordStore(part.results)),
-            "listings": _listings(part.grid, part.paper),
+            "listings": listings(part.grid, part.paper),
             "figures": [(one, inline_svg(one)) for one in part.figures[0]],
             "left_out": part.figures[1],
         }
@@ -82,21 +71,6 @@ def report_html(parts: Sequence[Part], empty: Sequence[str]) -> str:
 def table_html(grid: Grid, verdict: Sequence[str] = ()) -> str:
     """The table alone, with the sentences of its verdict, its caption and warnings, as a page of its own."""
     return _templates().get_template("table.html").render(grid=grid, verdict=verdict)
-
-
-def _listings(grid: Grid, paper: str | None) -> list[tuple[str, Rows, list[str]]]:
-    """Title, rows and notes of each table that compares."""
-    comparisons, found = compare(grid, paper), []
-    if paper:
-        found.append(("Beside the published numbers", cell_rows(comparisons), [CELLS, backbones(grid, paper)]))
-        if means := offsets(comparisons):
-            found.append(("Difference by method", offset_rows(means), [OFFSETS]))
-        if columns := orders(grid, paper):
-            found.append(("Order of the methods", order_rows(columns), [ORDER]))
-    if {BASELINE, CHALLENGER} <= set(grid.spec.methods):
-        title = f"Gain of {display_name(CHALLENGER)} over {display_name(BASELINE)}"
-        found.append((title, gain_rows(comparisons, paper), [gain_text(grid)]))
-    return found
 
 
 def text_columns(rows: Rows) -> set[int]:

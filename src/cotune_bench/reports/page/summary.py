@@ -2,6 +2,7 @@
 
 from statistics import fmean
 
+from cotune_bench.reports.captions import plural
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.published import compare, offsets
 from cotune_bench.reports.ranks import gain_sentence
@@ -30,12 +31,12 @@ def sentences(grid: Grid, paper: str | None, status: TableStatus) -> list[tuple[
 def _published(grid: Grid, paper: str) -> str:
     comparisons = compare(grid, paper)
     found, random = offsets(comparisons), sum(bool(one.paper and one.cell.random) for one in comparisons)
-    aside = f" {_plural(random, 'cell')} with random weights cannot be compared." if random else ""
+    aside = f" {plural(random, 'cell')} with random weights cannot be compared." if random else ""
     if not found:
         return "No cell has both values yet." + aside
     means = ", ".join(f"{display_name(method)} {fmean(values):+.2f}" for method, values in found.items())
     count = sum(map(len, found.values()))
-    return f"Mean difference over {_plural(count, 'cell')} with both values: {means} points.{aside}"
+    return f"Mean difference over {plural(count, 'cell')} with both values: {means} points.{aside}"
 
 
 def _missing(count: int, grid: Grid, status: TableStatus) -> str:
@@ -44,8 +45,4 @@ def _missing(count: int, grid: Grid, status: TableStatus) -> str:
     failed = sum(cell.state == "failed" for cell in status.cells)
     cells = sum(cell.n < cell.expected for cell in grid.cells)
     end = f"; {failed} of them failed." if failed else "."
-    return f"{_plural(count, 'run')}, in {_plural(cells, 'cell')}{end}"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "s")
+    return f"{plural(count, 'run')}, in {plural(cells, 'cell')}{end}"
