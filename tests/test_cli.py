@@ -95,7 +95,7 @@ def test_a_failed_run_is_reported_and_kept_until_it_succeeds(here, capsys, monke
 
     folder = here / "results" / "runs" / key_of("method=finetune")
     with monkeypatch.context() as patch:
-        patch.setattr(FineTune, "losses", broken)
+        patch.setattr(FineTune, "forward", broken)
         assert cli.main(["method=finetune", *TINY]) == 1
     out, err = capsys.readouterr()
     assert out == ""

@@ -15,7 +15,7 @@ from cotune_bench.errors import UserError
 from cotune_bench.reports.figures import NamedFigure, grid_figures, image, write_figures
 from cotune_bench.reports.figures.relationship import heat_map
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
-from cotune_bench.storage import relationship_file
+from cotune_bench.storage import calibration_file, relationship_file
 from cotune_bench.storage.relationship_file import Share
 
 DATA, STEM = "a_b & <c>", "a_b-c"
@@ -63,7 +63,7 @@ def results(tmp_path) -> Path:
     probabilities = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]]
     states = {"before": metrics.reliability(probabilities, [0, 1, 1, 0], 1.0)}
     states["after"] = metrics.reliability(np.array(probabilities) ** 0, [0, 1, 1, 0], 5.0)
-    put(tmp_path, "cotuning-0.5-1", metrics.FILE, metrics.to_csv(states))
+    put(tmp_path, "cotuning-0.5-1", calibration_file.FILE, calibration_file.to_csv(states))
     return tmp_path
 
 

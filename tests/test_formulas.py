@@ -15,7 +15,7 @@ from torchvision.transforms import functional as torchvision
 from cotune_bench.backbones.base import Frozen, evaluating, tap
 from cotune_bench.data.views import crop_offsets, crop_views
 from cotune_bench.errors import UserError
-from cotune_bench.methods.base import pull, squared_distance
+from cotune_bench.methods.base import Penalty, squared_distance
 from cotune_bench.methods.bss import spectral_shrinkage
 from cotune_bench.methods.cotuning import soft_cross_entropy
 from cotune_bench.methods.delta import feature_map_penalty
@@ -49,25 +49,25 @@ def test_starting_point_penalty_is_exact_in_float64_and_wants_a_start_for_every_
         starting_point_penalty(start * 2, start)
 
 
-def test_pull_adds_the_gradient_of_the_penalty():
+def test_a_penalty_adds_its_gradient():
     start = [randn(3, 2), randn(4, seed=1)]
     ours, theirs = (
         [nn.Parameter(randn(*value.shape, seed=2 + place)) for place, value in enumerate(start)] for _ in "ab"
     )
     for parameters in (ours, theirs):
         sum((parameter**3).sum() for parameter in parameters).backward()
-    pull(ours, start, 0.3)
+    Penalty(ours, start, 0.3).add_gradients()
     (0.3 * starting_point_penalty(theirs, start)).backward()
     for left, right in zip(ours, theirs, strict=True):
         torch.testing.assert_close(left.grad, right.grad)
     with pytest.raises(ValueError, match="shorter"):
-        pull(ours, start[:1], 1.0)
+        Penalty(ours, start[:1], 1.0).add_gradients()
 
 
-def test_pull_towards_zero_and_past_what_has_no_gradient():
+def test_a_penalty_towards_zero_passes_over_parameters_without_gradient():
     weight, unused = nn.Parameter(torch.tensor([1.0, -3.0])), nn.Parameter(torch.ones(1))
     weight.sum().backward()
-    pull([unused, weight], None, 0.5)
+    Penalty([unused, weight], None, 0.5).add_gradients()
     assert weight.grad.tolist() == [1.5, -0.5]
     assert unused.grad is None
 

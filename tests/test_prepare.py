@@ -330,7 +330,7 @@ def test_coco70_from_its_parts(tmp_path, capsys):
 def test_two_commands_do_not_write_the_same_files(birds, capsys):
     with FileLock(birds / ".cub.lock"):
         assert run("cub", f"data_root={birds}") == 2
-    assert "another prepare_data.py cub is running" in capsys.readouterr().err
+    assert "another cotune-bench prepare-data cub is running" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (OSError(28, "No space left on device"), 2)])
@@ -377,7 +377,11 @@ def test_data_that_need_no_download(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["cubs"], "cubs is no data set: did you mean cub?"), (["cub", "--chek"], "--chek"), (["cub", "rat=1"], "rate")],
+    [
+        (["cubs"], "cubs is not a data set: did you mean cub?"),
+        (["cub", "--chek"], "--chek"),
+        (["cub", "rat=1"], "rate"),
+    ],
 )
 def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, words):
     monkeypatch.chdir(tmp_path)

@@ -11,8 +11,8 @@ import trees
 from PIL import Image
 
 from cotune_bench.cli import guarded
+from cotune_bench.cli.prepare_data import main as prepare_data
 from cotune_bench.config import build, compose_config
-from cotune_bench.data.prepare.run import main as prepare_data
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[1] / "scripts/rebuild_coco70.py"))
 KINDS = ("person", "traffic light", "toothbrush")  # the last is not one of the 70

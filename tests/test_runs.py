@@ -52,7 +52,7 @@ def test_several_runs_are_listed_and_none_is_guessed(results):
 
 def test_an_unknown_run_is_refused_with_the_nearest(results):
     refused(lambda: find_run(results, BSS.replace("bss", "bbs")), "is no run of", "3 there", f"did you mean {BSS}")
-    refused(lambda: find_run(results, ""), "is no run of", "results.py list")
+    refused(lambda: find_run(results, ""), "is no run of", "cotune-bench results list")
     refused(lambda: find_run(results / "none", BSS), "0 there")
 
 

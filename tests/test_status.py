@@ -78,7 +78,6 @@ def test_a_record_of_these_settings_means_done_whatever_else_lies_there(results)
         ("running", {"done": 0, "eta_s": None, "host": "far", "pid": 7}, "running: far pid 7, 0/300 updates"),
         ("running", {"done": 5, "pid": GONE}, "stale: .*, 5/300 updates, its process is gone"),
         ("running", {"done": 5, "host": "far", "silent": 70}, "stale: .*5/300 updates, not heard of for 7[0-9] s"),
-        ("waiting", {}, "waiting: HERE, for a GPU slot"),
         ("interrupted", {}, "interrupted: at 20.*"),
         ("failed", {"reason": "ValueError: no luck\nand more"}, "failed: ValueError: no luck"),
     ],

@@ -19,8 +19,8 @@ from cotune_bench.config.overrides import readable
 from cotune_bench.config.own_images import auto_line, own_images
 from cotune_bench.config.tables import load_table, table_overrides
 from cotune_bench.errors import UserError
-from cotune_bench.inference.kept_network import CARD
 from cotune_bench.storage.files import check_writable
+from cotune_bench.storage.find_run import CARD
 from cotune_bench.storage.records import RecordStore
 from cotune_bench.training import runner, sweeps
 from cotune_bench.training.loggers import require_logger

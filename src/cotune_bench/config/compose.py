@@ -20,8 +20,8 @@ from cotune_bench.errors import UserError, suggest
 
 #: Settings that ``replicate`` sets.
 OF_REPLICATE = ("seed", "split_seed", "backbone.seed")
-#: Extras that bring the choices of ``hydra/launcher``.
-EXTRAS = {"joblib": "parallel", "slurm": "slurm", "submitit_local": "slurm", "submitit_slurm": "slurm"}
+#: Choices of ``hydra/launcher`` that the extra ``slurm`` brings.
+LAUNCHERS = ("submitit_local", "submitit_slurm")
 #: Functions that the yaml files call.
 RESOLVERS = {
     "own_name": folder_name,
@@ -119,8 +119,10 @@ def _user_error(error: Exception) -> UserError:
         if isinstance(cause, UserError):
             return cause
         cause = cause.__cause__ or cause.__context__
-    if isinstance(error, MissingConfigException) and error.options:
+    if isinstance(error, MissingConfigException):
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        extra = f" (install it with: pip install -e '.[{EXTRAS[name]}]')" if name in EXTRAS else ""
-        return UserError(f"{group}={name} is unknown: {suggest(name, error.options)}{extra}")
+        if name in LAUNCHERS:
+            return UserError(f"{group}={name} is not installed: pip install -e '.[slurm]'")
+        if error.options:
+            return UserError(f"{group}={name} is unknown: {suggest(name, error.options)}")
     return UserError("; ".join(line.strip() for line in str(error).splitlines() if line.strip()))
