@@ -90,7 +90,7 @@ def test_a_run_leaves_a_record_and_is_not_run_again_unless_forced(here, capsys):
 
 
 def test_a_failed_run_is_reported_and_kept_until_it_succeeds(here, capsys, monkeypatch):
-    def broken(self, images, labels):
+    def broken(self, batch):
         raise RuntimeError("out of luck")
 
     folder = here / "results" / "runs" / key_of("method=finetune")

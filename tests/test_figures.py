@@ -137,7 +137,7 @@ def test_missing_and_damaged_files_leave_a_sentence(results):
     for key in METRICS:
         put(results, key, "metrics.csv", "updates,lr,ce,loss\n10,0.1\n")
         put(results, key, relationship_file.FILE, "")
-        put(results, key, metrics.FILE, "state,temperature\nbefore,1\n")
+        put(results, key, calibration_file.FILE, "state,temperature\nbefore,1\n")
     figures, left_out = grid_figures(toy(), results)
     assert [one.name for one in figures] == [f"toy-{STEM}-accuracy"]
     assert left_out == [
