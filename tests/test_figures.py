@@ -15,7 +15,7 @@ from cotune_bench.errors import UserError
 from cotune_bench.reports.figures import NamedFigure, grid_figures, image, write_figures
 from cotune_bench.reports.figures.relationship import heat_map
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
-from cotune_bench.storage import relationship_file
+from cotune_bench.storage import calibration_file, relationship_file
 from cotune_bench.storage.relationship_file import Share
 
 DATA, STEM = "a_b & <c>", "a_b-c"
@@ -63,7 +63,7 @@ def results(tmp_path) -> Path:
     probabilities = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]]
     states = {"before": metrics.reliability(probabilities, [0, 1, 1, 0], 1.0)}
     states["after"] = metrics.reliability(np.array(probabilities) ** 0, [0, 1, 1, 0], 5.0)
-    put(tmp_path, "cotuning-0.5-1", metrics.FILE, metrics.to_csv(states))
+    put(tmp_path, "cotuning-0.5-1", calibration_file.FILE, calibration_file.to_csv(states))
     return tmp_path
 
 
@@ -137,7 +137,7 @@ def test_missing_and_damaged_files_leave_a_sentence(results):
     for key in METRICS:
         put(results, key, "metrics.csv", "updates,lr,ce,loss\n10,0.1\n")
         put(results, key, relationship_file.FILE, "")
-        put(results, key, metrics.FILE, "state,temperature\nbefore,1\n")
+        put(results, key, calibration_file.FILE, "state,temperature\nbefore,1\n")
     figures, left_out = grid_figures(toy(), results)
     assert [one.name for one in figures] == [f"toy-{STEM}-accuracy"]
     assert left_out == [
