@@ -162,15 +162,15 @@ def test_refresh_takes_up_what_was_moved_by_hand(here, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["lst"], "lst is unknown: choose list, export, merge, rekey or refresh"),
+        (["lst"], "argument command: invalid choice: 'lst'"),
         (["list", "metod=bss"], "metod is not a column: did you mean method?"),
         (["list", "bss"], "bss cannot be read: filters are given as column=value"),
-        (["export"], "export needs one name"),
+        (["export"], "export needs a FILE.csv or FILE.parquet"),
         (["export", "out.xls"], "out.xls cannot be written: its name must end in .csv or .parquet"),
         (["export", "results/results.csv/x.csv"], "results/results.csv/x.csv cannot be written ("),
         (["merge", "nowhere"], "nowhere holds no records: name a results folder"),
         (["merge", "results"], "results is the results folder itself"),
-        (["merge"], "merge needs one name: FOLDER"),
+        (["merge"], "merge needs one FOLDER"),
     ],
 )
 def test_bad_input_is_one_line_and_exits_with_2(here, capsys, arguments, message):
