@@ -57,23 +57,29 @@ def test_only_what_differs_is_shown(capsys):
     assert lines[-1] == "Different settings: the results need not agree."
 
 
-def test_the_same_key_elsewhere_with_the_same_result(capsys):
-    put("results", "cub-one")
-    put("other", "cub-one")
-    assert ask("cub-one", "other/runs/cub-one") == 0
-    out = capsys.readouterr().out
-    assert "equal in all 2 shared rows" in out
-    assert out.endswith("Same key: the results should be identical, and they are.\n")
-
-
-def test_a_broken_promise_is_told_with_what_may_explain_it(capsys):
+@pytest.mark.parametrize(
+    ("theirs", "code", "curve", "verdict"),
+    [
+        ({}, 0, "equal in all 2 shared rows", "and they are.\n"),
+        (
+            {
+                "accuracy": 51.0,
+                "curve": CURVE.replace("1.5", "1.6"),
+                "environment": {"version": "0.1.0", "torch": "2.16.0", "device": "cpu"},
+            },
+            1,
+            "first differs at update 6: ce 1.5 1.6, loss 1.5 1.6",
+            "and they are not. What may explain it: torch.\n",
+        ),
+    ],
+)
+def test_the_same_key_elsewhere(capsys, theirs, code, curve, verdict):
     put("mine", "cub-one")
-    environment = {"version": "0.1.0", "torch": "2.16.0", "device": "cpu"}
-    put("other", "cub-one", curve=CURVE.replace("1.5", "1.6"), environment=environment, accuracy=51.0)
-    assert ask("cub-one", "other/records/cub-one.json", "results=mine") == 1
+    put("other", "cub-one", **theirs)
+    assert ask("cub-one", "other/records/cub-one.json", "results=mine") == code
     out = capsys.readouterr().out
-    assert "first differs at update 6: ce 1.5 1.6, loss 1.5 1.6" in out
-    assert out.endswith("should be identical, and they are not. What may explain it: torch.\n")
+    assert curve in out
+    assert out.endswith(f"Same key: the results should be identical, {verdict}")
 
 
 def test_two_records_of_one_key(capsys):
@@ -110,7 +116,7 @@ def test_curves_of_other_columns_part_only_where_both_have_a_value(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["cub-one"], "the following arguments are required: run: see cotune-bench compare --help"),
+        (["cub-one"], "the following arguments are required: run"),
         (["cub-one", "cub-one"], "cub-one is named twice"),
         (["cub", "cub-one"], "cub means 2 runs"),
         (["cub-one", "cub-bare"], "cub-bare has neither a record nor results/runs/cub-bare/config.yaml"),

@@ -2,13 +2,13 @@
 
 import csv
 import dataclasses
-import importlib.util
-import json
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from omegaconf import OmegaConf
+from toy import toy_record
 from trees import put_image
 
 from cotune_bench import cli
@@ -19,11 +19,8 @@ from cotune_bench.storage.records import Record, RecordStore
 
 
 def record(key: str = "digits-bss-rate0.15-seed0-0123456789", **values) -> Record:
-    texts = ("data", "backbone", "protocol", "weights", "weights_sha256", "data_sha256")
-    numbers = {"rate": 0.15, "accuracy": 75.5, "nll": 0.5, "val_accuracy": None, "seconds": 1.5}
-    counts = {"seed": 0, "train_images": 9, "test_images": 8}
-    rest = {"method": "bss", "finished": "2026-01-01T00:00:00.000+00:00", "config": {}, "environment": {"torch": "2"}}
-    return Record(key=key, **{**dict.fromkeys(texts, "x"), **numbers, **counts, **rest, **values})
+    usual = {"method": "bss", "data": "x", "backbone": "x", "accuracy": 75.5, "nll": 0.5, "seconds": 1.5}
+    return toy_record(key=key, **{**usual, "config": {}, "environment": {"torch": "2"}, **values})
 
 
 @pytest.fixture
@@ -93,14 +90,6 @@ def test_export_writes_the_columns_of_results_csv(here, capsys):
     assert (row["method"], row["rate"], row["accuracy"], row["torch"]) == ("l2sp", "1.0", "80.0", "2")
 
 
-def test_records_from_other_inputs_say_so(here, capsys):
-    more = {"data_sha256": "other", "weights_sha256": "other"}
-    RecordStore(Path("theirs")).add(record("mine", accuracy=70.0, **more))
-    RecordStore(Path("results")).add(record("mine"))
-    assert ask("merge", "theirs") == 0
-    assert "from other images and source weights; ours stays" in capsys.readouterr().err
-
-
 def test_parquet_without_pyarrow_says_what_to_install(here, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert ask("export", "out.parquet") == 2
@@ -110,10 +99,8 @@ def test_parquet_without_pyarrow_says_what_to_install(here, capsys, monkeypatch)
     assert not Path("out.parquet").exists()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="needs pyarrow")
 def test_parquet_holds_the_same(here):
-    import pandas as pd
-
+    pytest.importorskip("pyarrow")
     assert ask("export", "out.parquet") == 0
     assert list(pd.read_parquet("out.parquet").accuracy) == [75.5, 80.0]
 
@@ -137,7 +124,7 @@ def test_merge_takes_in_what_is_missing_byte_for_byte_and_twice_changes_nothing(
 
 
 @pytest.mark.parametrize("change", [{"accuracy": 70.0}, {"nll": 0.6}])
-def test_merge_keeps_ours_and_tells_what_differs(here, capsys, change):
+def test_merge_keeps_ours_and_names_what_differs(here, capsys, change):
     before = files(Path("results"))
     RecordStore(Path("far")).add(dataclasses.replace(record(), **change))
     assert ask("merge", "far") == 0
@@ -147,9 +134,10 @@ def test_merge_keeps_ours_and_tells_what_differs(here, capsys, change):
         f"theirs {theirs['accuracy']:.2f} % and nll {theirs['nll']}; ours stays\n"
     )
     assert files(Path("results")) == before
-    RecordStore(Path("apart")).add(dataclasses.replace(record(), data_sha256="other", **change))
+    more = {"data_sha256": "other", "weights_sha256": "other"}
+    RecordStore(Path("apart")).add(dataclasses.replace(record(), **more, **change))
     assert ask("merge", "apart") == 0
-    assert capsys.readouterr().err.endswith(", from other images; ours stays\n")
+    assert capsys.readouterr().err.endswith(", from other images and source weights; ours stays\n")
 
 
 def test_merge_names_damaged_records_on_either_side(here, capsys):
@@ -205,23 +193,14 @@ def older(config: dict) -> dict:
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """Files by name; those whose values have no order as values."""
+    """Files by name; the configuration, whose values have no order, as values."""
     read = {path.name: path.read_bytes() for path in folder.iterdir()}
-    return read | {
-        "config.yaml": OmegaConf.create(read["config.yaml"].decode()),
-        "model.json": json.loads(read["model.json"]),
-    }
+    return read | {"config.yaml": OmegaConf.create(read["config.yaml"].decode())}
 
 
 def test_rekey_gives_records_and_their_folders_today_s_keys(here, capsys):
     command = ["data=folder", "data.root=pets", "method=finetune", "backbone=resnet18", "backbone.weights=random"]
-    command += [
-        "protocol.updates=2",
-        "protocol.batch_size=4",
-        "protocol.resize=40",
-        "protocol.crop=32",
-        "results=mine",
-    ]
+    command += [f"protocol.{one}" for one in ("updates=2", "batch_size=4", "resize=40", "crop=32")] + ["results=mine"]
     for kind in ("cat", "dog"):
         for number in range(5):
             put_image(here / "pets" / kind / f"{number}.png", size=(44, 36 + number))
