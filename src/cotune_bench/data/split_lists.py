@@ -18,7 +18,7 @@ class SplitFiles:
     texts: Mapping[Path, str]
 
     def check(self) -> None:
-        """UserError if a list is there and tells other images or labels."""
+        """UserError if a list exists and names other images or labels."""
         for path, text in self.texts.items():
             if path.exists() and path.read_bytes() != text.encode():
                 raise UserError(
@@ -27,7 +27,7 @@ class SplitFiles:
                 )
 
     def write(self) -> None:
-        """Write the lists that are not there yet, each whole or not at all; UserError as in :meth:`check`."""
+        """Write the lists that do not exist yet, each whole or not at all; UserError as in :meth:`check`."""
         self.check()
         for path, text in self.texts.items():
             if not path.exists():
