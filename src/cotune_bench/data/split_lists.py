@@ -47,12 +47,7 @@ def split_files(
     """The lists ``<data>-rate<r>-split<s>-<hash>-{train,val,test}.txt`` in ``folder``, of lines ``<image> <label>``.
 
     An image is its file below the data set's root, or its number where the data set is arrays. A part without
-    images has no list.
-
-    Args:
-        images: what the reader gave.
-        data: what the run makes of it.
-        settings: of the reader, as far as they define the result; hashed with the rule of the split.
+    images has no list. The hash is of the rule of the split and of the reader's ``settings`` that define the result.
     """
     rule = {"data": dict(settings), "rate": float(rate), "val": float(protocol.val), "order": protocol.split_order}
     name = f"{data.name}-rate{rate:g}-split{split_seed}-{digest(rule)[:8]}"

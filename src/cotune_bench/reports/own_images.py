@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from omegaconf import OmegaConf
@@ -85,16 +86,13 @@ def _by_unit(records: Sequence[Record]) -> dict[str, list[Record]]:
     A replicate has the same number for all its seeds, and its setting has several such numbers. A table of seeds has
     all other records, and replicates on whose split there are other seeds.
     """
-    alike = [one for one in records if one.seed == one.config["split_seed"] == _source_seed(one)]
+    source_seeds = {one.key: one.config["backbone"].get("seed", one.seed) for one in records}
+    alike = [one for one in records if one.seed == one.config["split_seed"] == source_seeds[one.key]]
     numbers = Counter(block for block, _ in {(digest(_block(one, "replicate")), one.seed) for one in alike})
     replicates = [one for one in alike if numbers[digest(_block(one, "replicate"))] > 1]
     keys = {one.key for one in replicates}
     splits = {digest(_block(one, "seed")) for one in records if one.key not in keys}
     return {"seed": [one for one in records if digest(_block(one, "seed")) in splits], "replicate": replicates}
-
-
-def _source_seed(record: Record) -> int:
-    return record.config["backbone"].get("seed", record.seed)
 
 
 def _block(record: Record, unit: str) -> dict:
@@ -170,8 +168,8 @@ def overrides_of(config: Mapping, unit: str) -> tuple[str, ...]:
 def _changed_values(group: str, name: str, values: Mapping) -> list[str]:
     """Overrides for the values that are not those of the group's yaml, or that it computes."""
     path = CONF / group / f"{name}.yaml"
-    usual = dict(OmegaConf.to_container(OmegaConf.load(path))) if path.exists() else {}  # type: ignore[arg-type]
-    usual["precision"] = "fp32"
+    yaml: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {}
+    usual = {**yaml, "precision": "fp32"}
     changed = {one: value for one, value in values.items() if one not in NOT_GIVEN and usual.get(one) != value}
     texts = {one: "null" if value is None else str(value).replace(" ", "") for one, value in changed.items()}
     return [("" if one == "precision" else f"{group}.") + f"{one}={text}" for one, text in texts.items()]
