@@ -30,43 +30,30 @@ def report(config: DictConfig) -> list[str]:
     if bad := [f"{file} ({why})" for file, why in zip(images.files, looks.reasons, strict=True) if why]:
         remedy = "remove or replace them, or leave them out with data.skip_bad=true (data=folder)"
         raise UserError(f"data {images.name}: {_some(bad, 'file')} cannot be read: {remedy}")
-    lines = [_summary(images)]
+    counts = np.bincount(images.labels[images.train], minlength=len(images.classes))
+    val = "" if images.val is None else f"{len(images.val):,} validation and "
+    lines = [
+        f"data {images.name}: {images.root}, {len(images.classes)} classes, {len(images.train):,} training, {val}"
+        f"{len(images.test):,} test images; {counts.min()} to {counts.max()} training images in a class "
+        f"(median {np.median(counts):g})"
+    ]
     if turned := [images.files[row] for row in np.flatnonzero(looks.orientations != 1)]:
         lines.append(f"data {images.name}: turned upright, as EXIF asks: {_some(turned, 'file')}")
     for text, files in (("no images by their endings", images.strays), ("cannot be read", images.unreadable)):
         if files:
             lines.append(f"warning: left out, {text}: {_some(files, 'file')}")
-    return lines + [f"warning: {line}" for line in [*_balance(images), *_duplicates(images, looks)]]
+    return lines + [f"warning: {line}" for line in [*_balance(images.classes, counts), *_duplicates(images, looks)]]
 
 
-def _summary(images: ImageList) -> str:
-    """Name, folder and size of a data set."""
-    counts = _class_counts(images)
-    val = "" if images.val is None else f"{len(images.val):,} validation and "
-    return (
-        f"data {images.name}: {images.root}, {len(images.classes)} classes, {len(images.train):,} training, {val}"
-        f"{len(images.test):,} test images; {counts.min()} to {counts.max()} training images in a class "
-        f"(median {np.median(counts):g})"
-    )
-
-
-def _class_counts(images: ImageList) -> np.ndarray:
-    """(K,) training images of each class, those that a split will set aside for validation among them."""
-    return np.bincount(images.labels[images.train], minlength=len(images.classes))
-
-
-def _balance(images: ImageList) -> list[str]:
-    """Classes with very few training images, and with very unequal numbers."""
-    counts, lines = _class_counts(images), []
-    tiny = [f"{images.classes[k]} ({counts[k]})" for k in np.argsort(counts, kind="stable") if counts[k] < TINY]
-    if tiny:
+def _balance(classes: Sequence[str], counts: np.ndarray) -> list[str]:
+    """Classes with very few training images, and with very unequal numbers (K,)."""
+    order, lines = sorted(zip(counts.tolist(), classes, strict=True), key=lambda one: one[0]), []
+    if tiny := [f"{name} ({count})" for count, name in order if count < TINY]:
         lines.append(f"fewer than {TINY} training images: {_some(tiny, 'class')}; their accuracy will be a guess")
-    if counts.min() and counts.max() >= UNEVEN * counts.min():
-        large, small = (images.classes[k] for k in (counts.argmax(), counts.argmin()))
-        ratio = counts.max() / counts.min()
-        lines.append(
-            f"uneven classes: {large} has {ratio:.0f} times the images of {small}; accuracy follows the large"
-        )
+    (least, small), (most, large) = order[0], order[-1]
+    if least and most >= UNEVEN * least:
+        times = f"{most / least:.0f} times the images of"
+        lines.append(f"uneven classes: {large} has {times} {small}; accuracy follows the large")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Pictures of any kind as red, green and blue of eight bits, the right way up; and why a file is none."""
+"""Pictures of any kind as red, green and blue of eight bits, the right way up."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ TURNS = {
 
 def orientation(image: Image.Image) -> int:
     """EXIF's orientation of a picture, 1 where it names none that can be read; PIL itself turns TIFF files."""
-    image.load()  # some formats tell it after the pixels
+    image.load()  # some formats store it after the pixels
     try:
         found = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # PIL raises nearly anything at damaged tags, which take nothing from the pixels
@@ -39,7 +39,7 @@ def as_rgb(image: Image.Image, *, upright: bool = False) -> Image.Image:
         upright: turn the picture as its EXIF orientation asks.
 
     Raises:
-        ValueError: the pixels are numbers of no known range (32 bits, floats), which PIL would clip, too.
+        ValueError: pixel values of unknown range (32 bits, floats), which PIL would clip, too.
     """
     turn = TURNS.get(orientation(image)) if upright else None
     if is_deep(image):

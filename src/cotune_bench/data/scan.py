@@ -73,14 +73,10 @@ def _one(path: Path) -> tuple[str, int, np.ndarray, int, bool]:
             way, deep = orientation(image), is_deep(image)
     except Exception as error:  # PIL raises nearly anything at damaged files
         return reason(error, path), 0, np.zeros((SIDE, SIDE), np.uint8), 1, False
-    row = np.asarray(grey.resize((BITS + 1, BITS), Image.Resampling.BOX), dtype=np.int16)
-    return "", difference_hash(row), np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX)), way, deep
-
-
-def difference_hash(grey: np.ndarray) -> int:
-    """64 bits of an (8, 9) array: 1 where a value is below its right neighbour; the first is the highest bit."""
-    bits = (grey[:, :-1] < grey[:, 1:]).ravel()
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+    row = np.asarray(grey.resize((BITS + 1, BITS), Image.Resampling.BOX))
+    bits = np.packbits(row[:, :-1] < row[:, 1:])  # the first is the highest
+    picture = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX))
+    return "", int.from_bytes(bits.tobytes(), "big"), picture, way, deep
 
 
 def near_identical(looks: Looks, first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]:

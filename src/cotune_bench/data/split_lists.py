@@ -18,7 +18,7 @@ class SplitFiles:
     texts: Mapping[Path, str]
 
     def check(self) -> None:
-        """UserError if a list is there and tells other images or labels."""
+        """UserError if a list exists and names other images or labels."""
         for path, text in self.texts.items():
             if path.exists() and path.read_bytes() != text.encode():
                 raise UserError(
@@ -27,7 +27,7 @@ class SplitFiles:
                 )
 
     def write(self) -> None:
-        """Write the lists that are not there yet, each whole or not at all; UserError as in :meth:`check`."""
+        """Write the lists that do not exist yet, each whole or not at all; UserError as in :meth:`check`."""
         self.check()
         for path, text in self.texts.items():
             if not path.exists():
@@ -47,12 +47,7 @@ def split_files(
     """The lists ``<data>-rate<r>-split<s>-<hash>-{train,val,test}.txt`` in ``folder``, of lines ``<image> <label>``.
 
     An image is its file below the data set's root, or its number where the data set is arrays. A part without
-    images has no list.
-
-    Args:
-        images: what the reader gave.
-        data: what the run makes of it.
-        settings: of the reader, as far as they define the result; hashed with the rule of the split.
+    images has no list. The hash is of the rule of the split and of the reader's ``settings`` that define the result.
     """
     rule = {"data": dict(settings), "rate": float(rate), "val": float(protocol.val), "order": protocol.split_order}
     name = f"{data.name}-rate{rate:g}-split{split_seed}-{digest(rule)[:8]}"

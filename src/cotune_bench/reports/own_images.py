@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from omegaconf import OmegaConf
@@ -64,7 +65,7 @@ def own_tables(results: Path) -> tuple[list[tuple[Grid, TableStatus]], list[str]
     mine = [record for record in records if own_images(record.config.get("data", {}))]
     tables = []
     for unit, chosen in _by_unit(mine).items():
-        blocks = _labels([(record.data, _shared(record, unit)) for record in chosen])
+        blocks = _labels([(record.data, _block(record, unit)) for record in chosen])
         rows = _labels([(record.method, record.config["method"]) for record in chosen])
         members = [Labelled(*one) for one in zip(chosen, blocks, rows, strict=True)]
         names = sorted({record.data for record in chosen})
@@ -85,24 +86,17 @@ def _by_unit(records: Sequence[Record]) -> dict[str, list[Record]]:
     A replicate has the same number for all its seeds, and its setting has several such numbers. A table of seeds has
     all other records, and replicates on whose split there are other seeds.
     """
-    alike = [
-        record
-        for record in records
-        if record.seed == record.config["split_seed"] == record.config["backbone"].get("seed", record.seed)
-    ]
-    numbers = Counter(setting for setting, _ in {(_setting(record, "replicate"), record.seed) for record in alike})
-    replicates = [record for record in alike if numbers[_setting(record, "replicate")] > 1]
-    keys = {record.key for record in replicates}
-    splits = {_setting(record, "seed") for record in records if record.key not in keys}
-    return {"seed": [record for record in records if _setting(record, "seed") in splits], "replicate": replicates}
+    source_seeds = {one.key: one.config["backbone"].get("seed", one.seed) for one in records}
+    alike = [one for one in records if one.seed == one.config["split_seed"] == source_seeds[one.key]]
+    numbers = Counter(block for block, _ in {(digest(_block(one, "replicate")), one.seed) for one in alike})
+    replicates = [one for one in alike if numbers[digest(_block(one, "replicate"))] > 1]
+    keys = {one.key for one in replicates}
+    splits = {digest(_block(one, "seed")) for one in records if one.key not in keys}
+    return {"seed": [one for one in records if digest(_block(one, "seed")) in splits], "replicate": replicates}
 
 
-def _setting(record: Record, unit: str) -> str:
-    """Digest of the settings that the runs of a block of rows share."""
-    return digest(_shared(record, unit))
-
-
-def _shared(record: Record, unit: str) -> dict:
+def _block(record: Record, unit: str) -> dict:
+    """Settings that the runs of a block of rows share."""
     config = record.config
     if unit == "seed":
         return {name: config[name] for name in ("data", "backbone", "protocol", "split_seed")}
@@ -122,8 +116,8 @@ def _labels(named: Sequence[tuple[str, Mapping]]) -> Iterable[str]:
                 chosen[name].append(setting)
                 found = count
     for name, values in flat:
-        told = ", ".join(f"{setting.rpartition('.')[2]}={values.get(setting)}" for setting in chosen[name])
-        yield f"{name} ({told})" if told else name
+        shown = ", ".join(f"{setting.rpartition('.')[2]}={values.get(setting)}" for setting in chosen[name])
+        yield f"{name} ({shown})" if shown else name
 
 
 def _grid(name: str, title: str, unit: str, members: Sequence[Labelled]) -> tuple[Grid, list[str]]:
@@ -173,9 +167,9 @@ def overrides_of(config: Mapping, unit: str) -> tuple[str, ...]:
 
 def _changed_values(group: str, name: str, values: Mapping) -> list[str]:
     """Overrides for the values that are not those of the group's yaml, or that it computes."""
-    path, usual = CONF / group / f"{name}.yaml", {"precision": "fp32"}
-    if path.exists():
-        usual |= OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[arg-type]
+    path = CONF / group / f"{name}.yaml"
+    yaml: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {}
+    usual = {**yaml, "precision": "fp32"}
     changed = {one: value for one, value in values.items() if one not in NOT_GIVEN and usual.get(one) != value}
     texts = {one: "null" if value is None else str(value).replace(" ", "") for one, value in changed.items()}
     return [("" if one == "precision" else f"{group}.") + f"{one}={text}" for one, text in texts.items()]

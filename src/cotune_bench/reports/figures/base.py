@@ -2,8 +2,8 @@
 
 import io
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,11 +59,9 @@ def stem(*parts: str) -> str:
     return re.sub(r"[^\w.]+", "-", "-".join(parts))
 
 
-@contextmanager
-def settings() -> Iterator[None]:
-    """Matplotlib's defaults and ours inside the context, whatever the user's own are."""
-    with context(["default", RC]):
-        yield
+def settings() -> AbstractContextManager[None]:
+    """Context with matplotlib's defaults and ours, whatever the user's own are."""
+    return context(["default", RC])
 
 
 def new_figure(width: float, height: float) -> Figure:
