@@ -86,7 +86,7 @@ def column_of(correct: np.ndarray, world: World) -> Column:
 def records_of(correct: np.ndarray) -> list[Record]:
     """A record for every method and replicate of (5, n, N) correctness."""
     usual: dict[str, Any] = {"data": "digits", "backbone": "glyphnet", "protocol": "desk", "weights": "glyphs"}
-    usual |= {"rate": 0.15, "nll": 0.3, "val_accuracy": None, "train_images": 110, "test_images": correct.shape[2]}
+    usual |= {"rate": 0.15, "validation": {}, "train_images": 110, "test_images": correct.shape[2]}
     usual |= {"seconds": 1.0, "finished": "2026-01-01T00:00:00+00:00", "test_sha256": "shared"}
     usual |= {"environment": {"version": "0.1.0", "torch": "2.15.0", "device": "cpu"}}
     return [
@@ -94,7 +94,7 @@ def records_of(correct: np.ndarray) -> list[Record]:
             key=f"digits-{method}-{r}",
             method=method,
             seed=r,
-            accuracy=100 * float(right.mean()),
+            metrics={"accuracy": 100 * float(right.mean()), "nll": 0.3},
             weights_sha256=f"source{r}",
             data_sha256=f"sample{r}",
             config={"seed": r, "split_seed": r, "protocol": {"val": 0.2, "split_order": "split_then_sample"}},

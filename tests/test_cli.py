@@ -59,11 +59,12 @@ def test_a_run_leaves_a_record_and_is_not_run_again_unless_forced(here, capsys):
     assert records(results) == [f"{key}.json"]
     (row,) = rows(results)
     record = json.loads((results / "records" / f"{key}.json").read_text())
-    assert float(row["accuracy"]) == record["accuracy"]
-    assert f"{record['accuracy']:.2f} % (validation {record['val_accuracy']:.2f} %)" in out
+    assert float(row["accuracy"]) == record["metrics"]["accuracy"]
+    test, validation = record["metrics"]["accuracy"], record["validation"]["accuracy"]
+    assert f"{test:.2f} % (validation {validation:.2f} %)" in out
     assert (record["test_images"], record["weights"]) == (899, "random")
-    for name, images in (("accuracy", 899), ("val_accuracy", 177)):  # whole numbers of images
-        right = record[name] * images / 100
+    for name, images in (("metrics", 899), ("validation", 177)):  # whole numbers of images
+        right = record[name]["accuracy"] * images / 100
         assert right == pytest.approx(round(right), abs=1e-6)
     assert record["config"]["protocol"]["updates"] == 2
     assert "threads" not in record["config"]["protocol"]

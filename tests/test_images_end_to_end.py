@@ -61,8 +61,8 @@ def test_every_method_runs_the_paper_s_protocol_on_image_files(here, capsys, met
     assert (record["protocol"], record["weights"]) == ("paper", "random")
     assert record["train_images"] == KINDS * 2  # 5 of a kind, 1 validates, half of the other 4
     assert record["test_images"] == KINDS * TEST
-    assert record["accuracy"] * KINDS * TEST % 100 == 0
-    assert record["val_accuracy"] * KINDS % 100 == 0
+    assert record["metrics"]["accuracy"] * KINDS * TEST % 100 == 0
+    assert record["validation"]["accuracy"] * KINDS % 100 == 0
     assert record["config"]["protocol"]["views"] == "official10"
     assert len(list((here / "cache" / "decoded").glob("cub-64-*.uint8"))) == 1
     capsys.readouterr()
@@ -77,7 +77,7 @@ def test_coco70_runs_with_its_own_network_and_validation_images(here):
     record = only_record(here)
     assert (record["backbone"], record["protocol"], record["weights"]) == ("densenet121", "paper", "random")
     assert (record["train_images"], record["test_images"]) == (4, 2)
-    assert record["val_accuracy"] in (0, 50, 100)
+    assert record["validation"]["accuracy"] in (0, 50, 100)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +182,6 @@ def test_tllib_runs_and_asks_for_the_direct_relationship(here, capsys):
     assert not (here / "results").exists()
     assert cli.main([*command, "method.relationship=direct", "method.calibrate=none"]) == 0
     record = only_record(here)
-    assert (record["protocol"], record["val_accuracy"]) == ("tllib", None)
+    assert (record["protocol"], record["validation"]) == ("tllib", {})
     assert record["train_images"] == KINDS * 3  # half of 5, rounded up
     assert len(list((here / "results" / "splits").iterdir())) == 2

@@ -106,7 +106,7 @@ def test_strict_has_a_line_for_every_table_and_counts_what_is_too_much_to_name(t
         (lambda values: values | {"schema": 99}, "its schema is 99, this version reads"),
         (lambda values: {name: values[name] for name in values if name != "weights"}, "it lacks weights"),
         (lambda values: values | {"config": {"protocol": {}}}, "its config lacks"),
-        (lambda values: values | {"accuracy": "high"}, "its accuracy is 'high'"),
+        (lambda values: values | {"metrics": {"accuracy": "high"}}, "its accuracy is 'high'"),
     ],
 )
 def test_a_damaged_record_is_named_left_out_and_missing(here, capsys, edit, message):

@@ -27,7 +27,7 @@ def text_with(**changes) -> str:
 
 
 LACKING = json.dumps(
-    {name: value for name, value in json.loads(text_with()).items() if name not in ("correct", "nll")}
+    {name: value for name, value in json.loads(text_with()).items() if name not in ("correct", "metrics")}
 )
 
 
@@ -45,17 +45,21 @@ def test_a_record_comes_back_as_it_was(store):
     assert path == store.path(record.key) == store.folder / f"{record.key}.json"
     assert store.read() == ([record], [])
     assert Record.from_json(record.to_json()) == record
-    assert json.loads(path.read_text())["schema"] == 2
+    assert json.loads(path.read_text())["schema"] == 3
     assert [file.name for file in store.folder.iterdir()] == [path.name]
     assert path.stat().st_mode & 0o777 == 0o644
 
 
-def test_a_record_of_schema_1_is_read_without_what_it_lacks(store):
-    values = json.loads(make_record().to_json())
-    del values["correct"], values["test_sha256"]
+@pytest.mark.parametrize("validation", [{}, {"accuracy": 60.0}])
+@pytest.mark.parametrize("schema", [1, 2])
+def test_records_of_schema_1_and_2_are_read(store, schema, validation):
+    values = json.loads(make_record(correct="", test_sha256="", validation=validation).to_json())
+    older = {**values, **values.pop("metrics"), "val_accuracy": values.pop("validation").get("accuracy")}
+    for name in ("metrics", "validation", "primary", *(("correct", "test_sha256") if schema == 1 else ())):
+        older.pop(name, None)
     store.folder.mkdir(parents=True)
-    store.path(values["key"]).write_text(json.dumps({**values, "schema": 1}))
-    assert store.read() == ([make_record(correct="", test_sha256="")], [])
+    store.path(values["key"]).write_text(json.dumps({**older, "schema": schema}))
+    assert store.read() == ([make_record(correct="", test_sha256="", validation=validation)], [])
 
 
 def test_which_images_are_right_comes_back_as_it_was():
@@ -110,17 +114,18 @@ def test_reading_takes_the_wanted_keys_in_order_of_key_and_time(store):
         ("", "Expecting value"),
         (make_record().to_json()[:-30], "Expecting|Unterminated"),
         ("[1]", "it is not a JSON object"),
-        (text_with(schema=3), "its schema is 3, this version reads 1 to 2"),
+        (text_with(schema=4), "its schema is 4, this version reads 1 to 3"),
         (text_with(correct="AAA="), "its correct contains 2 bytes, not those of 20 images"),
         (text_with(correct="?"), "base64"),
         (text_with(surprise=1), "it contains the unknown surprise"),
-        (text_with(accuracy="71"), "its accuracy is '71'"),
-        (text_with(accuracy=True), "its accuracy is True"),
+        (text_with(metrics={"accuracy": "71"}), "its accuracy is '71'"),
+        (text_with(validation={"accuracy": True}), "its accuracy is True"),
         (text_with(seed=0.5), "its seed is 0.5"),
         (text_with(environment=[]), r"its environment is \[\]"),
-        (text_with(accuracy=float("nan")), "it contains NaN, which JSON does not allow"),
+        (text_with(metrics={"accuracy": float("nan")}), "it contains NaN, which JSON does not allow"),
+        (text_with(metrics={"nll": 1.0}), "its metrics lack accuracy"),
         (text_with(key="other"), "it belongs to other"),
-        (LACKING, "it lacks correct, nll"),
+        (LACKING, "it lacks correct, metrics"),
     ],
 )
 def test_a_damaged_file_is_named_and_left_and_the_rest_is_read(store, content, told):

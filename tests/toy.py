@@ -55,9 +55,6 @@ def toy_record(**values: object) -> Record:
         "protocol": "paper",
         "rate": 0.15,
         "seed": 0,
-        "accuracy": 50.0,
-        "nll": 2.5,
-        "val_accuracy": None,
         "train_images": 900,
         "test_images": 5794,
         "weights": "IMAGENET1K_V1",
@@ -68,7 +65,10 @@ def toy_record(**values: object) -> Record:
         "config": {"split_seed": 0, "protocol": {"val": 0.2, "split_order": "split_then_sample"}},
         "environment": {"version": "0.1.0", "torch": "2.15.0", "device": "cpu"},
     }
-    return Record(**{**usual, **values})
+    metrics = {"accuracy": values.pop("accuracy", 50.0), "nll": values.pop("nll", 2.5)}
+    validation = values.pop("val_accuracy", None)
+    more = {"metrics": metrics, "validation": {} if validation is None else {"accuracy": validation}}
+    return Record(**{**usual, **more, **values})
 
 
 def toy_records() -> list[Record]:

@@ -9,23 +9,32 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
 
 import numpy as np
 
 from cotune_bench.errors import UserError
 from cotune_bench.storage.files import create_atomically, write_atomically
 
-SCHEMA = 2
-#: What records of schema 1 lack, and what they are read as.
+SCHEMA = 3
+#: Fields that records of schema 1 lack, with the values that they are read as.
 SINCE_2 = {"correct": "", "test_sha256": ""}
-TEXTS = ("key", "method", "data", "backbone", "protocol", "weights", "weights_sha256", "data_sha256", "finished")
+TEXTS = (
+    "key",
+    "primary",
+    "method",
+    "data",
+    "backbone",
+    "protocol",
+    "weights",
+    "weights_sha256",
+    "data_sha256",
+    "finished",
+)
 KINDS = {
-    **dict.fromkeys((*TEXTS, *SINCE_2), str),
-    **dict.fromkeys(("rate", "accuracy", "nll", "seconds"), (int, float)),
+    **dict.fromkeys((*TEXTS, "finished", *SINCE_2), str),
+    **dict.fromkeys(("rate", "seconds"), (int, float)),
     **dict.fromkeys(("seed", "train_images", "test_images"), int),
-    **dict.fromkeys(("config", "environment"), dict),
-    "val_accuracy": (int, float, NoneType),
+    **dict.fromkeys(("metrics", "validation", "config", "environment"), dict),
 }
 
 
@@ -35,8 +44,10 @@ class Record:
 
     Attributes:
         key: readable cell and a hash of all that defines the result; also the file's name.
-        accuracy, nll: top-1 in percent and mean negative log-likelihood on the test set, read once at the end.
-        val_accuracy: top-1 in percent on the validation set, None without one.
+        metrics: of the task on the test set, read once at the end: ``accuracy`` is top-1 in percent, ``nll`` the mean
+            negative log-likelihood.
+        validation: the same on the validation set; empty without one.
+        primary: the metric that tables show.
         weights, weights_sha256: which pre-trained weights; ``random`` marks a run without.
         data_sha256: fingerprint of the images and labels that trained, validated and tested.
         correct: which test images are classified correctly, see :func:`packed`; empty in records of schema 1.
@@ -53,9 +64,8 @@ class Record:
     protocol: str
     rate: float
     seed: int
-    accuracy: float
-    nll: float
-    val_accuracy: float | None
+    metrics: dict[str, float]
+    validation: dict[str, float]
     train_images: int
     test_images: int
     weights: str
@@ -67,7 +77,23 @@ class Record:
     environment: dict
     correct: str = ""
     test_sha256: str = ""
+    primary: str = "accuracy"
     schema: int = SCHEMA
+
+    @property
+    def accuracy(self) -> float:
+        """Top-1 in percent on the test set."""
+        return self.metrics["accuracy"]
+
+    @property
+    def nll(self) -> float:
+        """Mean negative log-likelihood on the test set."""
+        return self.metrics["nll"]
+
+    @property
+    def val_accuracy(self) -> float | None:
+        """Top-1 in percent on the validation set, None without one."""
+        return self.validation.get("accuracy")
 
     def to_json(self) -> str:
         """The file's text."""
@@ -79,8 +105,8 @@ class Record:
         values = json.loads(text, parse_constant=_no_number)
         if not isinstance(values, dict):
             raise ValueError("it is not a JSON object")
-        if values.get("schema") == 1:
-            values = {**SINCE_2, **values, "schema": SCHEMA}
+        if values.get("schema") in (1, 2):
+            values = _with_metrics({**SINCE_2, **values})
         if values.get("schema") != SCHEMA:
             raise ValueError(f"its schema is {values.get('schema')!r}, this version reads 1 to {SCHEMA}")
         names = {field.name for field in dataclasses.fields(cls)}
@@ -91,9 +117,23 @@ class Record:
         for name, kind in KINDS.items():
             if not isinstance(values[name], kind) or isinstance(values[name], bool):
                 raise ValueError(f"its {name} is {values[name]!r}")
+        for name, value in {**values["metrics"], **values["validation"]}.items():
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                raise ValueError(f"its {name} is {value!r}")
+        if values["primary"] not in values["metrics"]:
+            raise ValueError(f"its metrics lack {values['primary']}")
         if values["correct"]:
             unpacked(values["correct"], values["test_images"])
         return cls(**values)
+
+
+def _with_metrics(values: dict) -> dict:
+    """Values of a record of schema 1 or 2, which had three scores as fields, as those of today's."""
+    kept = {name: value for name, value in values.items() if name not in ("accuracy", "nll", "val_accuracy")}
+    metrics = {name: values[name] for name in ("accuracy", "nll") if name in values}
+    val = values.get("val_accuracy")
+    validation = {} if val is None else {"accuracy": val}
+    return {**kept, "metrics": metrics, "validation": validation, "primary": "accuracy", "schema": SCHEMA}
 
 
 def packed(correct: np.ndarray) -> str:
@@ -215,7 +255,8 @@ COLUMNS = [
 
 def row_of(record: Record) -> dict[str, object]:
     """A record's values in the columns of results.csv."""
-    values = {"split_seed": record.config.get("split_seed"), **record.environment, **vars(record)}
+    scores = {"accuracy": record.accuracy, "nll": record.nll, "val_accuracy": record.val_accuracy}
+    values = {"split_seed": record.config.get("split_seed"), **record.environment, **vars(record), **scores}
     return {name: values.get(name) for name in COLUMNS}
 
 

@@ -95,7 +95,6 @@ class Experiment:
 
     def record(self, started: float) -> Record:
         """Validate, read the test set once, and tell it all."""
-        validation = self.validate()
         test, correct = evaluate(self.method, self.data.test)
         config = run_config(self.config)
         left_out = len(self.files.unreadable) if self.files else 0
@@ -107,9 +106,9 @@ class Experiment:
             protocol=self.protocol.name,
             rate=float(config["rate"]),
             seed=config["seed"],
-            accuracy=test["accuracy"],
-            nll=test["nll"],
-            val_accuracy=validation["accuracy"] if validation else None,
+            metrics=test,
+            validation=self.validate() or {},
+            primary=self.data.task.primary,
             train_images=len(self.data.plain),
             test_images=len(self.data.test),
             weights=self.backbone.info.weights,
