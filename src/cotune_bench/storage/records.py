@@ -18,18 +18,7 @@ from cotune_bench.storage.files import create_atomically, write_atomically
 SCHEMA = 3
 #: Fields that records of schema 1 lack, with the values that they are read as.
 SINCE_2 = {"correct": "", "test_sha256": ""}
-TEXTS = (
-    "key",
-    "primary",
-    "method",
-    "data",
-    "backbone",
-    "protocol",
-    "weights",
-    "weights_sha256",
-    "data_sha256",
-    "finished",
-)
+TEXTS = ("key", "primary", "method", "data", "backbone", "protocol", "weights", "weights_sha256", "data_sha256")
 KINDS = {
     **dict.fromkeys((*TEXTS, "finished", *SINCE_2), str),
     **dict.fromkeys(("rate", "seconds"), (int, float)),
