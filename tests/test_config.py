@@ -16,6 +16,7 @@ from cotune_bench.config import (
     check_sweep,
     choices,
     compose_config,
+    key_of,
     reader,
     run_config,
     run_key,
@@ -368,5 +369,6 @@ def test_an_older_configuration_gets_the_key_of_today_s():
     older["data"] |= {"_target_": "cotune_bench.data.readers.cub.read"}
     older["backbone"] |= {"_target_": "cotune_bench.backbones.torchvision.load"}
     del older["method"]["select"], older["data"]["reader"]
-    assert upgraded(older) == today
     assert upgraded(today) == today
+    assert key_of(upgraded(older)) == key_of(today)
+    assert key_of(today) != key_of({**today, "method": {**today["method"], "select": "cv"}})

@@ -9,7 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cotune_bench.backbones.additional import further_backbones
 from cotune_bench.backbones.base import tap
-from cotune_bench.config import build, choices, compose_config, run_config, run_key, upgraded
+from cotune_bench.config import build, choices, compose_config, key_of, run_config, run_key
 from cotune_bench.inference.evaluate import evaluate, predict
 from cotune_bench.methods.base import Method
 from cotune_bench.methods.delta import Delta
@@ -214,7 +214,7 @@ def test_delta_on_plain_feature_maps_needs_no_preparation(cache):
 def test_older_runs_of_delta_had_attention_and_without_it_its_settings_define_nothing():
     today = run_config(compose_config(["method=delta"]))
     older = {**today, "method": {name: value for name, value in today["method"].items() if name != "regularisation"}}
-    assert upgraded(older) == today
+    assert key_of(older) == key_of(today)
     plain = [
         run_key(compose_config(["method=delta", "method.regularisation=feature_map", *more]))
         for more in ([], ["method.attention_batches=1"])

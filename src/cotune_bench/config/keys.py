@@ -21,7 +21,8 @@ WITHOUT_EFFECT = {
     ("relationship", "direct"): ("select",),
     ("regularisation", "feature_map"): ("attention_batches", "attention_batch_size"),
 }
-#: Settings that methods gained after records were written, with the value that those runs had.
+#: Settings that methods gained after records were written, with the value that those runs had: at it, a setting
+#: is no part of the key, so that their records stay in their tables.
 LATER = {"cotuning": {"select": "accuracy"}, "delta": {"regularisation": "attention"}}
 
 
@@ -38,8 +39,7 @@ def run_config(config: DictConfig) -> dict:
 
 def upgraded(defining: dict) -> dict:
     """What :func:`run_config` gives today for the configuration in an older record."""
-    method = LATER.get(defining["method"]["name"], {}) | defining["method"]
-    return _reduced({**defining, "data": with_reader(defining["data"]), "method": method})
+    return _reduced({**defining, "data": with_reader(defining["data"])})
 
 
 def with_reader(data: dict) -> dict:
@@ -81,8 +81,10 @@ def run_key(config: DictConfig) -> str:
 
 def key_of(defining: dict) -> str:
     """The key of the run that this result of :func:`run_config` defines."""
-    mark = digest(_canonical({**defining, "version": RESULT_VERSION}))[:10]
     data, method = defining["data"]["name"], defining["method"]["name"]
+    usual = LATER.get(method, {}).items()
+    values = {name: value for name, value in defining["method"].items() if (name, value) not in usual}
+    mark = digest(_canonical({**defining, "method": values, "version": RESULT_VERSION}))[:10]
     return f"{data}-{method}-rate{defining['rate']:g}-seed{defining['seed']}-{mark}"
 
 
