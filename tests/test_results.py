@@ -127,7 +127,7 @@ def test_merge_takes_in_what_is_missing_byte_for_byte_and_twice_changes_nothing(
 @pytest.mark.parametrize("change", [{"accuracy": 70.0}, {"nll": 0.6}])
 def test_merge_keeps_ours_and_names_what_differs(here, capsys, change):
     before = files(Path("results"))
-    RecordStore(Path("far")).add(dataclasses.replace(record(), **change))
+    RecordStore(Path("far")).add(record(**change))
     assert ask("merge", "far") == 0
     theirs = {"accuracy": 75.5, "nll": 0.5, **change}
     assert capsys.readouterr().err == (
@@ -136,7 +136,7 @@ def test_merge_keeps_ours_and_names_what_differs(here, capsys, change):
     )
     assert files(Path("results")) == before
     more = {"data_sha256": "other", "weights_sha256": "other"}
-    RecordStore(Path("apart")).add(dataclasses.replace(record(), **more, **change))
+    RecordStore(Path("apart")).add(record(**more, **change))
     assert ask("merge", "apart") == 0
     assert capsys.readouterr().err.endswith(", from other images and source weights; ours stays\n")
 
