@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse, special
 from scipy.optimize import brentq
+from threadpoolctl import threadpool_limits
 
 from cotune_bench.array_checks import (
     Array,
@@ -179,14 +180,15 @@ def reverse_relationship(
         raise UserError(f"select is {select!r}: choose {', '.join(SELECTIONS)}")
     everything = np.concatenate([train, val])
 
-    if select == "cv":
-        train, labels = everything, np.concatenate([labels, truth])
-        trials, truth = cross_validated(train, labels, num_classes, grid), labels
-    else:
-        trials = validated(train, labels, val, num_classes, grid)
-    score = log_likelihood if select == "nll" else accuracy
-    C = max(trials, key=lambda C: (score(trials[C].logits, truth), C))
-    chosen = SoftmaxRegression(train, labels, num_classes).fit(C, trials[C].weights, FINAL)
+    with threadpool_limits(1):  # so that no bit depends on their number; many small products gain little by threads
+        if select == "cv":
+            train, labels = everything, np.concatenate([labels, truth])
+            trials, truth = cross_validated(train, labels, num_classes, grid), labels
+        else:
+            trials = validated(train, labels, val, num_classes, grid)
+        score = log_likelihood if select == "nll" else accuracy
+        C = max(trials, key=lambda C: (score(trials[C].logits, truth), C))
+        chosen = SoftmaxRegression(train, labels, num_classes).fit(C, trials[C].weights, FINAL)
     logits = trials[C].logits if select == "cv" else val @ chosen.weights.T
     scale = 1 / fit_temperature(logits, truth) if calibrate else 1.0
     result = _bayes(scale * chosen.weights, everything.mean(axis=0)).astype(dtype)
