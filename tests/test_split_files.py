@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from conftest import PROTOCOL, make_dataset
@@ -12,7 +11,7 @@ from trees import put_image, refused
 from cotune_bench import cli
 from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.dataset import Dataset, ImageList
-from cotune_bench.data.readers.imagelist import read
+from cotune_bench.data.readers import folder, imagelist
 from cotune_bench.data.split_lists import SplitFiles, split_files
 from cotune_bench.data.target import target_data
 
@@ -29,14 +28,9 @@ def lists(images: ImageList | Dataset, folder: Path, protocol: Protocol = PROTOC
 @pytest.fixture
 def images(tmp_path) -> ImageList:
     """Two classes of files, 5 of each for training and 1 for the test."""
-    files = tuple(f"{kind}/{number}.png" for number in range(6) for kind in ("cat", "dog"))
-    for file in files:
+    for file in (f"{kind}/{number}.png" for number in range(6) for kind in ("cat", "dog")):
         put_image(tmp_path / "images" / file)
-    split = {"train": np.arange(10), "test": np.arange(10, 12)}
-    labels = np.arange(12) % 2
-    return ImageList(
-        name="toy", labels=labels, classes=("cat", "dog"), root=tmp_path / "images", files=files, **split
-    )
+    return folder.read("toy", str(tmp_path / "images"), test_share=1 / 6)
 
 
 def part(folder: Path, name: str) -> list[str]:
@@ -45,14 +39,14 @@ def part(folder: Path, name: str) -> list[str]:
 
 
 def test_files_are_listed_by_name_and_can_be_read_back(tmp_path, images):
-    folder = tmp_path / "splits"
-    lists(images, folder).write()
+    splits = tmp_path / "splits"
+    lists(images, splits).write()
     # 5 of a class: 1 validates, half of the other 4 trains.
-    assert [len(part(folder, name)) for name in ("train", "val", "test")] == [4, 2, 2]
-    assert part(folder, "test") == ["cat/5.png 0", "dog/5.png 1"]
-    assert not {*part(folder, "train")} & {*part(folder, "val")}
-    train, val, test = (str(next(folder.glob(f"toy-rate0.5-split0-*-{n}.txt"))) for n in ("train", "val", "test"))
-    again = read("mine", str(images.root), train=train, val=val, test=test, classes=None, sampled=True)
+    assert [len(part(splits, name)) for name in ("train", "val", "test")] == [4, 2, 2]
+    assert [line[:3] + line[-2:] for line in part(splits, "test")] == ["cat 0", "dog 1"]
+    assert not {*part(splits, "train")} & {*part(splits, "val")}
+    train, val, test = (str(next(splits.glob(f"toy-rate0.5-split0-*-{n}.txt"))) for n in ("train", "val", "test"))
+    again = imagelist.read("mine", str(images.root), train=train, val=val, test=test, classes=None, sampled=True)
     assert [len(rows) for rows in (again.train, again.val, again.test) if rows is not None] == [4, 2, 2]
 
 
@@ -77,17 +71,16 @@ def test_the_rule_of_the_split_names_the_lists(tmp_path):
 
 
 def test_lists_are_written_once_and_other_data_is_refused(tmp_path, images):
-    folder = tmp_path / "splits"
-    lists(images, folder).write()
-    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
-    lists(images, folder).write()
-    put_image(images.root / "cat/9.png")
+    splits = tmp_path / "splits"
+    lists(images, splits).write()
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in splits.iterdir()}
+    lists(images, splits).write()
     for changed in (
-        replace(images, files=("cat/9.png", *images.files[1:])),
-        replace(images, labels=np.where(np.arange(12) < 10, 1 - images.labels, images.labels)),
+        replace(images, files=images.files[::-1]),
+        replace(images, labels=1 - images.labels),
     ):
-        refused(lists(changed, folder).write, "lists other images", "the data changed", "results=FOLDER")
-    assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+        refused(lists(changed, splits).write, "lists other images", "the data changed", "results=FOLDER")
+    assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in splits.iterdir()}
 
 
 def test_a_run_lists_its_images_and_is_refused_where_they_changed(tmp_path, monkeypatch, capsys):
@@ -96,9 +89,9 @@ def test_a_run_lists_its_images_and_is_refused_where_they_changed(tmp_path, monk
     tiny = ["backbone.weights=random", "protocol.updates=1", "device=cpu"]
     for method in ("finetune", "bss"):
         assert cli.main([f"method={method}", *tiny]) == 0
-    folder = Path("results/splits")
-    assert len(list(folder.iterdir())) == 3  # the same for all methods
-    (train,) = folder.glob("digits-rate0.15-split0-*-train.txt")
+    splits = Path("results/splits")
+    assert len(list(splits.iterdir())) == 3  # the same for all methods
+    (train,) = splits.glob("digits-rate0.15-split0-*-train.txt")
     train.write_text(train.read_text(encoding="utf-8") + "0 0\n", encoding="utf-8")
     capsys.readouterr()
     assert cli.main(["method=l2sp", *tiny]) == 2
