@@ -236,14 +236,3 @@ def test_handlers_are_given_back():
 
 def test_the_exit_code_is_the_shells():
     assert [InterruptedRun(number).exit_code for number in (signal.SIGINT, signal.SIGTERM)] == [130, 143]
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-def test_a_forked_child_does_not_take_the_signal_for_its_own():
-    with StopRequest() as stop:
-        child = os.fork()
-        if child == 0:
-            signal.raise_signal(signal.SIGTERM)
-            os._exit(7 if stop.number is None else 1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-    assert stop.number is None

@@ -66,5 +66,5 @@ def test_a_missing_package_and_an_unknown_logger_are_refused_before_anything_is_
     assert cli.main([*TINY, "logger=tensorboard", *more]) == 2
     assert capsys.readouterr().err.startswith("error: logger=tensorboard needs a package: pip install ")
     assert cli.main([*TINY, "logger=wandb", *more]) == 2
-    assert capsys.readouterr().err == "error: logger=wandb is unknown: choose none, tensorboard\n"
+    assert capsys.readouterr().err == "error: logger=wandb cannot be used: choose none, tensorboard\n"
     assert not (here / "results").exists()

@@ -180,35 +180,21 @@ def test_a_killed_jobs_sweep_leaves_no_process_behind(results):
     assert not list(results.glob("records/*"))
 
 
-def ends_with_all_saved(results: Path, ended: tuple[int | None, str, str], number: signal.Signals) -> None:
-    code, _, err = ended
+@pytest.mark.parametrize("to", ["the sweep", "a run"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_a_jobs_sweep_or_its_run_saves_all_runs_and_the_sweep_goes_on(results, basic, number, to):
+    hold = held(results)
+    run = launch(results, *cells("0,1,2,3"), *JOBS)
+    at_work(results, run, 0, 1)
+    if to == "a run":
+        os.kill(status(results, 0)["pid"], number)
+    code, _, err = run.end(number if to == "the sweep" else None)
+    figures[f"{number.name} to {to} with jobs=2"] += 1
     assert code == 128 + number, err
     assert err.splitlines()[-1] == f"stopped by {number.name}; the same command goes on from there"
     assert [state_of(folder_of(results, seed)) for seed in (0, 1)] == ["interrupted"] * 2
+    assert not list(results.glob("records/*"))
     assert not list(results.glob(".sweeps/*"))
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_a_jobs_sweep_saves_all_its_runs_and_it_goes_on(results, basic, number):
-    hold = held(results)
-    run = launch(results, *cells("0,1,2,3"), *JOBS)
-    at_work(results, run, 0, 1)
-    ends_with_all_saved(results, run.end(number), number)
-    figures[f"{number.name} to a jobs=2 sweep"] += 1
-    hold.unlink()
-    code, out, err = launch(results, *cells("0,1,2,3"), *JOBS).end()
-    assert (code, out.splitlines()[-1].partition(";")[0]) == (0, "4 done, 0 failed, 0 skipped"), err
-    same(results, basic, 4)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_a_run_of_jobs_ends_the_sweep_which_then_goes_on(results, basic, number):
-    hold = held(results)
-    run = launch(results, *cells("0,1,2,3"), *JOBS)
-    at_work(results, run, 0, 1)
-    os.kill(status(results, 0)["pid"], number)
-    figures[f"{number.name} to a run of jobs=2"] += 1
-    ends_with_all_saved(results, run.end(), number)
     hold.unlink()
     code, out, err = launch(results, *cells("0,1,2,3"), *JOBS).end()
     assert (code, out.splitlines()[-1].partition(";")[0]) == (0, "4 done, 0 failed, 0 skipped"), err

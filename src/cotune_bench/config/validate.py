@@ -18,6 +18,7 @@ CHOICES = {
     "keep_checkpoint": (True, False, "auto"),
     "compile": ("none", "default", "reduce-overhead", "max-autotune"),
     "recompute": ("never", "always"),
+    "logger": ("none", "tensorboard"),
 }
 FOLDERS = ("results", "cache", "data_root")
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list [a,b]"}

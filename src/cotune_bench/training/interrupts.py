@@ -1,6 +1,5 @@
 """Graceful stop after the current update, on SIGINT, SIGTERM or SIGUSR2, which Slurm jobs receive."""
 
-import os
 import signal
 import threading
 from collections.abc import Callable
@@ -33,7 +32,7 @@ class StopRequest:
     """Inside the context, the first signal sets ``number``; a second Ctrl-C acts as it does outside.
 
     Repetitions of the other signals are ignored: a run of a sweep receives one from whoever stops all processes of
-    the group and one from its sweep. Forked children, such as data workers, inherit the handlers and ignore all.
+    the group and one from its sweep.
 
     Args:
         heard: called with the number of the first signal.
@@ -43,7 +42,6 @@ class StopRequest:
         self.number: int | None = None
         self._heard = heard
         self._previous: dict[int, object] = {}
-        self._process = os.getpid()
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
@@ -58,8 +56,6 @@ class StopRequest:
             self._heard(number)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
-        if os.getpid() != self._process:
-            return
         if self.number is not None and number == signal.SIGINT:
             self._restore()
             signal.raise_signal(number)
