@@ -1,8 +1,8 @@
 """How often fine-tuning is said to beat itself: trained networks, from records to the sentence of the verdict.
 
-Fine-tuning of table=desk_full is compared with a twin: the same source networks, splits and samples, another training
-seed. The replicates of every column are cut into groups, each of which is a table of its own and a repetition of the
-experiment; then each column is judged with all its replicates. The twins also show how much of the variance between
+Fine-tuning of table=desk_full is compared with four twins: the same source networks, splits and samples, other
+training seeds. The replicates of every column are cut into groups, each of which is a table of its own and a repetition of the
+experiment; then each column is judged with all its replicates. A twin also shows how much of the variance between
 replicates is that of training seeds. Runs that are missing are trained and recorded in --results; a second call
 trains nothing.
 """
@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +21,22 @@ from joblib import Parallel, delayed
 
 from cotune_bench.config import compose_config
 from cotune_bench.config.tables import load_table
+from cotune_bench.reports.build import table_grid
+from cotune_bench.reports.columns import find_column
 from cotune_bench.reports.frame import run_frame
 from cotune_bench.reports.grid import TableSpec, build_grid
+from cotune_bench.reports.statistics import components, power_at
 from cotune_bench.reports.verdict import Verdict, verdicts
 from cotune_bench.storage.records import Record, RecordStore
 
-TABLE, NAMES, TWIN = "desk_full", ("finetune", "its twin"), 1000
+TABLE, NAMES, TWIN = "desk_full", ("finetune", "twin 1", "twin 2", "twin 3", "twin 4"), 1000
 KEPT = Path(__file__).parent / "results" / "verdict_trained.json"
 
 
 def main() -> None:
     """Train the twins that are missing, judge every repetition, print and keep."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--group", type=int, default=3, help="replicates of a repetition")
+    arguments.add_argument("--group", type=int, default=5, help="replicates of a repetition")
     arguments.add_argument("--jobs", type=int, default=2)
     arguments.add_argument("--results", type=Path, default=Path("results"))
     arguments.add_argument("--json", type=Path, default=KEPT)
@@ -43,15 +46,16 @@ def main() -> None:
     columns = list(product(table["data"], table["rate"]))
     cells = [cell for column in columns for unit in units for cell in replicate(*column, unit)]
     runs = iter(Parallel(n_jobs=given.jobs)(delayed(trained)(cell, given.results) for cell in cells))
-    worlds = {column: [(next(runs), next(runs), next(runs)) for _ in units] for column in columns}
-    found = {column: [world[:2] for world in mine] for column, mine in worlds.items()}
+    worlds = {column: [tuple(next(runs) for _ in (*NAMES, "cotuning")) for _ in units] for column in columns}
+    found = {column: [world[:-1] for world in mine] for column, mine in worlds.items()}
     small = [
-        judged(column, pairs[start : start + given.group])
-        for column, pairs in found.items()
+        judged(column, names[start : start + given.group])
+        for column, names in found.items()
         for start in range(0, len(units), given.group)
     ]
-    whole = [judged(column, pairs) for column, pairs in found.items()]
+    whole = [judged(column, names) for column, names in found.items()]
     lines = [line(small, given.group), line(whole, len(units)), *map(variances, worlds.items())]
+    lines += powers(given.results)
     print(*lines, sep="\n")
     figures = {"environment": environment(1, ["torch", "numpy", "scipy"]), "printed": lines}
     figures |= {"repetitions": [facts(one) for one in small], "columns": [facts(one) for one in whole]}
@@ -59,12 +63,13 @@ def main() -> None:
 
 
 def replicate(data: str, rate: float, unit: int) -> list[list[str]]:
-    """Overrides of fine-tuning, its twin and Co-Tuning in one replicate."""
+    """Overrides of fine-tuning, its twins and Co-Tuning in one replicate."""
     base = [f"data={data}", f"rate={rate}"]
-    twin = [f"seed={unit + TWIN}", f"split_seed={unit}", f"backbone.seed={unit}"]
+    world = [f"split_seed={unit}", f"backbone.seed={unit}"]
+    twins = [[f"seed={unit + number * TWIN}", *world] for number in range(1, len(NAMES))]
     return [
         [*base, "method=finetune", f"replicate={unit}"],
-        [*base, "method=finetune", *twin],
+        *([*base, "method=finetune", *twin] for twin in twins),
         [*base, "method=cotuning", f"replicate={unit}"],
     ]
 
@@ -84,36 +89,59 @@ def trained(cell: list[str], results: Path) -> Record:
     return store.read([run_key(config)])[0][0]
 
 
-def judged(column: tuple[str, float], pairs: Sequence[tuple[Record, Record]]) -> Verdict:
-    """What the tool says of a table with these replicates of both."""
+def judged(column: tuple[str, float], worlds: Sequence[tuple[Record, ...]]) -> Verdict:
+    """What the tool says of a table with these replicates of all names."""
     runs = [
         replace(run, method=name, seed=unit, key=f"{run.key}-{unit}")
-        for unit, pair in enumerate(pairs)
-        for name, run in zip(NAMES, pair, strict=True)
+        for unit, world in enumerate(worlds)
+        for name, run in zip(NAMES, world, strict=True)
     ]
-    spec = TableSpec("null", "Null", (column[0],), NAMES, (column[1],), tuple(range(len(pairs))))
+    spec = TableSpec("null", "Null", (column[0],), NAMES, (column[1],), tuple(range(len(worlds))))
     return verdicts(build_grid(spec, run_frame(runs)[0]))[0]
 
 
 def line(found: Sequence[Verdict], replicates: int) -> str:
-    """How often one of the two is best."""
+    """How often a name is told from another, though all are one method."""
     clear = sum(one.clear for one in found)
-    return f"{replicates} replicates: one of fine-tuning and its twin is best in {clear} of {len(found)} tables"
+    beaten = sum(smallest(one) < 0.05 for one in found)
+    return (
+        f"{replicates} replicates, {len(NAMES)} names of fine-tuning: one of them is called best in {clear} of "
+        f"{len(found)} tables, any is beaten in {beaten}; smallest p {min(smallest(one) for one in found):.2g}"
+    )
 
 
-def variances(found: tuple[tuple[str, float], list[tuple[Record, Record, Record]]]) -> str:
+def smallest(verdict: Verdict) -> float:
+    """The smallest p value of a table's pairs, which holds over all of them."""
+    return min(pair.p for pair in verdict.pairs)
+
+
+def variances(found: tuple[tuple[str, float], list[tuple[Record, ...]]]) -> str:
     """Variance over replicates of two differences, in squared points."""
     (data, rate), runs = found
-    plain, twin, cotuning = np.array([[run.accuracy for run in world] for world in runs]).T
+    plain, twin, *_, cotuning = np.array([[run.accuracy for run in world] for world in runs]).T
     seed, all_ = np.var(twin - plain, ddof=1), np.var(cotuning - plain, ddof=1)
     return f"{data}, rate {rate:g}: variance of twin - fine-tuning {seed:.2f}, of Co-Tuning - fine-tuning {all_:.2f}"
 
 
+def powers(results: Path) -> list[str]:
+    """For every column of the table, the power for a difference of one point in the pair that has least."""
+    grid, lines = table_grid(TABLE, [f"results={results}"])[0], []
+    for data, rate in product(grid.spec.data, grid.spec.rates):
+        column = find_column(grid, data, rate).column
+        found = {
+            (a, b): power_at(components(column, a, b), column.replicates, column.pairs, 1.0)
+            for a, b in combinations(range(len(column.methods)), 2)
+        }
+        least = min(found, key=lambda pair: found[pair])
+        first, second = (column.methods[place] for place in least)
+        text = f"power for one point at least {100 * found[least]:.1f} % ({first}, {second})"
+        lines.append(f"{data}, rate {rate:g}: {text}")
+    return lines
+
+
 def facts(verdict: Verdict) -> dict[str, object]:
     """A verdict as plain data."""
-    (pair,) = verdict.pairs
-    place = {"data": verdict.data, "rate": verdict.rate, "clear": verdict.clear}
-    return place | {"difference": pair.difference, "stderr": pair.stderr, "p": pair.p}
+    return {"data": verdict.data, "rate": verdict.rate, "clear": verdict.clear, "smallest p": smallest(verdict)}
 
 
 if __name__ == "__main__":
