@@ -19,12 +19,13 @@ import numpy as np
 from harness import environment
 from joblib import Parallel, delayed
 
-from cotune_bench.config import compose_config
+from cotune_bench.config import compose_config, run_key
 from cotune_bench.config.tables import load_table
 from cotune_bench.reports.frame import run_frame
 from cotune_bench.reports.grid import TableSpec, build_grid
 from cotune_bench.reports.verdict import Verdict, verdicts
 from cotune_bench.storage.records import Record, RecordStore
+from cotune_bench.training.experiment import Experiment
 
 TABLE, NAMES, TWIN = "desk_full", ("finetune", "its twin"), 1000
 KEPT = Path(__file__).parent / "results" / "verdict_trained.json"
@@ -71,9 +72,6 @@ def replicate(data: str, rate: float, unit: int) -> list[list[str]]:
 
 def trained(cell: list[str], results: Path) -> Record:
     """The record of a run, trained if there is none yet."""
-    from cotune_bench.config import run_key
-    from cotune_bench.training.experiment import Experiment
-
     logging.getLogger("cotune_bench").setLevel(logging.ERROR)
     config = compose_config([*cell, f"results={results}"])
     store = RecordStore(results)
