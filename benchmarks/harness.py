@@ -78,8 +78,9 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def row(what: str, seconds: Mapping[str, Sequence[float]], *, ours: str = "ours", plain: str = "plain") -> dict:
-    """A line of the table in docs/performance.md: seconds of ours and, if it is there, of the plain way, and their
-    ratio round by round.
+    """A line of the table in docs/performance.md.
+
+    Seconds of ours and, if it is there, of the plain way, and their ratio round by round.
     """
     if plain not in seconds:
         return {"what": what, "ours": spread(seconds[ours])}

@@ -81,8 +81,11 @@ def candidates(rng: np.random.Generator, column: Column) -> dict[str, list[tuple
 
 
 def rates(world: World, n: int, images: int, trials: int, lead: float, seed: int = 0) -> dict[str, dict[str, float]]:
-    """For every rule: ``pair``, share of true nulls called a difference; ``any``, share of columns with one such;
-    ``found``, share of real differences found; ``clear``, share of columns in which the last method is alone."""
+    """Rates of error and of discovery, for every rule.
+
+    ``pair``: share of true nulls called a difference; ``any``: share of columns with one such; ``found``: share of
+    real differences found; ``clear``: share of columns in which the last method is alone.
+    """
     rng, counts = np.random.default_rng(seed), {}
     for _ in range(trials):
         column = column_of(draw(rng, world, n, images, lead), world)

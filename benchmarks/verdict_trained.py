@@ -19,7 +19,7 @@ import numpy as np
 from harness import environment
 from joblib import Parallel, delayed
 
-from cotune_bench.config import compose_config
+from cotune_bench.config import compose_config, run_key
 from cotune_bench.config.tables import load_table
 from cotune_bench.reports.build import table_grid
 from cotune_bench.reports.columns import find_column
@@ -28,6 +28,7 @@ from cotune_bench.reports.grid import TableSpec, build_grid
 from cotune_bench.reports.statistics import components, power_at
 from cotune_bench.reports.verdict import Verdict, verdicts
 from cotune_bench.storage.records import Record, RecordStore
+from cotune_bench.training.experiment import Experiment
 
 TABLE, NAMES, TWIN = "desk_full", ("finetune", "twin 1", "twin 2", "twin 3", "twin 4"), 1000
 KEPT = Path(__file__).parent / "results" / "verdict_trained.json"
@@ -76,9 +77,6 @@ def replicate(data: str, rate: float, unit: int) -> list[list[str]]:
 
 def trained(cell: list[str], results: Path) -> Record:
     """The record of a run, trained if there is none yet."""
-    from cotune_bench.config import run_key
-    from cotune_bench.training.experiment import Experiment
-
     logging.getLogger("cotune_bench").setLevel(logging.ERROR)
     config = compose_config([*cell, f"results={results}"])
     store = RecordStore(results)

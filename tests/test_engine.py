@@ -58,7 +58,7 @@ def moved(method: Method, protocol, cache, **options) -> tuple[dict[str, Tensor]
 
 
 def by_hand(start: Tensor, protocol, ratio: float, decay: float) -> Tensor:
-    """v = 0.9 v + g, and with Nesterov w falls by lr (g + 0.9 v), in float64."""
+    """Updates v = 0.9 v + g, and with Nesterov w falls by lr (g + 0.9 v), in float64."""
     weight, velocity = start.double(), torch.zeros_like(start, dtype=torch.float64)
     for step in range(protocol.updates):
         lr = protocol.lr * ratio * (protocol.drop_factor if step in (4, 5) and protocol.drop_at else 1)

@@ -11,7 +11,7 @@ from trees import put_image, refused
 
 from cotune_bench import cli
 from cotune_bench.backbones.plain_network import Plain
-from cotune_bench.config import choices, compose_config, run_config
+from cotune_bench.config import build, choices, compose_config, run_config
 from cotune_bench.data.readers import digits
 from cotune_bench.inference import kept_network
 from cotune_bench.inference.evaluate import evaluate
@@ -243,9 +243,6 @@ def test_timm_s_own_network_computes_what_trunk_and_head_compute(tmp_path):
 
 def check_plain(section, cache: Path, size: int) -> None:
     """The library's network gives a method's logits."""
-    from cotune_bench.config import build
-    from cotune_bench.methods.finetune import FineTune
-
     backbone = build(section, cache=cache)
     method, plain = FineTune(backbone, 3).eval(), replace(backbone.plain, num_classes=3)
     assert plain.fits(method.trunk, method.head)

@@ -9,7 +9,7 @@ from cotune_bench.config import compose_config, run_config, run_key
 from cotune_bench.config.by_rate import nearest_rate
 from cotune_bench.config.compose import _compose
 from cotune_bench.errors import UserError
-from cotune_bench.training import tuning
+from cotune_bench.training import experiment, tuning
 from cotune_bench.training.tuning import Point, best_of, grid_points, spread, tune, tuned_yaml
 
 TINY = ["backbone.weights=random", "protocol.updates=2", "device=cpu"]
@@ -64,8 +64,6 @@ def test_every_point_is_scored_for_every_rate_and_replicate(scored):
 
 
 def test_the_test_images_are_never_read_and_nothing_is_recorded(monkeypatch, tmp_path):
-    import cotune_bench.training.experiment as experiment
-
     evaluated = []
 
     def watched(method, images):

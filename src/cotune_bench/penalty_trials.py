@@ -18,8 +18,14 @@ Labels = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Trial:
-    """Of one C: logits (N, K) of held-out samples, weights (K, S) of the last fit, and of all fits the most steps and
-    the largest gradient entry of the mean loss."""
+    """The fits with one C.
+
+    Attributes:
+        logits: (N, K), of held-out samples.
+        weights: (K, S), of the last fit.
+        steps: the most of all fits.
+        gradient_norm: the largest gradient entry of the mean loss, of all fits.
+    """
 
     logits: Array
     weights: Array

@@ -36,10 +36,12 @@ SELECTIONS = ("accuracy", "nll", "cv")
 
 @dataclass(frozen=True)
 class ReverseFit:
-    """What the reverse approach chose: C, its calibration scale 1/t, and per C of the grid the accuracy on held-out
-    samples, the solver's steps and the largest gradient entry of the mean loss (after the last polish for C: final);
-    of several fits the largest. Held out are the validation samples, or with ``select="cv"`` every sample once:
-    ``held_out_logits`` (N, K) are theirs before calibration, ``held_out_labels`` (N,) their labels.
+    """What the reverse approach chose: C and its calibration scale 1/t.
+
+    Per C of the grid: the accuracy on held-out samples, the solver's steps and the largest gradient entry of the mean
+    loss (after the last polish for C: final); of several fits the largest. Held out are the validation samples, or
+    with ``select="cv"`` every sample once: ``held_out_logits`` (N, K) are theirs before calibration,
+    ``held_out_labels`` (N,) their labels.
     """
 
     C: float

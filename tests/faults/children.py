@@ -131,7 +131,7 @@ def launcher_line(arguments: list[str], hold: Path) -> int:
     """The command line in a child process; the processes that it starts import ``held``."""
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(cli.__file__).parents[2])])
     os.environ["HOLD"] = str(hold)
-    from faults import held
+    from faults import held  # noqa: PLC0415  # it imports this module
 
     run._job = held.job
     sweeps.PRELOAD.append("faults.held")

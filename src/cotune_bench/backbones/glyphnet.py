@@ -102,7 +102,7 @@ def load(name: str, cache: Path, *, weights: str, seed: int) -> Backbone:
         with safe_open(path, "pt") as file:
             temperature = float(file.metadata()["temperature"])
     elif weights == "train":
-        from cotune_bench.backbones.glyphnet_training import RECIPE, pretrain  # it imports this module
+        from cotune_bench.backbones.glyphnet_training import RECIPE, pretrain  # noqa: PLC0415  # it imports this module
 
         inputs = {"classes": CLASSES, "seed": seed, **vars(RECIPE)}
         arrays = Cache(cache).get("glyphnet", inputs, lambda: pretrain(seed))

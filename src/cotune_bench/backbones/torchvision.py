@@ -91,7 +91,7 @@ def load(
 
 
 def known_models() -> list[str]:
-    """torchvision's names of the networks that can be taken apart here."""
+    """Names in torchvision of the networks that can be taken apart here."""
     return [model for model in models.list_models(module=models) if model.startswith(FAMILIES)]
 
 

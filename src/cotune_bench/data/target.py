@@ -57,6 +57,7 @@ class Normalize:
         return moved
 
     def __call__(self, images: np.ndarray | Tensor) -> Tensor:
+        """Normalised images (..., C, H, W) on the device."""
         if isinstance(images, np.ndarray):
             images = staged(images, self.device)
         bytes_ = sent(images, self.device)
@@ -93,6 +94,7 @@ class Batches:
         return order[number * size : (number + 1) * size]
 
     def __call__(self, step: int) -> Batch:
+        """The batch of this step, on the device."""
         return self._on_device(*self._on_host(step))
 
     def stream(self, first: int, last: int) -> Iterator[Batch]:

@@ -28,9 +28,9 @@ def relationship_of(
     select: str,
     split: str,
 ) -> Arrays:
-    """``relationship`` (K, S), p(source | target); reverse also ``logits`` and ``labels`` of held-out images and the
-    ``scale`` of their calibration.
+    """``relationship`` (K, S), p(source | target).
 
+    The reverse approach also returns ``logits`` and ``labels`` of held-out images, and their calibration's ``scale``.
     Source probabilities are those of plain training (and validation) images in one centre view.
 
     Args:

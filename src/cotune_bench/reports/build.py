@@ -76,8 +76,9 @@ def _missing_runs(cell: Cell, spec: TableSpec) -> str:
 def make_tables(
     names: Sequence[str] = (), overrides: Sequence[str] = (), *, warn: bool = True
 ) -> tuple[list[Path], list[str]]:
-    """Write the tables of these names (by default all, and those of own images) to ``results/tables`` and print them;
-    figures to ``figures``, and ``report.html``, a page of all these tables.
+    """Write the tables of these names to ``results/tables`` and print them; by default all, and those of own images.
+
+    Figures are written to ``figures``, and ``report.html`` is a page of all these tables.
 
     Args:
         names: of tables.

@@ -35,10 +35,10 @@ class Gain:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One cell: the paper's (mean, std) and TLlib's accuracy in percent, our sample std, ours less the paper's in
-    points, and the gain over fine-tune.
+    """One cell beside the paper's (mean, std) and TLlib's accuracy in percent.
 
-    No difference where a run had random weights: nobody published such a number.
+    Beside these, our sample std, our mean less the paper's in points and the gain over fine-tune. There is no
+    difference where a run had random weights: nobody published such a number.
     """
 
     cell: Cell

@@ -72,8 +72,10 @@ def compare_markdown(grid: Grid, paper: str | None) -> str:
 
 
 def compare_texts(grid: Grid, paper: str | None) -> dict[str, str]:
-    """Every file of the comparison by its name; CSV in full precision, where ``random`` counts runs with random
-    weights."""
+    """Every file of the comparison by its name.
+
+    CSV is in full precision; its ``random`` counts runs with random weights.
+    """
     cells = []
     for one in compare(grid, paper):
         cell, gain = one.cell, one.gain

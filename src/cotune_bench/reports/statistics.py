@@ -40,7 +40,7 @@ class Column:
 
     @property
     def replicates(self) -> int:
-        """n."""
+        """The number n of replicates."""
         return self.accuracies.shape[1]
 
     @property
@@ -76,8 +76,10 @@ class Components:
         return self.replicate * (1 / n + self.overlap) + self.images
 
     def df(self, n: int) -> float:
-        """Degrees of freedom of that variance (Satterthwaite's approximation as in Hillis, 2007: hundreds of test
-        images count as infinitely many)."""
+        """Degrees of freedom of that variance.
+
+        Satterthwaite's approximation as in Hillis (2007): hundreds of test images count as infinitely many.
+        """
         return (n - 1) * (self.variance(n) / (self.variance(n) - self.images)) ** 2
 
 
