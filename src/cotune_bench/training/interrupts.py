@@ -36,12 +36,12 @@ class StopRequest:
     the group and one from its sweep. Forked children, such as data workers, inherit the handlers and ignore all.
 
     Args:
-        heard: called with the number of the first signal.
+        on_stop: called with the number of the first signal.
     """
 
-    def __init__(self, heard: Callable[[int], object] = lambda number: None) -> None:
+    def __init__(self, on_stop: Callable[[int], object] = lambda number: None) -> None:
         self.number: int | None = None
-        self._heard = heard
+        self._on_stop = on_stop
         self._previous: dict[int, object] = {}
         self._process = os.getpid()
 
@@ -55,7 +55,7 @@ class StopRequest:
         """Ask for a stop as the first signal does."""
         if self.number is None:
             self.number = number
-            self._heard(number)
+            self._on_stop(number)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         if os.getpid() != self._process:
