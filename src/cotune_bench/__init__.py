@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-#: Where the public names lie; they are fetched when asked for, because torch takes seconds to import.
+#: The modules of the public names, which are imported at first use, because torch takes seconds to import.
 _PUBLIC = {
     **dict.fromkeys(("Data", "Fitted", "fit", "load_backbone", "load_data", "load_protocol"), "api"),
     "BSS": "methods.bss",

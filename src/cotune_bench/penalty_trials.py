@@ -64,7 +64,7 @@ def cross_validated(samples: Array, labels: Labels, num_classes: int, grid: Sequ
 
 
 def folds(labels: Labels) -> Labels:
-    """The fold (N,) of each sample: a class is dealt out to the folds in turn, the next class goes on from there."""
+    """The fold (N,) of each sample: the samples of a class take the folds in turn, as does the next class."""
     result = np.empty(len(labels), np.intp)
     result[np.argsort(labels, kind="stable")] = np.arange(len(labels)) % FOLDS
     return result

@@ -38,14 +38,14 @@ def further_backbones(
 
 
 def weights_of(further: Mapping[str, Further]) -> list[dict[str, str]]:
-    """What a record tells of their weights, in their order."""
-    told = []
+    """The entries of a record on their weights, in their order."""
+    entries = []
     for found in further.values():
         if isinstance(found, Backbone):
-            told.append({"backbone": found.name, "weights": found.info.weights, "sha256": found.info.sha256})
+            entries.append({"backbone": found.name, "weights": found.info.weights, "sha256": found.info.sha256})
         else:
-            told += weights_of(found)
-    return told
+            entries += weights_of(found)
+    return entries
 
 
 def _names_backbones(value: object) -> bool:

@@ -15,7 +15,7 @@ from cotune_bench.errors import UserError
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """What is known of the weights beside their values: everything a record must tell of them.
+    """Description of the weights beside their values: everything that a record states about them.
 
     Attributes:
         weights: name of the weights, e.g. ``IMAGENET1K_V1`` or ``random``.
@@ -91,7 +91,7 @@ class Frozen(nn.Module):
             self.register_load_state_dict_pre_hook(_recall)
 
     def train(self, mode: bool = True) -> "Frozen":
-        """Stays in evaluation mode whatever the enclosing module is told."""
+        """Stay in evaluation mode, whatever the mode of the enclosing module."""
         return super().train(False)
 
     def forward(self, *inputs: Tensor) -> Tensor:

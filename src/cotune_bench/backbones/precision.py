@@ -29,7 +29,7 @@ def resolve(name: str, device: torch.device) -> str:
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    cpuinfo = Path("/proc/cpuinfo")  # torch tells of AMX under private names only
+    cpuinfo = Path("/proc/cpuinfo")  # torch reports AMX under private names only
     return device.type == "cpu" and cpuinfo.exists() and " amx_bf16" in cpuinfo.read_text(encoding="utf-8")
 
 

@@ -51,10 +51,10 @@ def guarded(command: Callable[[list[str]], int], arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except InterruptedRun as interrupted:
-        print(f"{interrupted}; the same command goes on from there", file=sys.stderr)
+        print(f"{interrupted}; the same command resumes from there", file=sys.stderr)
         return interrupted.exit_code
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on with what is missing", file=sys.stderr)
+        print("interrupted; the same command continues with what is missing", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains as it closes

@@ -1,6 +1,6 @@
 """Show how two runs differ in settings, environment and result.
 
-A run is a key, an unambiguous beginning of one, a run's folder or a record's file, which may lie anywhere.
+A run is a key, an unambiguous beginning of one, a run's folder or a record's file, which may be anywhere.
 results=FOLDER names the results folder. Exit code 1: equal settings gave different results.
 """
 

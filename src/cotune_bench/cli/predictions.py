@@ -1,4 +1,4 @@
-"""Predictions of image files for terminals and programs, and which files a person means; no torch in sight."""
+"""Predictions of image files as text and as JSON, and the image files that paths name."""
 
 import json
 import os
@@ -52,15 +52,15 @@ def as_json(
 ) -> Iterator[str]:
     """A line of JSON for each file: ``file``, ``top`` and, with a source head, ``resembles``."""
     for row, file in enumerate(files):
-        told: dict[str, object] = {"file": str(file), "top": _named(probabilities[row], classes, top)}
+        line: dict[str, object] = {"file": str(file), "top": _named(probabilities[row], classes, top)}
         if source is not None:
-            told["resembles"] = _named(source[row], source_classes, top)
-        yield json.dumps(told, ensure_ascii=False)
+            line["resembles"] = _named(source[row], source_classes, top)
+        yield json.dumps(line, ensure_ascii=False)
 
 
 def _named(probabilities: np.ndarray, names: Sequence[str], top: int) -> list[dict[str, object]]:
-    told = shares(probabilities, names)[:top]
-    return [{"class": share.source, "probability": share.percent / 100} for share in told]
+    largest = shares(probabilities, names)[:top]
+    return [{"class": share.source, "probability": share.percent / 100} for share in largest]
 
 
 def as_lines(
@@ -71,7 +71,7 @@ def as_lines(
     source: np.ndarray | None,
     source_classes: Sequence[str],
 ) -> Iterator[str]:
-    """A line for each file, its classes in percent; with a source head another that tells what it resembles."""
+    """A line for each file, its classes in percent; with a source head, another line of source classes."""
     width = max(len(str(file)) for file in files)
     rows = [[_percent(one) for one in shares(row, classes)[:top]] for row in probabilities]
     columns = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -79,8 +79,8 @@ def as_lines(
         cells = (text.ljust(wide) for text, wide in zip(row, columns, strict=True))
         yield f"{str(file).ljust(width)}  {'  '.join(cells)}".rstrip()
         if source is not None:
-            told = ", ".join(_percent(one) for one in shares(source[number], source_classes)[:top])
-            yield f"{' ' * width}  resembles {told}"
+            resembled = ", ".join(_percent(one) for one in shares(source[number], source_classes)[:top])
+            yield f"{' ' * width}  resembles {resembled}"
 
 
 def _percent(share: Share) -> str:

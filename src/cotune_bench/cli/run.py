@@ -60,7 +60,7 @@ def _single(overrides: list[str]) -> int:
     config = settings.compose_config(overrides)
     check_writable(Path(config.results))
     if config.force or not RecordStore(Path(config.results)).finished(settings.run_key(config)):
-        _tell(config)
+        _announce(config)
     try:
         outcome = runner.run(config, bar=sys.stderr.isatty())
     except UserError:
@@ -85,7 +85,7 @@ def _sweep(overrides: list[str]) -> tuple[int, bool]:
     results = Path(first.results).absolute()
     check_writable(results)
     for one in _configs(overrides, "data", "data.root"):
-        _tell(one)
+        _announce(one)
         _require_data(one, overrides)
     _require_sources(overrides)
     folder = results / ".sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
@@ -149,7 +149,7 @@ def _require_data(config: DictConfig, overrides: list[str]) -> None:
             raise
 
 
-def _tell(config: DictConfig) -> None:
+def _announce(config: DictConfig) -> None:
     """What protocol=auto chose and what is known of one's own images; UserError if they cannot be used."""
     lines = []
     if own_images(config.data):

@@ -1,4 +1,4 @@
-"""Calls of what the sections of a configuration name: readers, methods and backbones of this package."""
+"""Call the readers, methods and backbones of this package that a configuration names."""
 
 import importlib
 import inspect
@@ -16,7 +16,7 @@ def build(section: DictConfig, *positional: object, drop: Iterable[str] = (), **
     The section of a data set names its ``reader``, the others name a function or class as ``_target_``.
 
     Raises:
-        UserError: what is named lies outside this package, does not exist or does not take these values.
+        UserError: what is named is outside this package, does not exist or does not take these values.
     """
     values = OmegaConf.to_container(section, resolve=True)
     assert isinstance(values, dict)  # noqa: S101
@@ -39,10 +39,10 @@ def reader(section: DictConfig) -> Any:
 
 
 def _found(target: str) -> Any:
-    """What this name stands for; UserError if it lies outside this package or does not exist."""
+    """The object of this name; UserError if it is outside this package or does not exist."""
     module, _, attribute = target.rpartition(".")
     if not target.startswith("cotune_bench."):
-        raise UserError(f"_target_={target} lies outside cotune_bench: nothing else is ever called from a yaml")
+        raise UserError(f"_target_={target} is outside cotune_bench: nothing else is ever called from a yaml")
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ModuleNotFoundError, AttributeError) as error:

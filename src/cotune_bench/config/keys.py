@@ -48,7 +48,7 @@ def with_reader(data: dict) -> dict:
 
 
 def _reduced(defining: dict) -> dict:
-    """Without settings that have no effect, and without ``_target_``: where code lies does not define a result."""
+    """Without settings that have no effect, and without ``_target_``: the place of code does not define a result."""
     method = defining["method"]
     ignored = {name for (of, value), names in WITHOUT_EFFECT.items() if method.get(of) == value for name in names}
     return _without_targets({**defining, "method": {name: method[name] for name in method if name not in ignored}})

@@ -33,7 +33,7 @@ class Protocol:
         resize: side in pixels of the square that every image becomes first; filter ``resize_filter``.
         resize_mode: ``squash`` gives up the aspect ratio, for training, too; ``short_side`` keeps the central square
             of the image whose shorter side is ``resize``, and ``resized_crop`` then sees the original instead.
-        crop: side in pixels of what the network sees.
+        crop: side in pixels of the network's input.
         augment: what is done to training images; ``shift`` pads by ``shift`` pixels and crops at random,
             ``resized_crop`` takes a random part, ``scale`` of the area, and stretches it to the crop.
         views: crops of a test image whose logits are summed.

@@ -1,4 +1,4 @@
-"""The tables of ``conf/table``: which cells each has, and under which keys their records lie."""
+"""The tables of ``conf/table``: the cells of each and the keys of their records."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ def table_overrides(table: dict, overrides: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Cells:
-    """A table's axes after overrides, the keys of its cells in order, and where their records lie.
+    """A table's axes after overrides, the keys of its cells in order, and the folder of their records.
 
     ``method`` are the contenders, ``baseline`` the other rows; ``unit`` is an axis of UNITS, ``units`` its values.
     """

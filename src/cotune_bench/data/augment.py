@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 Augment = Callable[[np.ndarray | Sequence[np.ndarray], np.random.Generator], np.ndarray]
 
-TRIES = 10  # for a box that lies inside the image, as torchvision's RandomResizedCrop
+TRIES = 10  # for a box inside the image, as torchvision's RandomResizedCrop
 
 
 def make_augment(

@@ -32,7 +32,7 @@ class Labelled:
 
     def __post_init__(self) -> None:
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
-            raise UserError(f"data {self.name}: a label lies outside 0..{len(self.classes) - 1}")
+            raise UserError(f"data {self.name}: a label is outside 0..{len(self.classes) - 1}")
         parts = [part for part in (self.train, self.val, self.test) if part is not None]
         index = np.concatenate(parts)
         if len(index) and not 0 <= index.min() <= index.max() < len(self.labels):
@@ -73,7 +73,7 @@ class Dataset(Labelled):
 
     Attributes:
         pixels: (N, H, W, C) uint8 array; may be a memory map.
-        content: hash of what the pixels are made from, filled in by ``decode``.
+        content: hash of the files and settings that define the pixels, filled in by ``decode``.
     """
 
     pixels: np.ndarray

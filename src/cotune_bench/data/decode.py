@@ -130,7 +130,7 @@ class Originals:
 
 
 def _peculiar(images: ImageList, folder: Path | None) -> dict[str, object]:
-    """A user's own files whose pixels depend on more than their format; empty if there are none."""
+    """A user's own files whose pixels depend on more than their format; empty without any."""
     if not images.upright:
         return {}
     looks = look(images.root, images.files, None if folder is None else Cache(folder))

@@ -28,7 +28,7 @@ def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, n
 
 
 def sample(labels: np.ndarray, rate: float, seed: int) -> np.ndarray:
-    """Positions, ascending, of ``ceil(rate * n_c)`` images of every class c; smaller rates lie in larger ones.
+    """Positions, ascending, of ``ceil(rate * n_c)`` images of every class c; smaller rates are subsets.
 
     The ceil rule and the nesting follow the image lists published with BSS (Chen et al., 2019).
     """

@@ -167,7 +167,7 @@ class TargetData:
         known: one centre crop of all images for training and validation, whatever the rate.
         classes: the K class names.
         task: what is asked of an image.
-        content: hash of what the pixels are made from, see :class:`Dataset`.
+        content: hash of the files and settings that define the pixels, see :class:`Dataset`.
     """
 
     name: str

@@ -16,7 +16,7 @@ class Batch:
     Attributes:
         inputs: what the network sees, images (B, C, h, w).
         labels: (B,) int64.
-        index: (B,) int64, positions among the training images; None where a batch is made by hand.
+        index: (B,) int64, positions among the training images; None where a batch has no data set.
         views: further augmented views (B, C, h, w) of the same images, for methods whose ``train_views`` is above 1.
     """
 

@@ -41,7 +41,7 @@ class Exported:
 def export(kept: Kept, to: str, path: Path) -> list[str]:
     """Write the network in a format of :data:`FORMATS` and, beside it, ``PATH.json`` with classes and preprocessing.
 
-    Gives what to tell: size, check, and the lines that load the file.
+    Returns the lines to print: size, check, and the code that loads the file.
 
     Raises:
         UserError: the format is not for this network, something is not installed, or the file cannot be written.

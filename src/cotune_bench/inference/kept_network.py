@@ -1,4 +1,4 @@
-"""The trained network of a run, kept beside its record: weights as safetensors, a card that tells of them."""
+"""The trained network of a run, kept beside its record: weights as safetensors, a card that describes them."""
 
 import hashlib
 import json
@@ -49,7 +49,7 @@ class Kept:
 
     @classmethod
     def of(cls, run: Run) -> "Kept":
-        """That of a run; UserError if there is none or its card cannot be read."""
+        """The kept network of a run; UserError if the run has no kept network or its card cannot be read."""
         path = run.folder / CARD
         try:
             card = json.loads(path.read_text(encoding="utf-8"))
@@ -200,7 +200,7 @@ def card_text(card: Mapping[str, Any]) -> str:
     seen, source, images, protocol = card["input"], card["source"], card["images"], card["protocol"]
     validation = "" if card["val_accuracy"] is None else f" (validation {card['val_accuracy']:.2f} %)"
     settings = {name: value for name, value in card["method"].items() if name not in ("name", "_target_")}
-    told = ", ".join(f"{name} {value}" for name, value in settings.items())
+    text = ", ".join(f"{name} {value}" for name, value in settings.items())
     versions = ", ".join(f"{name} {value}" for name, value in card["versions"].items())
     classes = "\n".join(f"{number}. {name}" for number, name in enumerate(card["classes"]))
     return f"""# {card["key"]}
@@ -209,7 +209,7 @@ def card_text(card: Mapping[str, Any]) -> str:
 |---|---|
 | data | {card["data"]["name"]}: {images["train"]} training and {images["test"]} test images, \
 {len(card["classes"])} classes |
-| method | {card["method"]["name"]}{f" ({told})" if told else ""} |
+| method | {card["method"]["name"]}{f" ({text})" if text else ""} |
 | protocol | {protocol["name"]}: {protocol["updates"]} updates of {protocol["batch_size"]} images; \
 rate {card["rate"]:g}, seed {card["seed"]}, split seed {card["split_seed"]} |
 | test accuracy | {card["accuracy"]:.2f} %{validation}, views {seen["views"]} |

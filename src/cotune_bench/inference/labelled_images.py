@@ -31,8 +31,8 @@ def labelled_images(kept: Kept, folder: str | None = None, settings: Sequence[st
     missing = [name for name in kept.classes if name not in images.classes]
     unknown = [name for name in images.classes if name not in kept.classes]
     if missing or unknown:
-        told = [f"{kind} {_first(names)}" for kind, names in (("lacks", missing), ("also has", unknown)) if names]
-        raise UserError(f"data {images.name} has other classes than {kept.card['key']}: it {' and '.join(told)}")
+        found = [f"{kind} {_first(names)}" for kind, names in (("lacks", missing), ("also has", unknown)) if names]
+        raise UserError(f"data {images.name} has other classes than {kept.card['key']}: it {' and '.join(found)}")
     place = np.array([kept.classes.index(name) for name in images.classes])
     return replace(images, labels=place[images.labels], classes=kept.classes)
 

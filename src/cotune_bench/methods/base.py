@@ -19,7 +19,7 @@ from cotune_bench.storage.cache import Cache
 class Penalty:
     """``strength`` times half the squared distance of parameters to a reference: a loss term that needs no images.
 
-    Its gradient is added by a formula, at a sixth of what automatic differentiation takes.
+    Its gradient is added by a formula, in a sixth of the time of automatic differentiation.
 
     Attributes:
         parameters: of the network; those without a gradient take no part in it and are not moved.

@@ -90,7 +90,7 @@ class CoTuning(Method):
         return float(images)
 
     def prepare(self, data: TargetData, cache: Cache) -> None:
-        """The category relationship, which the untrained network tells."""
+        """Fit the category relationship on the untrained network."""
         self.check(data)
         learnt = relationship_of(
             self.trunk,

@@ -79,7 +79,7 @@ def relationship_of(
 def files_of(
     learnt: Arrays, classes: Sequence[str], source_classes: Sequence[str], *, calibrated: bool
 ) -> dict[str, str]:
-    """Name and text of what a run keeps of its relationship: the largest shares, and the calibration of its fit."""
+    """Name and text of the files on a run's relationship: the largest shares, and the calibration of its fit."""
     files = {relationship_file.FILE: relationship_file.to_csv(learnt["relationship"], classes, source_classes)}
     if calibrated and "logits" in learnt:
         temperatures = {"before": 1.0, "after": 1 / float(learnt["scale"])}

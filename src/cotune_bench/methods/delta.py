@@ -114,7 +114,7 @@ class Delta(Method):
             buffer.copy_(attention)
 
     def preparation(self, images: int) -> float:
-        """Half a pass, what lies behind a filter on average, for each filter but the last stage's, and each image."""
+        """Half a pass, the average depth behind a filter, for each filter but the last stage's, and each image."""
         if self.attention is None:
             return 0.0
         filters = sum(map(len, self.attention[:-1]))

@@ -19,7 +19,7 @@ def identity(trunk: nn.Module, data: TargetData, *, weights_id: str) -> dict[str
     normalize = data.known.normalize
     return {
         "weights": weights_id,
-        "layers": re.sub(r"\bat 0x[0-9a-f]+", "", str(trunk)),  # a function among them tells where it lies in memory
+        "layers": re.sub(r"\bat 0x[0-9a-f]+", "", str(trunk)),  # functions among them print their address
         "scale": normalize.scale.tolist(),
         "shift": normalize.shift.tolist(),
         "crop": data.known.crop,
@@ -30,7 +30,7 @@ def source_features(trunk: nn.Module, part: Views, data: TargetData, cache: Cach
     """Features (n, width) in float32, on the trunk's device, of the training or validation images ``part``.
 
     The trunk, in evaluation mode, sees one centre view of every image that the data set has for training and
-    validation, always in the same batches: no bit hangs on which rate was asked for first.
+    validation, always in the same batches: no bit depends on which rate came first.
     """
     known = data.known.images
     network = identity(trunk, data, weights_id=weights_id)

@@ -113,7 +113,7 @@ def _shared(grid: Grid) -> tuple[str, ...]:
 
 
 def _sources(grid: Grid, data: str) -> str:
-    """A sentence on runs that should share their source weights and do not; other names of weights are told apart."""
+    """A sentence on runs that should share their source weights and do not; other names of weights are kept apart."""
     runs = [run for run in grid.runs(data) if run.weights_sha256]
     mixed = _mixed(runs, "weights_sha256", ("weights", *_shared(grid)))
     if not mixed:

@@ -52,7 +52,7 @@ def split_rule(config: Mapping[str, Any]) -> str:
 
 
 def protocol_text(name: str, values: Mapping[str, Any]) -> str:
-    """A protocol's name, and those of a run's values that are not its yaml's; split and precision are told apart."""
+    """A protocol's name, and those of a run's values that are not its yaml's; split and precision are kept apart."""
     usual = _usual(name)
     changed = [
         f"{one}={value}".replace(" ", "")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cotune_bench.errors import UserError
 
-DECIMALS = 2  # of what is shown; two means that look the same are the same, also for "best"
+DECIMALS = 2  # shown; two means that look the same are the same, also for "best"
 SPREADS = {"sample": "sample std", "population": "population std", "standard_error": "standard error"}
 
 Place = tuple[str, str, float]  # data, method, rate

@@ -31,7 +31,7 @@ CELLS = (
 )
 OFFSETS = (
     "Over all cells of a method with both values: in how many ours is above and below the paper's, and the mean "
-    "difference in percentage points. Differences that lie on one side suggest that the experiments differ."
+    "difference in percentage points. Differences on one side throughout suggest that the experiments differ."
 )
 ORDER = (
     "Kendall's tau-b between the paper's and our means of the methods in one column: 1 is the same order, -1 the "

@@ -27,7 +27,7 @@ class Ranks:
         methods, ranks: names, and the average rank of each.
         columns: number of data sets that are counted, of ``asked``.
         statistic, p: of Friedman's test (chi-square with ties); None if every data set is all tied.
-        critical: Nemenyi's difference at LEVEL; methods whose average ranks differ by less are not told apart.
+        critical: Nemenyi's difference at LEVEL; methods whose average ranks differ by less are not distinguished.
     """
 
     methods: tuple[str, ...]
@@ -39,7 +39,7 @@ class Ranks:
     critical: float
 
     def groups(self) -> list[tuple[int, int]]:
-        """Largest runs of methods, as first and last place, that are not told apart."""
+        """Largest runs of methods, as first and last place, that are not distinguished."""
         found: list[tuple[int, int]] = []
         for first, rank in enumerate(self.ranks):
             last = max(place for place, other in enumerate(self.ranks) if other - rank < self.critical)
@@ -63,7 +63,7 @@ def set_means(grid: Grid) -> Column:
 
 
 def grid_ranks(grid: Grid) -> Ranks | str:
-    """Ranks of all methods that have runs over the data sets where each has, or why there are none, in a sentence."""
+    """Ranks of all methods that have runs over the data sets where each has, or a sentence on what is missing."""
     if grid.spec.unit == "seed":
         return "Ranks need replicates: training seeds share one split."
     means = set_means(grid)
@@ -73,7 +73,7 @@ def grid_ranks(grid: Grid) -> Ranks | str:
     if sets < (least := least_columns(count)):
         return (
             f"Ranks of {count} methods need at least {least} data sets with replicates of each at every rate: "
-            f"{sets} of {len(grid.spec.data)} found; with fewer, not even the first and the last could be told apart."
+            f"{sets} of {len(grid.spec.data)} found; with fewer, even the first and the last cannot be distinguished."
         )
     accuracies = np.round(means.accuracies, DECIMALS)
     averages = average_ranks(accuracies)

@@ -21,7 +21,7 @@ SILENCE = 60.0  # seconds without a heartbeat after which a run counts as gone
 
 @dataclass(frozen=True)
 class CellStatus:
-    """One run of a table and what became of it; ``told`` is empty or says more about the state.
+    """State of one run of a table; ``detail`` is empty or says more about the state.
 
     ``unit`` is the value on the table's ``axis``, replicate or seed.
     """
@@ -31,7 +31,7 @@ class CellStatus:
     rate: float
     unit: int
     state: str
-    told: str = ""
+    detail: str = ""
     axis: str = "replicate"
 
     @property
@@ -88,7 +88,7 @@ def cell_state(store: RecordStore, key: str) -> tuple[str, str]:
 
 
 def _silent(status: dict) -> str:
-    """Why a run that says it runs does not, or nothing."""
+    """Why a running run is considered dead; empty if it is alive."""
     if status.get("host") == socket.gethostname() and os.name != "nt":  # there, signal 0 is no question but Ctrl-C
         try:
             os.kill(int(status.get("pid", 0)), 0)
@@ -96,8 +96,8 @@ def _silent(status: dict) -> str:
             return "its process is gone"
         except OSError:  # somebody else's
             pass
-    heard = (datetime.now(UTC) - datetime.fromisoformat(status["heard"])).total_seconds()
-    return f"not heard of for {duration(heard)}" if heard > SILENCE else ""
+    silence = (datetime.now(UTC) - datetime.fromisoformat(status["heard"])).total_seconds()
+    return f"last heartbeat {duration(silence)} ago" if silence > SILENCE else ""
 
 
 def _read(path: Path) -> dict | None:
@@ -142,7 +142,7 @@ def _others(cells: list[CellStatus]) -> list[str]:
     lines = []
     for state in STATES[1:]:
         chosen = [cell for cell in cells if cell.state == state]
-        alike = groupby(chosen, key=lambda cell: (cell.data, cell.method, cell.told, cell.rate))
+        alike = groupby(chosen, key=lambda cell: (cell.data, cell.method, cell.detail, cell.rate))
         units = [(*place, tuple(str(cell.unit) for cell in group)) for place, group in alike]
         for (data, method, more, which), rows in groupby(units, key=lambda row: (*row[:3], row[4])):
             rates = [f"{row[3]:g}" for row in rows]

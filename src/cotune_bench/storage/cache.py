@@ -39,7 +39,7 @@ class Cache:
 
 
 def _load(path: Path) -> Arrays | None:
-    """The arrays of a file, None if there is none or it is damaged."""
+    """The arrays of a file, None if it does not exist or is damaged."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}

@@ -1,4 +1,4 @@
-"""The one assembly of what trains: data as the backbone wants them, and a method and its data on a device."""
+"""The one assembly for training: data as the backbone expects them, and a method and its data on a device."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Checkpoints: a run that is killed at any moment goes on from the last one, bit for bit."""
+"""Checkpoints: a run that is killed at any moment resumes from the last one, bit for bit."""
 
 import hashlib
 import io
@@ -61,7 +61,7 @@ class Checkpoints:
                 state = torch.load(io.BytesIO(content[_DIGEST:]), map_location="cpu", weights_only=True)
                 self.started -= state.get("seconds", 0.0)  # checkpoints of 0.1.0 held none
                 return state
-            log.warning("%s is damaged and not used; the run goes on from the one before it", path)
+            log.warning("%s is damaged and not used; the run resumes from the one before it", path)
         return None
 
     def files(self) -> list[Path]:

@@ -49,7 +49,7 @@ def fit(
     The result is a function of the arguments alone.
 
     The global random state of torch is set from (seed, step) before every update, so that layers that draw numbers
-    need no state of their own and a run can go on from any step.
+    need no state of their own and a run can resume from any step.
 
     Args:
         method: built and on its device.
@@ -59,12 +59,12 @@ def fit(
         cache: for what the method prepares.
         report: called every ``report_every`` updates and at the end.
         report_every: number of updates.
-        checkpoints: where to go on from and what to save to; None starts afresh and saves nothing.
+        checkpoints: to resume from and to save to; None starts from the beginning and saves nothing.
         stop: asked after every update; a signal in it saves a checkpoint and ends the run.
 
     Raises:
         NonFiniteLossError: at the first report after a loss was NaN or infinite.
-        InterruptedRun: ``stop`` heard a signal.
+        InterruptedRun: ``stop`` received a signal.
         UserError: the checkpoints are those of other source weights or of a network with other layers.
     """
     with arithmetic("fp32"):
@@ -84,7 +84,7 @@ def fit(
             optimizer.load_state_dict(saved["optimizer"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise UserError(f"{checkpoints.folder} has checkpoints of another version: {AFRESH}") from error
-        log.info("goes on after update %d", first)
+        log.info("resumes after update %d", first)
     batches = replace(data.train, views=method.train_views).stream(first, protocol.updates)
     for step, batch in zip(range(first, protocol.updates), batches, strict=True):
         set_learning_rates(optimizer, protocol, step)
@@ -156,9 +156,9 @@ def _means(pending: list[dict[str, Tensor]], *, first: int, lr: float) -> dict[s
     values = torch.stack([torch.stack([terms[name] for name in names]).cpu() for terms in pending]).double()
     for offset, row in enumerate(values.tolist()):
         if not all(map(math.isfinite, row)):
-            told = ", ".join(f"{name}={value:g}" for name, value in zip(names, row, strict=True))
+            terms = ", ".join(f"{name}={value:g}" for name, value in zip(names, row, strict=True))
             raise NonFiniteLossError(
-                f"the loss is not finite at update {first + offset} (learning rate {lr:g}): {told}; "
+                f"the loss is not finite at update {first + offset} (learning rate {lr:g}): {terms}; "
                 "lower protocol.lr or the weight of the term"
             )
     return dict(zip(names, values.mean(dim=0).tolist(), strict=True))

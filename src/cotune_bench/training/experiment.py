@@ -90,11 +90,11 @@ class Experiment:
         )
 
     def validate(self) -> dict[str, float] | None:
-        """Scores on the validation images, None if there are none; the test images are not touched."""
+        """Scores on the validation images, None without any; the test images are not read."""
         return evaluate(self.method, self.data.val)[0] if len(self.data.val) else None
 
     def record(self, started: float) -> Record:
-        """Validate, read the test set once, and tell it all."""
+        """Validate, read the test set once, and return all scores."""
         test, correct = evaluate(self.method, self.data.test)
         config = run_config(self.config)
         left_out = len(self.files.unreadable) if self.files else 0

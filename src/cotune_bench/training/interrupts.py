@@ -35,12 +35,12 @@ class StopRequest:
     the group and one from its sweep.
 
     Args:
-        heard: called with the number of the first signal.
+        on_stop: called with the number of the first signal.
     """
 
-    def __init__(self, heard: Callable[[int], object] = lambda number: None) -> None:
+    def __init__(self, on_stop: Callable[[int], object] = lambda number: None) -> None:
         self.number: int | None = None
-        self._heard = heard
+        self._on_stop = on_stop
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -53,7 +53,7 @@ class StopRequest:
         """Ask for a stop as the first signal does."""
         if self.number is None:
             self.number = number
-            self._heard(number)
+            self._on_stop(number)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         if self.number is not None and number == signal.SIGINT:

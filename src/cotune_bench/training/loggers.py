@@ -41,8 +41,8 @@ class Logger:
 class TensorBoard(Logger):
     """Loss terms, learning rate and scores as TensorBoard events.
 
-    A run that goes on from a checkpoint removes the steps after it. The first error is shown as a warning and logging
-    stops, while the run goes on.
+    A run that resumes from a checkpoint removes the steps after it. The first error is shown as a warning and logging
+    stops, while the run continues.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -20,7 +20,7 @@ class Counts:
 class Pace:
     """Seconds of an update and of one view of an image in evaluation, and bytes of a checkpoint.
 
-    ``prepare``: seconds, about, of what the method computes once for a data set, from the time of a view.
+    ``prepare``: estimated seconds of the work that a method does once for a data set, from the time of a view.
     """
 
     update: float

@@ -78,7 +78,7 @@ class Status:
 class Follower:
     """Passes the engine's reports on to ``metrics.csv``, logger, status and progress bar.
 
-    A run that goes on from a checkpoint rewrites the rows after it.
+    A run that resumes from a checkpoint rewrites the rows after it.
     """
 
     def __init__(self, path: Path, status: Status, logger: Logger, batch_size: int, *, bar: bool) -> None:

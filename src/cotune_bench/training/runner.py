@@ -40,7 +40,7 @@ class Outcome:
 def run(config: DictConfig, *, bar: bool = False) -> Outcome:
     """Train, evaluate and record one configuration, unless a record exists or another process is running it.
 
-    A run that was killed goes on from its last checkpoint.
+    A run that was killed resumes from its last checkpoint.
 
     Args:
         config: of one run, composed and checked.
@@ -117,7 +117,7 @@ def _summary(config: DictConfig, record: Record, path: Path) -> str:
 
 @contextmanager
 def _log_file(path: Path) -> Iterator[None]:
-    handler = logging.FileHandler(path, mode="a", encoding="utf-8")  # a resumed run goes on writing
+    handler = logging.FileHandler(path, mode="a", encoding="utf-8")  # a resumed run appends
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)

@@ -73,7 +73,7 @@ def run_cells(cells: Sequence[Sequence[str]], folder: Path, places: Sequence[str
 def _killed(cell: Sequence[str], code: int) -> Outcome:
     key = run_key(compose_config(cell))
     how = f"killed by {signal.Signals(-code).name} (out of memory?)" if code < 0 else f"ended with exit code {code}"
-    return Outcome(key, FAILED, f"{key} {how}; the same command goes on from its checkpoint")
+    return Outcome(key, FAILED, f"{key} {how}; the same command resumes from its checkpoint")
 
 
 def places(config: DictConfig) -> list[str]:
@@ -121,7 +121,7 @@ def run_cell(cell: Sequence[str], folder: Path, number: int, place: str = "auto"
 
 
 def job(config: DictConfig, folder: Path, number: int) -> None:
-    """Run one cell of a sweep and write its outcome, whatever it is, so that the sweep goes on.
+    """Run one cell of a sweep and write its outcome, whatever it is, so that the sweep continues.
 
     Args:
         config: of the cell.
@@ -141,7 +141,7 @@ def job(config: DictConfig, folder: Path, number: int) -> None:
             hand_on(stopped.number)  # a scheduler queues the job again and ends this process here
         except Exception as error:
             outcome = Outcome(
-                key, FAILED, f"{key} stopped: {str(error).rstrip('.')}; the same command goes on from there"
+                key, FAILED, f"{key} stopped: {str(error).rstrip('.')}; the same command resumes from there"
             )
         else:
             raise

@@ -55,7 +55,7 @@ def measure(config: DictConfig, counts: Counts) -> Pace:
             method.prepare = lambda data, cache: None
         for buffer in method.buffers():
             if buffer.is_floating_point():
-                buffer.nan_to_num_()  # in place of what prepare would have filled
+                buffer.nan_to_num_()  # prepare would have filled it
         ticks.append(time.perf_counter())
         with suppress(_EnoughError):
             fit(method, data, protocol, seed=0, cache=Cache(Path(folder)), report=note, report_every=1)

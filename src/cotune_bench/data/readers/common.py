@@ -22,7 +22,7 @@ Part = list[tuple[str, int]]
 
 
 def find(root: str | Path, folders: Iterable[str], *needs: str) -> Path | None:
-    """The first of these folders below ``root`` that holds all of ``needs``; None if there is none."""
+    """The first of these folders below ``root`` that holds all of ``needs``; None if there is no such folder."""
     homes = (Path(root, folder) for folder in folders)
     return next((home for home in homes if all((home / need).exists() for need in needs)), None)
 
@@ -92,7 +92,7 @@ def image_list(
     """The parts of a data set as one list, in the order train, val, test.
 
     Raises:
-        UserError: there is nothing to train or test on, a file lies elsewhere or is named twice, a label is no class.
+        UserError: there is nothing to train or test on, a file is elsewhere or is named twice, a label is no class.
     """
     given = {"train": train, **({} if val is None else {"val": val}), "test": test}
     parts = {part: [(_below(name, root, file), label) for file, label in members] for part, members in given.items()}
@@ -128,7 +128,7 @@ def _below(name: str, root: Path, file: str) -> str:
     if path.is_absolute() and path.is_relative_to(root.absolute()):
         path = path.relative_to(root.absolute())
     if path.is_absolute() or ".." in path.parts:
-        raise UserError(f"data {name}: {file} lies outside of its folder {root}: name it relative to data.root")
+        raise UserError(f"data {name}: {file} is outside its folder {root}: name it relative to data.root")
     return str(path)
 
 

@@ -33,7 +33,7 @@ def read(
 ) -> ImageList:
     """Class folders below train/, test/ and perhaps val/; or class folders alone, ``test_share`` of each for test.
 
-    The test split of class folders alone is stratified and hangs on ``split_seed`` and the order of the names. With
+    The test split of class folders alone is stratified and depends on ``split_seed`` and the order of the names. With
     ``skip_bad``, files that cannot be read are left out before; what was seen of all files is kept in ``cache``.
     """
     home = Path(root).expanduser()
@@ -116,7 +116,7 @@ def read_split(
     for part, kinds in members.items():
         stray = next((kind for kind in kinds if spelled(kind) not in label), None)
         if stray is not None:
-            raise UserError(f"data {name}: {home / part / stray} is none of the {len(classes)} classes: rename it")
+            raise UserError(f"data {name}: {home / part / stray} is not one of the {len(classes)} classes: rename it")
         parts[part] = [(f"{part}/{kind}/{file}", label[spelled(kind)]) for kind in kinds for file in kinds[kind]]
         parts[part].sort(key=lambda image: image[1])
     val = parts[validation] if validation else None

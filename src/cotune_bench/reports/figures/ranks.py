@@ -11,7 +11,7 @@ BAR = "#555555"
 
 
 def rank_figures(grid: Grid, width: float = WIDTH) -> tuple[list[NamedFigure], list[str]]:
-    """One figure over all data sets, or a sentence that says why there is none."""
+    """One figure over all data sets, or a sentence that says why there is no figure."""
     ranks = grid_ranks(grid)
     if isinstance(ranks, str):
         return [], [ranks]

@@ -58,7 +58,7 @@ def _view(
     grid: Grid, cell: Cell, asked: Sequence[CellStatus], found: Mapping[int, Record], rest: Sequence[str]
 ) -> CellView:
     unit = grid.spec.unit
-    lacking = {one.unit: f"failed: {one.told}" if one.state == "failed" else "is not finished." for one in asked}
+    lacking = {one.unit: f"failed: {one.detail}" if one.state == "failed" else "is not finished." for one in asked}
     commands = [
         ["cotune-bench", "run", *one.overrides, *rest, *["force=true"] * (one.unit in found)] for one in asked
     ]

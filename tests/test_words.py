@@ -1,0 +1,81 @@
+"""Plain field terms: refused words in README, docs, yaml files, docstrings, comments, messages and names."""
+
+import ast
+import io
+import re
+import tokenize
+from pathlib import Path
+
+import pytest
+
+from cotune_bench.config import CONF, PACKAGE
+
+ROOT = PACKAGE.parents[1]
+#: Words that are refused, as regular expressions, each with what to write instead.
+INSTEAD = (
+    (r"told|tells?|telling", "reports, prints, returns, states, shows; distinguish for 'tell apart'"),
+    (r"h[au]ngs? on|hanging on", "depends on"),
+    (r"is at it|are at it", "is running"),
+    (r"of what", "of the ..., name it"),
+    (r"anew", "again"),
+    (r"by hand", "manually"),
+    (r"(?-i:is none|are none)", "is not"),
+    (r"signs", "characters"),
+    (r"lies?|lay|lying", "is in, is stored in, is above"),
+    (r"for want of", "because there is no"),
+    (r"tak(?:es?|ing) (?:\w+ )?up again", "resumes"),
+    (r"heard of", "last heartbeat"),
+    (r"stays? shut", "is never read"),
+    (r"go(?:es)? on|going on|went on", "continues, resumes"),
+    (r"no torch in sight", "imports no torch"),
+)
+REFUSED = [(re.compile(rf"\b(?:{words})\b", re.IGNORECASE), instead) for words, instead in INSTEAD]
+NAMES = {"told", "tell", "tells"}
+#: Pages of prose; the changelog of docs/ is CHANGELOG.md, whose old entries stay.
+PAGES = [ROOT / "README.md", *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name != "changelog.md")]
+SETTINGS = sorted(CONF.rglob("*.yaml"))
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def refused(text: str) -> list[str]:
+    """A line for each refused word; line breaks count as spaces, inline code and addresses of links do not count."""
+    text = re.sub(r"`[^`\n]*`|\]\([^)]*\)", "`", text)
+    text = re.sub(r"\s+(?:#:? )?", " ", text)
+    return [f"{found[0]!r} in {text[max(0, found.start() - 40) : found.end() + 30]!r}: say {instead}"
+            for pattern, instead in REFUSED for found in pattern.finditer(text)]  # fmt: skip
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_prose_has_none_of_the_refused_words(page):
+    text = page.read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```$|^<!-- \w+:\w+ -->$.*?^<!-- end -->$", "", text, flags=re.DOTALL | re.MULTILINE)
+    assert refused(text) == []
+
+
+@pytest.mark.parametrize("file", SETTINGS, ids=lambda file: str(file.relative_to(CONF)))
+def test_comments_of_settings_have_none_of_the_refused_words(file):
+    assert refused(file.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_strings_comments_and_names_of_a_module_have_none_of_the_refused_words(file):
+    source = file.read_text(encoding="utf-8")
+    strings = [node.value for node in ast.walk(ast.parse(source))
+               if isinstance(node, ast.Constant) and isinstance(node.value, str)]  # fmt: skip
+    tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+    comments = "\n".join(token.string for token in tokens if token.type == tokenize.COMMENT)
+    names = {part for token in tokens if token.type == tokenize.NAME for part in token.string.lower().split("_")}
+    assert [found for text in [*strings, comments] for found in refused(text)] == []
+    assert names & NAMES == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("It depends on the seed; a `told` setting.", 0), ("They hang\non it and\n# go on.", 2), ("Is told anew", 2)],
+)
+def test_refused_words_are_found_across_lines_and_not_in_code(text, count):
+    assert len(refused(text)) == count
