@@ -1,7 +1,7 @@
 """How often fine-tuning is said to beat itself: trained networks, from records to the sentence of the verdict.
 
 Fine-tuning of table=desk_full is compared with four twins: the same source networks, splits and samples, other
-training seeds. The replicates of every column are cut into groups, each of which is a table of its own and a repetition
+training seeds. The replicates of a column are cut into groups, each of which is a table of its own and a repetition
 of the experiment; then each column is judged with all its replicates. A twin also shows how much of the variance
 between replicates is that of training seeds. Missing runs are trained and recorded in --results.
 """
