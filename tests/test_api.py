@@ -92,7 +92,7 @@ def test_a_backbone_is_trained_once():
         cb.fit(cb.FineTune(backbone, 10), data, device="cpu")
 
 
-def test_wrong_names_and_values_are_told_in_a_line():
+def test_wrong_names_and_values_are_reported_in_one_line():
     with pytest.raises(cb.UserError, match="backbone=resnet5 is unknown: did you mean resnet50"):
         cb.load_backbone("resnet5")
     with pytest.raises(cb.UserError, match=r"protocol\.update is not a setting: did you mean protocol.updates"):

@@ -67,7 +67,7 @@ def test_boxes_are_those_of_torchvision(height, width, scale, ratio, monkeypatch
     np.testing.assert_array_equal(boxes, expected)
 
 
-def test_a_box_by_hand():
+def test_a_box_of_a_worked_example():
     # Area 100 * 100 / 4 and aspect 1: 50 x 50, in the middle of its 51 places in either direction.
     draws = np.array([[0.5, 0.99, 0.25, 0.9, 0.5, 0.9]])
     box = resized_crop_boxes(draws, 100, 100, scale=(0.0, 1.0), ratio=(1 / 4, 4))
@@ -114,7 +114,7 @@ def test_a_row_depends_on_generator_and_position_alone(kind):
     np.testing.assert_array_equal(images, before)
 
 
-def test_shifted_windows_lie_in_the_padded_image():
+def test_shifted_windows_are_inside_the_padded_image():
     images = np.arange(1, 17, dtype=np.uint8).reshape(1, 4, 4, 1).repeat(200, axis=0)
     windows = make_augment("shift", crop=4, shift=1, flip=False)(images, np.random.default_rng(5))
     padded = np.pad(images[0, ..., 0], 1)

@@ -86,7 +86,7 @@ def test_trunk_is_split_exactly_at_every_tap(backbone):
         assert torch.equal(inputs, kept)  # so that the same inputs serve every filter
 
 
-def test_layers_and_source_are_told(backbone):
+def test_layers_and_source_are_reported(backbone):
     assert len(backbone.blocks) == BLOCKS[backbone.name]
     assert list(backbone.blocks) == sorted(backbone.blocks, key=lambda layer: [int(n) for n in layer[5:].split(".")])
     convolutions = [backbone.trunk.get_submodule(layer) for layer in backbone.taps]

@@ -99,7 +99,7 @@ def test_instruction_sets_that_mix_in_a_cell_or_a_pair_are_warned_of():
     assert warnings(sourced(same, instructions=sets, device="H100")) == []  # not computed with them
 
 
-def test_data_sets_of_different_settings_are_told_apart():
+def test_data_sets_of_different_settings_are_distinguished():
     told = caption(grid(protocol="tllib"))
     assert "digits: backbone resnet50, weights IMAGENET1K_V1, protocol paper/tllib, split 0" in told
     assert "cub: backbone resnet50, weights IMAGENET1K_V1, protocol paper, split 0" in told
@@ -127,17 +127,17 @@ def test_what_no_run_recorded_is_not_shown():
         ("precision", None, "Mixed precisions in digits: float32 in 3 runs, not recorded in 1 run"),
     ],
 )
-def test_a_mixture_is_told_with_the_cell_that_mixes(field, value, line):
+def test_a_mixture_is_reported_with_its_cell(field, value, line):
     assert warnings(grid(**{field: value})) == [f"{line}; within 1 cell: digits finetune 0.15."]
 
 
-def test_random_weights_are_told_even_where_all_are():
+def test_random_weights_are_reported_even_if_all_are_random():
     assert warnings(grid(weights="random"))[1:] == ["Random weights, not pre-trained, in 1 of 4 runs of digits."]
     one = TableSpec("one", "One", ("digits",), ("bss",), (0.15,), (0,))
     assert warnings(grid(one, weights="random")) == ["Random weights, not pre-trained, in 1 of 1 run of digits."]
 
 
-def test_missing_runs_and_unequal_numbers_are_told():
+def test_missing_runs_and_unequal_numbers_are_reported():
     assert warnings(build_grid(SPEC, like_runs(places()[5:]))) == [
         "Runs missing: 5 of 8, in 3 of 4 cells.",
         "Unequal numbers of seeds: n = 1 in 1 cell, n = 2 in 1 cell.",

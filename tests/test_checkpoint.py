@@ -154,7 +154,7 @@ def trained(name: str, cache, checkpoints=None, stop=None) -> tuple[dict, list]:
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_a_run_stopped_in_the_middle_of_a_report_goes_on_to_the_same_bits(name, cache, tmp_path):
+def test_a_run_stopped_in_the_middle_of_a_report_resumes_to_the_same_bits(name, cache, tmp_path):
     weights, reports = trained(name, cache)
     assert [updates for updates, _, _ in reports] == [4, 8, 9]
     torch.rand(7)  # what happens to the global random state in between does not matter

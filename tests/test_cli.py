@@ -189,7 +189,7 @@ def test_a_results_folder_that_is_a_file_is_refused(here, capsys, arguments):
 # Sweeps ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_sweep_goes_on_after_a_failure_and_goes_on_again_with_what_is_missing(here, capsys, monkeypatch):
+def test_a_sweep_continues_after_a_failure_and_again_with_what_is_missing(here, capsys, monkeypatch):
     sweep = ["-m", "method=finetune,bss", "seed=0,1", *TINY]
     results, failing = here / "results", iter([True])
     forward = BSS.forward

@@ -115,7 +115,7 @@ def test_order_of_methods_counts_those_that_both_have():
     assert orders(table(swapped), "table2")[0].tau == pytest.approx(1 / 3)  # of three pairs one is turned round
 
 
-def test_markdown_tells_all_and_warns_of_another_backbone():
+def test_markdown_contains_all_and_warns_of_another_backbone():
     text = compare_markdown(table(TOY), "table2")
     cells = [
         part.strip() for part in next(line for line in text.splitlines() if "Co-Tuning" in line).split("|")[4:-1]

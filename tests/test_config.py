@@ -53,7 +53,7 @@ def test_every_choice_composes_and_bears_its_file_s_name(choice, tmp_path):
 
 
 @pytest.mark.parametrize("choice", [*sections("method"), *sections("data"), *sections("backbone")])
-def test_every_target_lies_in_the_package_and_takes_exactly_the_yaml_s_values(choice):
+def test_every_target_is_in_the_package_and_takes_exactly_the_yaml_s_values(choice):
     group, _, name = choice.partition("=")
     values = read_yaml(group, name)
     for default in values.pop("defaults", ()) if group == "method" else ():  # further backbones
@@ -172,7 +172,7 @@ def test_good_values_are_not_refused():
 
 @pytest.mark.parametrize("target", ["os.system", "cotune_benchmark.run", "builtins.print"])
 def test_only_the_package_is_ever_called_from_a_yaml(target):
-    with pytest.raises(UserError, match=f"_target_={target} lies outside cotune_bench"):
+    with pytest.raises(UserError, match=f"_target_={target} is outside cotune_bench"):
         build(OmegaConf.create({"_target_": target}))
     with pytest.raises(UserError, match="choose a yaml file with method=NAME instead"):
         compose_config([f"method._target_={target}"])

@@ -47,8 +47,8 @@ def test_digits_are_1797_scans_of_16_grey_levels_in_halves_by_order():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": np.array([0, 1, 3])}, r"a label lies outside 0\.\.1"),
-        ({"labels": np.array([0, -1, 0])}, r"a label lies outside 0\.\.1"),
+        ({"labels": np.array([0, 1, 3])}, r"a label is outside 0\.\.1"),
+        ({"labels": np.array([0, -1, 0])}, r"a label is outside 0\.\.1"),
         ({"test": np.array([3])}, r"names an image outside 0\.\.2"),
         ({"test": np.array([1])}, "in two parts of the split"),
         ({"train": np.array([0, 0])}, "or twice in one"),
@@ -134,7 +134,7 @@ def test_train_and_validation_are_disjoint_and_stratified(order):
         assert counts(labels[train]) == [5, 8, 11]
 
 
-def test_smaller_rates_lie_in_larger_ones_and_validation_stays():
+def test_smaller_rates_are_subsets_and_validation_stays():
     labels = classes_of(20, 30, 41)
     splits = [split(labels, 3, rate, val=0.2, order="split_then_sample", seed=0) for rate in RATES]
     for (smaller, val), (larger, other) in itertools.pairwise(splits):
@@ -188,7 +188,7 @@ def test_the_training_seed_changes_the_order_of_batches_alone():
     assert first.train.positions(0).tolist() != other.train.positions(0).tolist()
 
 
-def test_the_fingerprint_tells_rate_split_seed_labels_and_name():
+def test_the_fingerprint_distinguishes_rate_split_seed_labels_and_name():
     dataset = make_dataset()
     relabelled = dataset.labels.copy()
     relabelled[[0, 1]] = relabelled[[1, 0]]

@@ -36,7 +36,7 @@ def config(**protocol: object) -> dict:
     return {"split_seed": 0, "protocol": {**usual, **protocol}}
 
 
-def test_changes_by_hand():
+def test_changes_of_a_worked_example():
     first = {"a": 1, "b": {"c": [1, 2], "d": None}, "e": "x"}
     second = {"a": 1.0, "b": {"c": [1, 3], "d": None, "f": True}, "e": {"g": 1}}
     assert changes(first, second) == {"b.c": ("[1, 2]", "[1, 3]"), "b.f": ("–", "True"), "e": ("x", "{'g': 1}")}
@@ -124,7 +124,7 @@ def test_curves_of_other_columns_part_only_where_both_have_a_value(tmp_path):
         (["cub-one", "cars-three"], "cars-three is no run of results"),
     ],
 )
-def test_bad_input_is_told_in_one_line(capsys, names, message):
+def test_bad_input_is_reported_in_one_line(capsys, names, message):
     put("results", "cub-one")
     Path("results/runs/cub-bare").mkdir()
     Path("broken.json").write_text('{"schema": 1}')

@@ -70,7 +70,7 @@ def test_the_readme_keeps_the_places_of_generated_pieces():
 
 
 @pytest.mark.parametrize("name", choices("method"))
-def test_the_page_of_a_method_tells_every_knob_with_its_default(name):
+def test_the_page_of_a_method_lists_every_setting_with_its_default(name):
     text = (DOCS / "methods" / f"{name}.md").read_text(encoding="utf-8")
     values = yaml.safe_load((CONF / "method" / f"{name}.yaml").read_text(encoding="utf-8"))
     told = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]+?)`? \|", text, re.MULTILINE))
@@ -140,7 +140,7 @@ def anchors(path: Path) -> set[str]:
 # Results format ----------------------------------------------------------------------------------------------------
 
 
-def test_the_results_page_tells_every_field_and_column():
+def test_the_results_page_lists_every_field_and_column():
     text = (DOCS / "results-format.md").read_text(encoding="utf-8")
     record, rest = text.split("## A record")[1].split("| field of `environment`")
     fields = re.findall(r"^\| (`.*`) \| (?:text|number|integer|object)", record, re.MULTILINE)
@@ -152,7 +152,7 @@ def test_the_results_page_tells_every_field_and_column():
     assert re.findall(r"`(\w+)`", columns) == COLUMNS
 
 
-def test_the_pages_tell_settings_that_exist_with_their_defaults():
+def test_the_pages_list_existing_settings_with_their_defaults():
     config = compose_config([])
     told = re.findall(
         r"^\| `(\w+)` \| `?([\w.]+)`?(?: \||,)", (DOCS / "performance.md").read_text(encoding="utf-8"), re.MULTILINE

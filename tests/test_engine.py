@@ -80,7 +80,7 @@ def test_the_first_nesterov_update_is_19_tenths_of_the_gradient(cache):
 @pytest.mark.parametrize("drop_at", [(), (4,)])
 @pytest.mark.parametrize("nesterov", [True, False])
 @pytest.mark.parametrize("kind", [Slope, PenalisedSlope])
-def test_six_updates_by_hand(kind, nesterov, drop_at, cache):
+def test_six_updates_of_a_worked_example(kind, nesterov, drop_at, cache):
     protocol = dataclasses.replace(PROTOCOL, nesterov=nesterov, drop_at=drop_at, weight_decay=0.1)
     before, after = moved(kind(), protocol, cache)
     for name in before:
@@ -239,7 +239,7 @@ class Breaking(Slope):
 
 
 @pytest.mark.parametrize("report_every", [1, 3, 100])
-def test_a_loss_that_is_no_number_stops_the_run_and_is_told(report_every, cache):
+def test_a_loss_that_is_not_a_number_stops_the_run_and_is_reported(report_every, cache):
     reports = []
     with pytest.raises(NonFiniteLossError) as caught:
         moved(Breaking(), PLAIN, cache, report=lambda *told: reports.append(told), report_every=report_every)

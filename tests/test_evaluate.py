@@ -138,7 +138,7 @@ def test_bad_files_are_counted_and_left_out_on_demand(here, capsys):
         (("digits", "--out", "file/out"), "cannot be written"),
     ],
 )
-def test_bad_input_is_told_in_one_line(here, capsys, arguments, told):
+def test_bad_input_is_reported_in_one_line(here, capsys, arguments, told):
     (here / "empty").mkdir()
     (here / "file").write_text("in the way")
     assert ask(*arguments) == 2

@@ -110,7 +110,7 @@ def test_the_difference_is_relative_to_the_largest_logit():
         (("nothing", "--to", "onnx", "--out", "a"), "is no run"),
     ],
 )
-def test_bad_input_is_told_in_one_line_and_writes_nothing(here, capsys, arguments, told):
+def test_bad_input_is_reported_in_one_line_and_writes_nothing(here, capsys, arguments, told):
     (here / "file").write_text("in the way")
     assert ask(*arguments) == 2
     out, error = capsys.readouterr()

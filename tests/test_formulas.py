@@ -31,7 +31,7 @@ def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> tor
 # Penalties on weights ----------------------------------------------------------------------------------------------
 
 
-def test_starting_point_penalty_by_hand():
+def test_starting_point_penalty_of_a_worked_example():
     parameters = [torch.tensor([1.0, 2.0], requires_grad=True), torch.tensor([[3.0]], requires_grad=True)]
     start = [torch.tensor([0.0, 4.0]), torch.tensor([[3.0]])]
     penalty = starting_point_penalty(parameters, start)
@@ -87,7 +87,7 @@ def test_spectral_shrinkage_is_the_sum_of_the_smallest_squared_singular_values(s
     torch.testing.assert_close(features.grad, expected, rtol=1e-8, atol=1e-10)
 
 
-def test_spectral_shrinkage_by_hand():
+def test_spectral_shrinkage_of_a_worked_example():
     features = torch.diag(torch.tensor([3.0, 1.0, 2.0]))
     assert spectral_shrinkage(features, 1).item() == pytest.approx(1)
     assert spectral_shrinkage(features, 2).item() == pytest.approx(1 + 4)
@@ -116,7 +116,7 @@ def test_spectral_shrinkage_of_duplicated_images_is_zero_with_a_finite_gradient(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_feature_map_penalty_by_hand(dtype):
+def test_feature_map_penalty_of_a_worked_example(dtype):
     source = [torch.zeros(1, 2, 1, 2, dtype=dtype), torch.zeros(1, 1, 2, 2, dtype=dtype)]
     target = [torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]], dtype=dtype), torch.full((1, 1, 2, 2), 2.0, dtype=dtype)]
     attention = [torch.tensor([0.25, 0.75]), torch.tensor([1.0])]
@@ -128,7 +128,7 @@ def test_feature_map_penalty_by_hand(dtype):
 
 
 @pytest.mark.parametrize("weights", [None, [torch.softmax(randn(4, seed=2), 0)]])
-def test_feature_map_penalty_sums_over_the_batch_and_not_over_signs(weights):
+def test_feature_map_penalty_sums_squares_over_the_batch(weights):
     source, target = randn(3, 4, 2, 2), randn(3, 4, 2, 2, seed=1)
     whole = feature_map_penalty([source], [target], weights).item()
     single = [feature_map_penalty([source[i : i + 1]], [target[i : i + 1]], weights) for i in range(3)]
@@ -245,7 +245,7 @@ def test_a_network_cut_in_two_computes_the_same_and_wastes_nothing(ablation):
 # Co-Tuning ---------------------------------------------------------------------------------------------------------
 
 
-def test_soft_cross_entropy_by_hand():
+def test_soft_cross_entropy_of_a_worked_example():
     logits = torch.tensor([[0.0, math.log(3.0)], [0.0, 0.0]], dtype=torch.float64)  # softmax 1/4, 3/4 and 1/2, 1/2
     targets = torch.tensor([[0.5, 0.5], [0.1, 0.9]], dtype=torch.float64)
     expected = (-(math.log(1 / 4) + math.log(3 / 4)) / 2 + math.log(2)) / 2

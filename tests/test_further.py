@@ -54,7 +54,7 @@ def taught(here, conf, monkeypatch):
     return here
 
 
-def test_a_run_has_them_and_its_record_tells_of_their_weights(taught):
+def test_a_run_has_them_and_its_record_lists_their_weights(taught):
     assert cli.main([*QUICK, "keep_checkpoint=true"]) == 0
     (record,), _ = RecordStore(taught / "results").read()
     assert record.config["method"]["teacher"]["seed"] == 7

@@ -66,7 +66,7 @@ def test_pixels_are_counts_of_sixteenths(drawn):
     assert set(np.unique(drawn[0])) <= {round(count * 255 / 16) for count in range(17)}
 
 
-def test_block_counts_by_hand():
+def test_block_counts_of_a_worked_example():
     bitmap = np.zeros((1, 32, 32), bool)
     bitmap[0, 0:4, 0:4] = True  # all of the first block
     bitmap[0, 3:6, 31] = True  # one pixel of the last block in row 0, two of the one below

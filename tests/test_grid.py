@@ -36,7 +36,7 @@ def runs_of(*rows: tuple[str, int, float], **columns: object) -> pd.DataFrame:
         ("standard_error", math.sqrt(32 / 7 / 8), "61.00 ± 0.58"),
     ],
 )
-def test_a_spread_by_hand_reaches_cell_caption_and_csv(std, wanted, text):
+def test_a_worked_spread_reaches_cell_caption_and_csv(std, wanted, text):
     values = (2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0)  # mean 5, squared deviations sum to 32
     assert spread(values, std) == pytest.approx(wanted, rel=1e-15)
     assert spread([71.0], std) is None
@@ -49,7 +49,7 @@ def test_a_spread_by_hand_reaches_cell_caption_and_csv(std, wanted, text):
     assert table["standard_error" if std == "standard_error" else "std"][0] == grid.cells[0].spread
 
 
-def test_cells_by_hand_in_order_and_addressable():
+def test_worked_cells_are_in_order_and_addressable():
     grid = toy()
     places = [(cell.data, cell.method, cell.rate) for cell in grid.cells]
     assert places == [(d, m, r) for d in GRID.data for m in GRID.rows for r in GRID.rates]

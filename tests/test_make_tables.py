@@ -121,14 +121,14 @@ def test_a_damaged_record_is_named_left_out_and_missing(here, capsys, edit, mess
 
 
 @pytest.mark.parametrize("folder", ["tables", "figures"])
-def test_an_output_folder_that_cannot_be_written_is_told_and_nothing_written(here, capsys, folder):
+def test_an_output_folder_that_cannot_be_written_is_reported_and_nothing_written(here, capsys, folder):
     (here / "results" / folder).write_text("in the way")
     assert ask("table=desk", *TWO) == 2
     assert capsys.readouterr().err.startswith(f"error: results=results/{folder} cannot be written")
     assert {path.name for path in (here / "results").iterdir()} <= {"records", "results.csv", folder}
 
 
-def test_bad_input_is_told_in_one_line(here, capsys):
+def test_bad_input_is_reported_in_one_line(here, capsys):
     assert ask("--strickt") == 2
     assert capsys.readouterr().err == "error: unrecognized arguments: --strickt: see cotune-bench tables --help\n"
     assert ask("table=dsk") == 2

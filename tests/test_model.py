@@ -177,7 +177,7 @@ def test_every_method_s_network_is_kept_and_predicts_what_its_run_scored(name, t
     assert nll == pytest.approx(kept.card["nll"], rel=1e-6)
 
 
-def test_the_card_tells_people_and_programs_the_same(trained):
+def test_the_cards_for_people_and_programs_agree(trained):
     experiment, kept = trained
     card, text = kept.card, (kept.folder / TEXT).read_text(encoding="utf-8")
     assert card["key"] == experiment.key

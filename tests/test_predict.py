@@ -50,7 +50,7 @@ def scores(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
 # The path of the test images ---------------------------------------------------------------------------------------
 
 
-def test_the_digits_as_files_score_what_the_record_tells(digits, tmp_path):
+def test_the_digits_as_files_score_what_the_record_states(digits, tmp_path):
     files, ignored = image_files([str(put_digits(tmp_path / "digits"))])
     good, predicted, bad = predict_files(Predictor.of(digits, CPU), files)
     assert (len(good), ignored, bad) == (899, 0, [])
@@ -201,7 +201,7 @@ def test_many_bad_files_are_all_counted_though_three_are_named(here, capsys):
         (("digits", "pictures", "results=elsewhere"), "is no run of elsewhere"),
     ],
 )
-def test_bad_input_is_told_in_one_line(here, capsys, arguments, told):
+def test_bad_input_is_reported_in_one_line(here, capsys, arguments, told):
     (here / "empty").mkdir()
     assert ask(*arguments) == 2
     out, error = capsys.readouterr()

@@ -346,7 +346,7 @@ def test_an_interrupted_command_leaves_no_half_of_a_data_set(birds, monkeypatch,
         patch.setattr(tarfile.TarFile, "makefile", stops)
         assert run("cub", f"data_root={birds}") == code
     err = capsys.readouterr().err
-    assert ("the same command goes on" if code == 130 else "No space left on device): make room") in err
+    assert ("the same command continues" if code == 130 else "No space left on device): make room") in err
     assert len(err.splitlines()) == 1
     assert names(birds) == [".cub.lock", "CUB_200_2011.tgz"]
     assert run("cub", f"data_root={birds}") == 0

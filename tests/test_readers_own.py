@@ -19,7 +19,7 @@ def test_folder_with_its_own_parts(tmp_path, validation):
     assert parts(data)["val"] == [(f"{validation}/2/001.jpg", 0), (f"{validation}/10/001.jpg", 1)]
 
 
-def test_folder_does_not_mix_up_names_that_differ_in_signs(tmp_path):
+def test_folder_distinguishes_names_that_differ_in_special_characters(tmp_path):
     trees.folders(tmp_path, {f"{part}/{kind}": 1 for part in ("train", "test") for kind in ("c++", "c", "C")})
     data = folder.read("mine", str(tmp_path))
     assert data.classes == ("C", "c", "c++")
@@ -59,7 +59,7 @@ def test_folder_counts_what_is_no_image(tmp_path, caplog):
         ({"mine/train/cat": 2, "mine/train/dog": 2}, "one class folder"),
         ({"train/cat": 2, "train/dog": 2}, "test is missing"),
         ({"train": 2, "test": 2}, "no class folders"),
-        ({"train/cat": 2, "train/dog": 2, "test/cat": 1, "test/cow": 1}, "cow is none of the 2 classes"),
+        ({"train/cat": 2, "train/dog": 2, "test/cat": 1, "test/cow": 1}, "cow is not one of the 2 classes"),
     ],
 )
 def test_folder_refuses(tmp_path, counts, words):

@@ -90,7 +90,7 @@ def test_degenerate_calibration_gives_the_bound_and_a_warning(labels, expected, 
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_direct_relationships_by_hand(dtype):
+def test_direct_relationships_of_a_worked_example(dtype):
     probabilities = np.array([[0.2, 0.3, 0.5], [0.6, 0.2, 0.2], [0.4, 0.5, 0.1]], dtype)
     result = category_relationship(probabilities, [1, 0, 1])
     assert result.dtype == dtype

@@ -62,7 +62,7 @@ def test_list_shows_the_records_that_meet_the_filters(here, capsys, filters, met
     assert count == f"{len(methods)} records"
 
 
-def test_a_filter_that_no_record_meets_is_told_with_what_there_is(here, capsys):
+def test_a_filter_that_no_record_meets_is_reported_with_existing_values(here, capsys):
     assert ask("list", "method=bsss", "rate=1") == 0
     out, err = capsys.readouterr()
     assert out.endswith("\n0 records\n")
@@ -152,7 +152,7 @@ def test_merge_names_damaged_records_on_either_side(here, capsys):
     assert Path(f"results/records/{record().key}.json").read_text() == "{"
 
 
-def test_refresh_takes_up_what_was_moved_by_hand(here, capsys):
+def test_refresh_includes_records_that_were_moved_manually(here, capsys):
     Path("results/records/other.json").unlink()
     assert ask("refresh") == 0
     assert capsys.readouterr().out == "results/results.csv\n"

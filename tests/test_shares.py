@@ -34,7 +34,7 @@ def test_relationship_survives_its_file():
         relationship_file.from_csv("a,b\n1,2\n")
 
 
-def test_reliability_by_hand():
+def test_reliability_of_a_worked_example():
     probabilities = [[0.9, 0.1], [0.95, 0.05], [0.4, 0.6], [0.45, 0.55], [1.0, 0.0]]
     told = metrics.reliability(probabilities, [0, 1, 1, 1, 0], 2.0)
     # 0.9 belongs to the bin (0.8, 0.9], 0.6 to (0.5, 0.6]

@@ -55,7 +55,7 @@ class Addressed(torch.nn.Identity):
         return f"act={object()!r}"
 
 
-def test_a_network_is_told_by_weights_layers_and_the_normalisation_of_its_images():
+def test_a_network_is_identified_by_weights_layers_and_the_normalisation_of_its_images():
     trunk, data = make_backbone().trunk, make_data()
     told = identity(trunk, data, weights_id="w")
     assert told == identity(make_backbone(seed=1).trunk, make_data(rate=0.5, seed=1), weights_id="w")

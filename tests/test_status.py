@@ -45,7 +45,7 @@ def finish(results: Path, key: str) -> None:
 
 def states(results: Path, *overrides: str) -> dict[tuple, tuple[str, str]]:
     table = table_status("desk", [f"results={results}", *CELLS, *overrides])
-    return {(cell.method, cell.rate, cell.unit): (cell.state, cell.told) for cell in table.cells}
+    return {(cell.method, cell.rate, cell.unit): (cell.state, cell.detail) for cell in table.cells}
 
 
 def one(results: Path) -> tuple[str, str]:
@@ -61,7 +61,7 @@ def test_without_a_results_folder_everything_is_missing_and_nothing_is_made(resu
     assert not results.exists()
 
 
-def test_a_record_of_these_settings_means_done_whatever_else_lies_there(results):
+def test_a_record_of_these_settings_means_done_whatever_else_exists(results):
     put(results, key_of("finetune", 0.3, 2), "running", pid=GONE)
     finish(results, key_of("finetune", 0.3, 2))
     finish(results, key_of("finetune", 0.3, 1, "protocol.updates=7"))
@@ -77,12 +77,12 @@ def test_a_record_of_these_settings_means_done_whatever_else_lies_there(results)
         ("running", {"done": 120, "eta_s": 150.2, "silent": 50}, "running: HERE, 120/300 updates, 3 min left"),
         ("running", {"done": 0, "eta_s": None, "host": "far", "pid": 7}, "running: far pid 7, 0/300 updates"),
         ("running", {"done": 5, "pid": GONE}, "stale: .*, 5/300 updates, its process is gone"),
-        ("running", {"done": 5, "host": "far", "silent": 70}, "stale: .*5/300 updates, not heard of for 7[0-9] s"),
+        ("running", {"done": 5, "host": "far", "silent": 70}, "stale: .*5/300 updates, last heartbeat 7[0-9] s ago"),
         ("interrupted", {}, "interrupted: at 20.*"),
         ("failed", {"reason": "ValueError: no luck\nand more"}, "failed: ValueError: no luck"),
     ],
 )
-def test_a_status_is_told_in_a_line(results, state, more, told):
+def test_a_status_is_reported_in_one_line(results, state, more, told):
     put(results, key_of("finetune", 0.3, 2), state, **more)
     folder = results / "runs" / key_of("finetune", 0.3, 2)
     (folder / "failure.json").write_text('{"reason": "of an earlier try"}')

@@ -58,14 +58,14 @@ def test_a_scheduler_that_queues_a_job_again_ends_it_without_an_outcome(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_scheduler_that_does_not_is_told_as_a_failure(tmp_path, config, stopped, capsys):
+def test_a_scheduler_that_does_not_is_reported_as_a_failure(tmp_path, config, stopped, capsys):
     def refuse(number, _frame):
         raise RuntimeError("timed out too many times")
 
     signal.signal(signal.SIGUSR2, refuse)
     sweeps.job(config, tmp_path, 0)
     (outcome,) = sweeps.read_outcomes(tmp_path, 1)
-    expected = f"{run_key(config)} stopped: timed out too many times; the same command goes on from there"
+    expected = f"{run_key(config)} stopped: timed out too many times; the same command resumes from there"
     assert outcome == Outcome(run_key(config), FAILED, expected)
     assert capsys.readouterr().err == f"{expected}\n"
 
@@ -164,7 +164,7 @@ def test_a_launcher_that_is_not_installed_is_named_with_its_extra(monkeypatch):
     assert str(error.value) == "hydra/launcher=submitit_slurm is not installed: pip install -e '.[slurm]'"
 
 
-def test_a_launcher_that_cannot_start_is_told_in_one_line(tmp_path, monkeypatch, capsys):
+def test_a_launcher_that_cannot_start_is_reported_in_one_line(tmp_path, monkeypatch, capsys):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     monkeypatch.setattr("sys.argv", ["run.py"])
     monkeypatch.setenv("PATH", str(tmp_path))  # no srun
@@ -180,7 +180,7 @@ def test_a_launcher_that_cannot_start_is_told_in_one_line(tmp_path, monkeypatch,
     assert not (tmp_path / "r" / "tables").exists()  # nothing ran that they could show
 
 
-def test_a_data_set_that_is_not_there_is_told_once_before_anything_runs(tmp_path, monkeypatch, capsys):
+def test_a_missing_data_set_is_reported_once_before_anything_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["run.py"])
     sweep = ["-m", "data=cub,aircraft", "method=finetune,bss", "rate=0.15", "data_root=here", "results=r"]

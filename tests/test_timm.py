@@ -25,7 +25,7 @@ def timm():
     return pytest.importorskip("timm", reason="timm is an extra dependency: pip install -e '.[timm]'")
 
 
-def test_missing_timm_is_told_with_the_remedy(tmp_path, monkeypatch):
+def test_missing_timm_is_reported_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     section = compose_config(["backbone=timm"]).backbone
     with pytest.raises(UserError, match=r"pip install -e '\.\[timm\]'"):

@@ -73,6 +73,12 @@ def test_strings_comments_and_names_of_a_module_have_none_of_the_refused_words(f
     assert names & NAMES == set()
 
 
+def test_names_of_tests_have_none_of_the_refused_words():
+    sources = [file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("*.py")]
+    names = [name for source in sources for name in re.findall(r"^def (test_\w+)", source, re.MULTILINE)]
+    assert refused(". ".join(name.replace("_", " ") for name in names)) == []
+
+
 @pytest.mark.parametrize(
     ("text", "count"),
     [("It depends on the seed; a `told` setting.", 0), ("They hang\non it and\n# go on.", 2), ("Is told anew", 2)],

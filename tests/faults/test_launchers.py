@@ -84,7 +84,7 @@ def test_every_launcher_gives_the_same_bits_with_the_same_threads(results, basic
     same(results, basic, 2)
 
 
-def test_a_preempted_job_is_queued_again_and_goes_on_in_the_same_folder(results, basic):
+def test_a_preempted_job_is_queued_again_and_resumes_in_the_same_folder(results, basic):
     hold = held(results)
     run = launch(results, *cells("0,1"), *LOCAL)
     at_work(results, run, 0, 1)
@@ -97,11 +97,11 @@ def test_a_preempted_job_is_queued_again_and_goes_on_in_the_same_folder(results,
     code, out, err = run.end()
     assert code == 0, err
     assert out.splitlines()[-1].startswith("2 done, 0 failed, 0 skipped; 2 cells")
-    assert f"goes on after update {saved}" in (folder_of(results) / "run.log").read_text()
+    assert f"resumes after update {saved}" in (folder_of(results) / "run.log").read_text()
     same(results, basic, 2)
 
 
-def test_a_job_out_of_time_is_queued_again_and_goes_on(results):
+def test_a_job_out_of_time_is_queued_again_and_resumes(results):
     """Of its one minute the local executor gives a job the first half, then the signal."""
     hold = held(results)
     logs = results / "slurm"
@@ -120,10 +120,10 @@ def test_a_job_out_of_time_is_queued_again_and_goes_on(results):
     assert code == 0, err
     figures["time-out of a job of the local Slurm executor"] += 1
     assert out.splitlines()[-1].startswith("1 done, 0 failed, 0 skipped; 1 cells")
-    assert told("runs/*/run.log", "goes on after update")
+    assert told("runs/*/run.log", "resumes after update")
 
 
-def test_a_job_that_runs_out_of_time_too_often_is_told(results):
+def test_a_job_that_runs_out_of_time_too_often_is_reported(results):
     hold = held(results)
     # Of ten minutes submitit takes any signal for a time-out.
     run = launch(results, *cells("0"), *LOCAL, "hydra.launcher.timeout_min=10", "+hydra.launcher.max_num_timeout=0")
@@ -132,7 +132,7 @@ def test_a_job_that_runs_out_of_time_too_often_is_told(results):
     code, out, err = run.end()
     hold.unlink()
     assert (code, out.splitlines()[-1].partition(";")[0]) == (1, "0 done, 1 failed, 0 skipped"), err
-    assert "timed-out too many times; the same command goes on from there" in err
+    assert "timed-out too many times; the same command resumes from there" in err
     assert state_of(folder_of(results)) == "interrupted"
 
 
@@ -147,7 +147,7 @@ def test_a_killed_run_of_jobs_takes_no_other_along(results, basic):
     assert code == 1
     assert out.splitlines()[-1].startswith("3 done, 1 failed, 0 skipped; 4 cells")
     assert err.splitlines()[-1].endswith(
-        "killed by SIGKILL (out of memory?); the same command goes on from its checkpoint"
+        "killed by SIGKILL (out of memory?); the same command resumes from its checkpoint"
     )
     code, out, err = launch(results, *cells("0,1,2,3"), *JOBS).end()
     assert (code, out.splitlines()[-1].partition(";")[0]) == (0, "1 done, 0 failed, 3 skipped"), err
@@ -191,7 +191,7 @@ def test_a_signal_to_a_jobs_sweep_or_its_run_saves_all_runs_and_the_sweep_goes_o
     code, _, err = run.end(number if to == "the sweep" else None)
     figures[f"{number.name} to {to} with jobs=2"] += 1
     assert code == 128 + number, err
-    assert err.splitlines()[-1] == f"stopped by {number.name}; the same command goes on from there"
+    assert err.splitlines()[-1] == f"stopped by {number.name}; the same command resumes from there"
     assert [state_of(folder_of(results, seed)) for seed in (0, 1)] == ["interrupted"] * 2
     assert not list(results.glob("records/*"))
     assert not list(results.glob(".sweeps/*"))

@@ -66,12 +66,12 @@ def test_ten_kills_change_no_bit(results, unbroken, _again):
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_ends_a_run_which_then_goes_on(results, unbroken, number, expected):
+def test_a_signal_saves_and_ends_a_run_which_then_resumes(results, unbroken, number, expected):
     run, folder = start(results, *long()), folder_of(results)
     run.until(lambda: newest(folder) >= 20)
     code, out, err = run.end(number)
     assert (code, out) == (expected, "")
-    assert err == f"stopped by {signal.Signals(number).name}; the same command goes on from there\n"
+    assert err == f"stopped by {signal.Signals(number).name}; the same command resumes from there\n"
     assert state_of(folder) == "interrupted"
     saved = newest(folder)
     assert 20 <= saved < UPDATES
@@ -125,12 +125,12 @@ def test_a_flipped_byte_is_refused_and_the_checkpoint_before_used(results, unbro
     assert start(results, *long()).end()[0] == 0
     log = (folder / "run.log").read_text()
     assert f"{path} is damaged and not used" in log
-    assert "goes on after update 50" in log
+    assert "resumes after update 50" in log
     figures["flipped byte in a checkpoint"] += 1
     same(results, unbroken)
 
 
-def test_a_run_that_diverges_says_where_and_the_sweep_goes_on(results):
+def test_a_run_that_diverges_says_where_and_the_sweep_continues(results):
     diverging, good = (("protocol.updates=10", f"protocol.lr={lr}") for lr in ("1e30", "0.03"))
     code, out, _ = start(results, "-m", "protocol.updates=10", "protocol.lr=1e30,0.03").end()
     assert code == 1
