@@ -357,7 +357,7 @@ def test_an_unknown_table_or_a_table_of_unknown_things_is_named(conf):
 
 
 @pytest.mark.parametrize("choice", [*sections("method"), *sections("data"), *sections("backbone")])
-def test_no_key_holds_where_code_lies(choice):
+def test_no_key_depends_on_the_place_of_code(choice):
     root = ["data.root=nowhere", "protocol=paper"] if choice.endswith(("folder", "imagelist")) else []
     assert "cotune_bench" not in json.dumps(run_config(compose_config([choice, *root])))
 
