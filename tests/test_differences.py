@@ -116,7 +116,7 @@ def test_curves_of_other_columns_part_only_where_both_have_a_value(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["cub-one"], "compare needs two runs, not 1"),
+        (["cub-one"], "the following arguments are required: run"),
         (["cub-one", "cub-one"], "cub-one is named twice"),
         (["cub", "cub-one"], "cub means 2 runs"),
         (["cub-one", "cub-bare"], "cub-bare has neither a record nor results/runs/cub-bare/config.yaml"),

@@ -159,7 +159,7 @@ def test_cars_unknown_class_folder(tmp_path):
             "get the file again",
         ),
         (lambda root: savemat(root / "devkit/cars_train_annos.mat", {"x": 1}), "gives no annotations"),
-        (lambda root: (root / "devkit/cars_train_annos.mat").unlink(), "prepare_data.py cars"),
+        (lambda root: (root / "devkit/cars_train_annos.mat").unlink(), "prepare-data cars"),
     ],
 )
 def test_cars_damaged_annotations(tmp_path, damage, words):

@@ -106,7 +106,7 @@ def test_cifar100_truncated_or_in_part(tmp_path):
     refused(lambda: cifar100.read("cifar100", str(tmp_path)), "9221 bytes", "3074")
     path.write_bytes(content)
     (tmp_path / "test.bin").unlink()
-    refused(lambda: cifar100.read("cifar100", str(tmp_path)), "test.bin is missing", "prepare_data.py cifar100")
+    refused(lambda: cifar100.read("cifar100", str(tmp_path)), "test.bin is missing", "prepare-data cifar100")
 
 
 class Malice:
