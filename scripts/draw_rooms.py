@@ -3,10 +3,10 @@
 BEFORE is a revision of git whose package is drawn beside today's, by default the last one without rooms.
 """
 
+import argparse
 import ast
 import re
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -127,4 +127,6 @@ def _git(*arguments: str) -> str:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("before", nargs="?", default=FLAT, help="revision whose package is drawn beside today's")
+    main(parser.parse_args().before)

@@ -156,6 +156,7 @@ def test_cars_one_folder_per_class_has_the_official_order(tmp_path):
         ),
         (lambda root: os.truncate(root / "devkit/cars_train_annos.mat", 300), "get the file again"),
         (lambda root: savemat(root / "devkit/cars_train_annos.mat", {"x": 1}), "gives no annotations"),
+        (lambda root: (root / "devkit/cars_train_annos.mat").unlink(), "prepare-data cars"),
     ],
 )
 def test_cars_damaged_annotations(tmp_path, damage, words):
