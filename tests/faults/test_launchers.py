@@ -182,7 +182,7 @@ def test_a_killed_jobs_sweep_leaves_no_process_behind(results):
 
 @pytest.mark.parametrize("to", ["the sweep", "a run"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_a_jobs_sweep_or_its_run_saves_all_runs_and_the_sweep_goes_on(results, basic, number, to):
+def test_a_signal_to_a_jobs_sweep_or_its_run_saves_all_runs_and_the_sweep_continues(results, basic, number, to):
     hold = held(results)
     run = launch(results, *cells("0,1,2,3"), *JOBS)
     at_work(results, run, 0, 1)
