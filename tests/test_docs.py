@@ -148,7 +148,7 @@ def test_the_results_page_lists_every_field_and_column():
     rows = re.findall(r"^\| (`.*?`) \|", rest.partition("```")[0], re.MULTILINE)
     known = environment(torch.device("cpu")).keys() | {"precision", "compile"}
     assert known <= set(re.findall(r"`(\w+)`", "".join(rows)))
-    columns = text.split("## results.csv")[1].partition("with the meaning above: ")[2].partition(". An empty")[0]
+    columns = text.split("## results.csv")[1].partition("with the meaning above: ")[2].partition(". `")[0]
     assert re.findall(r"`(\w+)`", columns) == COLUMNS
 
 
