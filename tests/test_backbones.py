@@ -10,7 +10,7 @@ from torchvision import models
 from torchvision.transforms.functional import normalize
 
 from cotune_bench import cli
-from cotune_bench.backbones.base import Backbone, state_sha256
+from cotune_bench.backbones.base import Backbone, SourceInfo, state_sha256
 from cotune_bench.backbones.torchvision import build as build_network
 from cotune_bench.backbones.torchvision import load, with_current_names
 from cotune_bench.config import PACKAGE, build, compose_config
@@ -98,7 +98,7 @@ def test_layers_and_source_are_reported(backbone):
     assert len(info.sha256) == 64
     assert len(info.classes) == backbone.source_head.out_features == 1000
     assert info.classes[0] == "tench"
-    assert info.temperature == 1
+    assert info.temperature_at(224) == 1
     assert info.mean == ((0.5, 0.5, 0.5) if backbone.name == "inception_v3" else (0.485, 0.456, 0.406))
 
 
@@ -145,3 +145,14 @@ def test_parameter_shares_agree_with_the_slides(capsys):
         assert f"{specific / 1e6:.1f}" == row["task_specific_params_m"]
         assert f"{total / 1e6:.1f}" == row["total_params_m"]
     assert printed["bert_base"][1:3] == ["22,890,052", "108,931,396"]
+
+
+def test_a_temperature_belongs_to_a_crop(caplog):
+    info = SourceInfo("V1", "0" * 64, ("a",), (0.5,), (0.5,), {224: 1.5})
+    assert info.temperature_at(224) == 1.5
+    assert not caplog.records
+    assert info.temperature_at(128) == 1
+    assert "not known for crops of 128 pixels" in caplog.text
+    caplog.clear()
+    assert SourceInfo("random", "0" * 64, ("a",), (0.5,), (0.5,), {}).temperature_at(128) == 1
+    assert not caplog.records

@@ -15,7 +15,7 @@ from cotune_bench.data.task import Batch
 from cotune_bench.inference.evaluate import evaluate, predict
 from cotune_bench.methods.base import Method
 from cotune_bench.methods.finetune import FineTune
-from cotune_bench.training.engine import NonFiniteLossError, fit
+from cotune_bench.training.engine import DominanceWatch, NonFiniteLossError, fit
 
 PLAIN = dataclasses.replace(PROTOCOL, weight_decay=0.0, drop_at=())
 SLOPE = 2.0  # of the toy's loss
@@ -324,3 +324,12 @@ def test_training_learns_the_toy(cache):
     method = FineTune(make_backbone(), 3)
     fit(method, make_data(), protocol, seed=0, cache=cache)
     assert evaluate(method, make_data().test)[0]["accuracy"] > 80
+
+
+@pytest.mark.parametrize(("size", "warned"), [(99.0, False), (101.0, True)])
+def test_a_term_that_dwarfs_the_cross_entropy_for_long_is_named_once(caplog, size, warned):
+    watch = DominanceWatch()
+    for terms in ({"ce": 0.01, "maps": 5.0}, {"ce": 2.0, "maps": 2 * size}, {"ce": 2.0, "maps": 2 * size}):
+        watch(terms, 25)
+        watch(terms, 24)
+    assert [record.message.split(" was")[0] for record in caplog.records] == ["the term maps"] * warned

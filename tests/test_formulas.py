@@ -127,6 +127,18 @@ def test_feature_map_penalty_of_a_worked_example(dtype):
     assert weighted.dtype == plain.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
 
 
+def test_relative_feature_map_penalty_is_independent_of_batch_size_and_scale():
+    source, target = randn(3, 4, 2, 2), randn(3, 4, 2, 2, seed=1)
+    attention = torch.softmax(randn(4, seed=2), 0)
+    weighted = (attention[:, None, None] * (target - source).square()).sum() / 2
+    expected = weighted / (attention[:, None, None] * source.square()).sum()
+    for maps in (source, target), (source.repeat(2, 1, 1, 1), target.repeat(2, 1, 1, 1)), (7 * source, 7 * target):
+        found = feature_map_penalty(maps[:1], maps[1:], [attention], relative=True)
+        torch.testing.assert_close(found, expected)
+        assert found.dtype == torch.float64
+    assert feature_map_penalty([source], [0 * target], relative=True).item() == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize("weights", [None, [torch.softmax(randn(4, seed=2), 0)]])
 def test_feature_map_penalty_sums_squares_over_the_batch(weights):
     source, target = randn(3, 4, 2, 2), randn(3, 4, 2, 2, seed=1)

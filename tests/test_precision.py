@@ -72,3 +72,18 @@ def test_bf16_trains_nearly_as_fp32_does(kind, cache):
     assert ended["fp32"] != ended["bf16"]  # it was used
     for exact, rounded in zip(ended["fp32"], ended["bf16"], strict=True):
         assert rounded["ce"] == pytest.approx(exact["ce"], rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "groups", "own"), [(3, 1, 8, True), (5, 1, 8, False), (3, 2, 8, False), (5, 2, 1, True)]
+)
+def test_slow_depthwise_convolutions_stay_in_float32(kernel, stride, groups, own):
+    conv = torch.nn.Conv2d(8, 8, kernel, stride, groups=groups, bias=False)
+    images = torch.rand(2, 8, 9, 9)
+    with precision.autocast("bf16", CPU):
+        found = conv(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = conv(images)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, rounded if own else conv(images).bfloat16())
+    assert not torch.equal(rounded, conv(images).bfloat16())

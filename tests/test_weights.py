@@ -133,7 +133,7 @@ def test_both_published_versions_have_names(monkeypatch, tmp_path, weights18):
     info = load_resnet18(tmp_path, "V1").info
     assert asked == [(name, tmp_path / "weights") for name in ("resnet50-11ad3fa6.pth", "resnet18-f37072fd.pth")]
     assert info.weights == "IMAGENET1K_V1"
-    assert info.temperature == pytest.approx(1.1312, abs=1e-4)  # known by the hash
+    assert info.temperature_at(224) == pytest.approx(1.1312, abs=1e-4)  # known by the hash
 
 
 def test_random_weights_neither_depend_on_the_global_seed_nor_change_it(tmp_path):
@@ -224,8 +224,8 @@ def test_a_name_without_hash_is_refused(tmp_path):
 
 
 def test_temperature_is_given_known_or_one():
-    assert source_temperature(None, None, "0676ba61" + 56 * "0", 1000) == pytest.approx(1 / 0.8840456604957581)
-    assert source_temperature(None, None, 64 * "0", 1000) == 1
+    assert source_temperature(None, None, "0676ba61" + 56 * "0", 1000) == {224: pytest.approx(1 / 0.8840456604957581)}
+    assert source_temperature(None, None, 64 * "0", 1000) == {}
     assert source_temperature(2, None, "0676ba61" + 56 * "0", 1000) == 2
     for wrong in (0, -1.0, float("inf"), True, "hot"):
         with pytest.raises(UserError, match=r"backbone\.temperature="):

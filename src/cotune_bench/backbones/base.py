@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from cotune_bench.backbones.plain_network import Plain
 from cotune_bench.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class SourceInfo:
         sha256: hex digest of the weights.
         classes: names of the S source classes, in the order of the source head's outputs.
         mean, std: per channel, of images scaled to [0, 1]; what the weights were trained with.
-        temperature: calibrated softmax temperature of the source head, 1 if not known.
+        temperature: calibrated softmax temperature of the source head: one, or what is known of it by crop in pixels.
     """
 
     weights: str
@@ -30,7 +33,20 @@ class SourceInfo:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    temperature: float = 1.0
+    temperature: float | Mapping[int, float] = 1.0
+
+    def temperature_at(self, crop: int) -> float:
+        """That of images of ``crop`` pixels; 1, with a warning for trained weights, if it is not known."""
+        if not isinstance(self.temperature, Mapping):
+            return self.temperature
+        if crop not in self.temperature and self.weights != "random":
+            log.warning(
+                "the temperature of the source softmax of %s is not known for crops of %d pixels: 1 is used; "
+                "backbone.temperature_logits fits it on source images",
+                self.weights,
+                crop,
+            )
+        return self.temperature.get(crop, 1.0)
 
 
 class Backbone(nn.Module):

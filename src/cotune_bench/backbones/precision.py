@@ -4,17 +4,19 @@ But ``tf32`` is a state of the whole GPU: there, the products of the heads are T
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from cotune_bench.errors import UserError
 
 
 def resolve(name: str, device: torch.device) -> str:
-    """What ``auto`` means on a device: bf16 where it is much faster, on GPUs from Ampere on and CPUs with AMX.
+    """What ``auto`` means on a device: bf16 where it is much faster, on GPUs from Ampere on and CPUs made for it.
 
     Raises:
         UserError: the device does not have this format.
@@ -29,13 +31,38 @@ def resolve(name: str, device: torch.device) -> str:
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    cpuinfo = Path("/proc/cpuinfo")  # torch reports AMX under private names only
-    return device.type == "cpu" and cpuinfo.exists() and " amx_bf16" in cpuinfo.read_text(encoding="utf-8")
+    cpuinfo = Path("/proc/cpuinfo")  # torch reports both under private names only
+    found = cpuinfo.read_text(encoding="utf-8") if device.type == "cpu" and cpuinfo.exists() else ""
+    return " amx_bf16" in found or " avx512_bf16" in found
 
 
-def autocast(precision: str, device: torch.device) -> torch.autocast:
+@contextmanager
+def autocast(precision: str, device: torch.device) -> Iterator[None]:
     """Context in which torch chooses what is computed in bf16, if that is the precision."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    with ExitStack() as stack:
+        if precision == "bf16":
+            stack.enter_context(torch.autocast(device.type, torch.bfloat16))
+            if device.type == "cpu":
+                stack.enter_context(_DepthwiseInFloat32())
+        yield
+
+
+class _DepthwiseInFloat32(TorchFunctionMode):
+    """Depthwise convolutions with a stride or a large kernel in float32: oneDNN's bf16 gradients are slow."""
+
+    def __torch_function__(
+        self, function: Callable, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if function is not torch.conv2d:
+            return function(*args, **kwargs)
+        images, weight, *others = args
+        stride = others[1] if len(others) > 1 else kwargs.get("stride", 1)
+        one_by_one = stride in (1, (1, 1), [1, 1])
+        if weight.shape[1] > 1 or weight.shape[0] == 1 or (one_by_one and weight.shape[-1] <= 3):
+            return function(*args, **kwargs)
+        with torch.autocast("cpu", enabled=False):
+            return function(images.float(), weight, *others, **kwargs).bfloat16()
 
 
 def in_precision(precision: str, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Any timm model with a linear classifier as a backbone; timm is an extra dependency."""
 
+import copy
 import difflib
-import importlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +9,12 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cotune_bench.backbones.base import Backbone, SourceInfo, evaluating, state_sha256
 from cotune_bench.backbones.plain_network import Plain
+from cotune_bench.backbones.plain_network import timm as library
+from cotune_bench.backbones.trunk import Trunk
 from cotune_bench.backbones.weights import (
     class_names,
     file_sha256,
@@ -47,7 +49,7 @@ def load(
     Raises:
         UserError: timm or the model is missing, weights that cannot be had, or no linear classifier at the end.
     """
-    timm = _timm()
+    timm = library()
     if not timm.is_model(model):
         near = difflib.get_close_matches(model, timm.list_models(), n=3)
         raise UserError(
@@ -55,22 +57,29 @@ def load(
             + (f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()")
         )
     network, label, sha256 = _network(timm, model, weights, Path(cache).expanduser() / "weights")
-    config = network.pretrained_cfg
     trunk, head = take_apart(network, model)
     info = SourceInfo(
         weights=label,
         sha256=sha256,
         classes=class_names(head.out_features),
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
+        mean=tuple(network.pretrained_cfg["mean"]),
+        std=tuple(network.pretrained_cfg["std"]),
         temperature=source_temperature(temperature, temperature_logits, sha256, head.out_features),
     )
-    plain = Plain("timm", model, head=timm.get_pretrained_cfg_value(model, "classifier"), prefix="model.")
-    return Backbone(name, trunk, head, info, blocks=blocks, taps=taps, plain=plain)
+    return Backbone(name, trunk, head, info, blocks=blocks, taps=taps, plain=plain(network, model))
 
 
-def take_apart(network: Any, model: str) -> tuple[nn.Sequential, nn.Linear]:
-    """(trunk, head), compared with the whole on one random image; UserError if the whole is not head after trunk."""
+def plain(network: Any, model: str) -> Plain:
+    """How timm builds the network that is left when training is done."""
+    return Plain("timm", model, head=network.pretrained_cfg["classifier"], prefix="model.")
+
+
+def take_apart(network: Any, model: str) -> tuple[Trunk, nn.Linear]:
+    """(trunk, head), compared with the whole on a random image; UserError if the whole is not head after trunk.
+
+    Where the network's children, one after another, compute its features bit for bit, they are the trunk, so that a
+    method can run a part of it.
+    """
     head = network.get_classifier()
     if not isinstance(head, nn.Linear):
         raise UserError(
@@ -88,14 +97,29 @@ def take_apart(network: Any, model: str) -> tuple[nn.Sequential, nn.Linear]:
         raise UserError(
             f"backbone.model={model} does more after its features than one linear classifier: choose another model"
         )
-    return nn.Sequential(OrderedDict(model=network)), head
+    unfolded = Trunk(OrderedDict(network.named_children()))
+    return Trunk(OrderedDict(model=unfolded if _alike(network, unfolded, images) else network)), head
+
+
+def _alike(network: nn.Module, unfolded: nn.Module, images: Tensor) -> bool:
+    """Whether both compute the same bits, in training as in evaluation."""
+    pair = images.repeat(2, 1, 1, 1)  # batch normalisation of a 1 x 1 map needs two
+    found = []
+    for each in (copy.deepcopy(network), copy.deepcopy(unfolded)):  # copies, whose batch statistics may move
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(SEED)
+            try:
+                found += [each.train()(pair), each.eval()(pair)]
+            except (RuntimeError, TypeError, NotImplementedError):  # its children are not called one after another
+                return False
+    return all(map(torch.equal, found[:2], found[2:]))
 
 
 def _network(timm: ModuleType, model: str, weights: str, folder: Path) -> tuple[Any, str, str]:
     """(network, name of its weights for the record, their SHA-256)."""
     if weights == "pretrained":
         try:
-            network = _create(timm, model, pretrained=True, cache_dir=folder)
+            network = create(timm, model, pretrained=True, cache_dir=folder)
         except (OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise UserError(
@@ -103,7 +127,7 @@ def _network(timm: ModuleType, model: str, weights: str, folder: Path) -> tuple[
             ) from error
         return network, f"timm {network.pretrained_cfg['tag'] or weights}", state_sha256(network.state_dict())
     if weights == "random":
-        network = _create(timm, model)
+        network = create(timm, model)
         return network, weights, state_sha256(network.state_dict())
     path = Path(weights).expanduser()
     if not path.is_file():
@@ -112,19 +136,13 @@ def _network(timm: ModuleType, model: str, weights: str, folder: Path) -> tuple[
         )
     state = read_state(path)
     classifier = state.get(f"{timm.get_pretrained_cfg_value(model, 'classifier')}.weight")
-    network = _create(timm, model, **({} if classifier is None else {"num_classes": len(classifier)}))
+    network = create(timm, model, **({} if classifier is None else {"num_classes": len(classifier)}))
     fill(network, state, path, model)
     return network, path.name, file_sha256(path)
 
 
-def _create(timm: ModuleType, model: str, **options: object) -> Any:
+def create(timm: ModuleType, model: str, **options: object) -> Any:
+    """A network of timm's; what is random in it is always the same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         return timm.create_model(model, **options)
-
-
-def _timm() -> ModuleType:
-    try:
-        return importlib.import_module("timm")
-    except ImportError as error:
-        raise UserError("backbone=timm needs timm, which is not installed: pip install -e '.[timm]'") from error

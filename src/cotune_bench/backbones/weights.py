@@ -22,8 +22,10 @@ log = logging.getLogger(__name__)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-#: Known temperatures by the first digits of the weights' SHA-256: ResNet-50 V1, from the Co-Tuning authors' code.
-TEMPERATURES = {"0676ba61": 1 / 0.8840456604957581}
+#: Known temperatures by the first digits of the weights' SHA-256 and the crop in pixels: ResNet-50 V1 from the
+#: Co-Tuning authors' code; EfficientNet-Lite0, squashed as in the protocols, by benchmarks/source_temperature.py from
+#: 1,000 sample images, one of a class, which are probably training images of ImageNet: true values are higher.
+TEMPERATURES = {"0676ba61": {224: 1 / 0.8840456604957581}, "57934424": {224: 0.711, 128: 1.868, 96: 2.992}}
 
 
 def class_names(count: int) -> tuple[str, ...]:
@@ -122,8 +124,10 @@ def _first(keys: list[str]) -> str:
 # Calibration ------------------------------------------------------------------------------------------------------
 
 
-def source_temperature(given: float | None, logits_file: str | None, sha256: str, num_classes: int) -> float:
-    """Temperature of the source softmax: as given, or fitted, or known of these weights, or 1.
+def source_temperature(
+    given: float | None, logits_file: str | None, sha256: str, num_classes: int
+) -> float | Mapping[int, float]:
+    """Temperature of the source softmax: as given, or fitted, or as known of these weights by crop.
 
     Args:
         logits_file: ``.npz`` with ``logits`` (N, S) and ``labels`` (N,) of images the weights were not trained on.
@@ -134,7 +138,7 @@ def source_temperature(given: float | None, logits_file: str | None, sha256: str
     if logits_file is not None:
         return _fitted(Path(logits_file).expanduser(), num_classes)
     if given is None:
-        return TEMPERATURES.get(sha256[:8], 1.0)
+        return TEMPERATURES.get(sha256[:8], {})
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < math.inf:
         raise UserError(f"backbone.temperature={given} cannot be used: it must be a number above 0")
     return float(given)

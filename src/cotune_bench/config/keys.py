@@ -23,7 +23,7 @@ WITHOUT_EFFECT = {
 }
 #: Settings that methods gained after records were written, with the value that those runs had: at it, a setting
 #: is no part of the key, so that their records stay in their tables.
-LATER = {"cotuning": {"select": "accuracy"}, "delta": {"regularisation": "attention"}}
+LATER = {"cotuning": {"select": "accuracy"}, "delta": {"regularisation": "attention", "distance": "published"}}
 
 
 def run_config(config: DictConfig) -> dict:

@@ -70,7 +70,7 @@ class CoTuning(Method):
         self.calibrate_target = calibrate in ("target", "both")
         self.select = select
         self.relationship_split = relationship_split
-        self.temperature = backbone.info.temperature if calibrate in ("source", "both") else 1.0
+        self.source_info = backbone.info if calibrate in ("source", "both") else None
         self.source_classes = backbone.info.classes
         self.kept: dict[str, str] = {}
         # NaN until prepare() or a state dict fills it: training without a relationship stops at once.
@@ -98,7 +98,7 @@ class CoTuning(Method):
             data,
             cache,
             weights_id=self.weights_id,
-            temperature=self.temperature,
+            temperature=self.source_info.temperature_at(data.known.crop) if self.source_info else 1.0,
             approach=self.approach,
             calibrate_target=self.calibrate_target,
             select=self.select,

@@ -18,26 +18,40 @@ from cotune_bench.storage.cache import Cache
 __all__ = ["Delta", "channel_attention", "feature_map_penalty", "filter_importance"]
 
 REGULARISATIONS = ("attention", "feature_map")
+DISTANCES = ("published", "relative")
 
 
 def feature_map_penalty(
-    source_maps: Sequence[Tensor], target_maps: Sequence[Tensor], attention: Sequence[Tensor] | None = None
+    source_maps: Sequence[Tensor],
+    target_maps: Sequence[Tensor],
+    attention: Sequence[Tensor] | None = None,
+    *,
+    relative: bool = False,
 ) -> Tensor:
     """Distance of feature maps (B, C, H, W), summed over layers and batch, in at least float32 (DELTA).
 
     Per layer ``1/2 * C / (H * W) * sum_bc attention_c * ||target_bc - source_bc||^2`` for attention (C,) that sums to
     1, so that ``C * attention`` is about 1 for a channel; without attention plainly ``1/2 * ||target - source||^2``.
+
+    Args:
+        relative: divide each layer's distance by that of the source maps to zero, so that neither the batch nor the
+            size and scale of the maps count: 1/2 a layer for target maps of zero.
     """
     layers = [None] * len(target_maps) if attention is None else attention
     terms = []
     for source, target, weights in zip(source_maps, target_maps, layers, strict=True):
         wide = torch.promote_types(target.dtype, torch.float32)
-        distances = (target.to(wide) - source.to(wide)).square().sum(dim=(0, 2, 3))
-        if weights is not None:
-            channels, height, width = target.shape[1:]
-            distances = channels / (height * width) * (weights * distances)
-        terms.append(distances.sum())
+        distance = _distance(target.to(wide), source.to(wide), weights)
+        terms.append(distance / _distance(source.to(wide), 0, weights) if relative else distance)
     return 0.5 * torch.stack(terms).sum()
+
+
+def _distance(maps: Tensor, others: Tensor | int, attention: Tensor | None) -> Tensor:
+    distances = (maps - others).square().sum(dim=(0, 2, 3))
+    if attention is None:
+        return distances.sum()
+    channels, height, width = maps.shape[1:]
+    return (channels / (height * width) * (attention * distances)).sum()
 
 
 class Delta(Method):
@@ -48,7 +62,9 @@ class Delta(Method):
 
     Args:
         regularisation: ``attention`` weights the channels of the maps, ``feature_map`` takes their plain distance.
-        alpha: weight of the feature-map penalty, which is summed, not averaged, over the batch.
+        distance: ``published`` sums over batch and maps, so that ``alpha`` belongs to one network and batch size;
+            ``relative`` divides by the size of the source maps.
+        alpha: weight of the feature-map penalty.
         beta: weight of the plain L2 penalty on the new head.
         attention_batches: batches of ``attention_batch_size`` plain training images behind the channel attention.
     """
@@ -62,6 +78,7 @@ class Delta(Method):
         num_classes: int | Classification,
         *,
         regularisation: str = "attention",
+        distance: str = "published",
         alpha: float = 0.01,
         beta: float = 0.01,
         attention_batches: int = 10,
@@ -73,14 +90,17 @@ class Delta(Method):
             raise UserError(
                 f"backbone {backbone.name} names no layers for DELTA to compare: list them as taps in its yaml"
             )
-        if regularisation not in REGULARISATIONS:
-            raise UserError(
-                f"method.regularisation={regularisation} is unknown: choose {' or '.join(REGULARISATIONS)}"
-            )
+        for setting, value, choices in (
+            ("regularisation", regularisation, REGULARISATIONS),
+            ("distance", distance, DISTANCES),
+        ):
+            if value not in choices:
+                raise UserError(f"method.{setting}={value} is unknown: choose {' or '.join(choices)}")
         if min(alpha, beta) < 0:
             raise UserError(f"method.alpha={alpha}, method.beta={beta} cannot be used: they must be 0 or more")
         if min(attention_batches, attention_batch_size) < 1:
             raise UserError("method.attention_batches and method.attention_batch_size must be 1 or more")
+        self.relative = distance == "relative"
         self.alpha = alpha
         self.beta = beta
         self.attention_images = attention_batches * attention_batch_size
@@ -131,7 +151,7 @@ class Delta(Method):
         ):
             self.source(batch.inputs)
         source_maps, target_maps = ([found[name] for name in self.taps] for found in (source, target))
-        penalty = feature_map_penalty(source_maps, target_maps, self.attention)
+        penalty = feature_map_penalty(source_maps, target_maps, self.attention, relative=self.relative)
         return {
             "ce": self.task.loss(logits, batch.labels),
             "maps": self.alpha * penalty,

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 FILE = "relationship.csv"  # in the folder of a run
 COLUMNS = ("target", "source_number", "source", "percent")
-LEAST = 0.005  # percent; smaller shares are not written, so that a thousand source classes stay a small file
+LEAST = 0.1  # percent; smaller shares are not written, so that a thousand source classes stay a small file
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def from_csv(text: str) -> dict[str, list[Share]]:
 
 
 def in_words(row: Sequence[Share], top: int) -> str:
-    """The ``top`` largest shares, and how much is left: "30 % Indian elephant + 26 % tusker + 44 % others"."""
-    parts = [f"{share.percent:.0f} % {share.source}" for share in row[:top]]
-    left = 100 - sum(share.percent for share in row[:top])
+    """The ``top`` largest shares from 1 % on, and the rest: "30 % Indian elephant + 26 % tusker + 44 % others"."""
+    largest = [share for share in row[:top] if share.percent >= 0.5]
+    parts = [f"{share.percent:.0f} % {share.source}" for share in largest]
+    left = 100 - sum(share.percent for share in largest)
     return " + ".join([*parts, f"{left:.0f} % others"] if left >= 0.5 else parts)

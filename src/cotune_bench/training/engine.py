@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 Report = Callable[[int, float, dict[str, float]], None]
 
 
+#: A term this many times the cross-entropy, over this many updates, leaves nothing of the task.
+DOMINANCE, DOMINANT_UPDATES = 100, 50
+
 AFRESH = "delete its checkpoint-*.pt to start the run from its first update"
 
 
@@ -73,6 +76,7 @@ def fit(
         return
     method.train()
     optimizer = make_optimizer(method, protocol)
+    watch = DominanceWatch()
     pending: list[dict[str, Tensor]] = []  # read only at reports: a look at a loss waits for the device
     first = 0
     if checkpoints and (saved := checkpoints.load()):
@@ -107,6 +111,7 @@ def fit(
         if (step + 1) % report_every == 0 or step + 1 == protocol.updates:
             terms = _means(pending, first=step + 1 - len(pending), lr=lr)
             values = {name: penalty.value().item() for name, penalty in method.penalties().items()}
+            watch(terms | values, len(pending))
             report(step + 1, lr, terms | values)
             pending.clear()
         stopped = stop.number if stop else None
@@ -115,6 +120,29 @@ def fit(
             checkpoints.save(step + 1, {**state, "weights_id": method.weights_id})
         if stopped:
             raise InterruptedRun(stopped)
+
+
+class DominanceWatch:
+    """Warns once of a term whose weight does not fit the network: the run would end at chance without a word."""
+
+    def __init__(self) -> None:
+        self.updates: dict[str, int] = {}
+        self.warned = False
+
+    def __call__(self, terms: dict[str, float], count: int) -> None:
+        """Note the means of the terms over the last ``count`` updates."""
+        limit = DOMINANCE * max(terms.get("ce", math.inf), 1.0)  # below 1 the task is being learnt
+        self.updates = {name: self.updates.get(name, 0) + count for name, value in terms.items() if value > limit}
+        for name, updates in self.updates.items():
+            if updates >= DOMINANT_UPDATES and not self.warned:
+                self.warned = True
+                log.warning(
+                    "the term %s was more than %d times the cross-entropy over the last %d updates: lower its "
+                    "weight, or let cotune-bench tune choose it on validation images",
+                    name,
+                    DOMINANCE,
+                    updates,
+                )
 
 
 def make_optimizer(method: Method, protocol: Protocol) -> torch.optim.Optimizer:

@@ -15,7 +15,7 @@ from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.split_lists import SplitFiles, split_files
 from cotune_bench.data.target import TargetData
 from cotune_bench.inference.evaluate import evaluate
-from cotune_bench.inference.execution import devices, set_threads
+from cotune_bench.inference.execution import devices, keep_freed_memory, set_threads
 from cotune_bench.methods.assemble import make_backbone, make_method
 from cotune_bench.methods.base import Method
 from cotune_bench.storage.cache import Cache
@@ -48,6 +48,7 @@ class Experiment:
     def build(cls, config: DictConfig) -> "Experiment":
         """Data, backbone and method of a configuration on the CPU; UserError where they do not fit together."""
         protocol = Protocol(**OmegaConf.to_container(config.protocol, resolve=True))  # type: ignore[arg-type]
+        keep_freed_memory()
         set_threads(protocol.threads)
         device = devices(config.device)[0]
         cache = Cache(Path(config.cache))

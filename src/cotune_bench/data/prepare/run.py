@@ -68,6 +68,8 @@ def _obtain(source: Source, root: Path, store: Path) -> bool:
             raise UserError(f"{target} is there, but not complete: move it away and run this command again")
         print(f"unpacking {files[0].name} to {target}; the archive is kept")
         unpack(files, target, source.holds)
+        for name, md5 in source.lists.items():
+            verify(target / name, md5)
     elif files[0] != target:
         write_atomically(target, files[0].read_bytes())
     return True

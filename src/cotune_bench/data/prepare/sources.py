@@ -1,6 +1,7 @@
 """Where the files of every data set are, as published by their authors or copied since."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +15,7 @@ class Source:
         where: such a file is found.
         md5: of the file, "" if none is published.
         holds: the folder in the archive that becomes ``to``; "" for all of it, None if the file is not an archive.
+        lists: md5 of files in that folder, for archives that are packed on request and have no hash of their own.
     """
 
     to: str
@@ -22,6 +24,7 @@ class Source:
     where: str = ""
     md5: str = ""
     holds: str | None = None
+    lists: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def file(self) -> str:
@@ -33,6 +36,8 @@ _VGG = "https://www.robots.ox.ac.uk/~vgg/data"
 _HUGGING_FACE = "https://huggingface.co/datasets/torchgeo/eurosat"  # the copy that torchvision uses
 _KAGGLE = "Kaggle, jessicali9530/stanford-cars-dataset (unpacked)"
 _THREAD = "github.com/pytorch/vision/issues/7545"
+_CLOTHING = "11961516512414bf9f6c150a832cfd21b54a6b54"
+_GROCERY = "fc80ba90f803d79d0383df52c5a4ac5de99ff6fc"
 _LABELS = "cars_test_annos_withlabels.mat"
 
 SOURCES: dict[str, tuple[Source, ...]] = {
@@ -104,6 +109,26 @@ SOURCES: dict[str, tuple[Source, ...]] = {
         ),
         Source(
             name=_LABELS, where=f"{_THREAD}, comment 1631441616", md5="b0a2b23655a3edd16d84508592a98d10", to=_LABELS
+        ),
+    ),
+    "clothing": (
+        Source(
+            url=f"https://github.com/alexeygrigorev/clothing-dataset-small/archive/{_CLOTHING}/clothing-dataset-small.zip",
+            to=".",
+            holds=f"clothing-dataset-small-{_CLOTHING}",
+        ),
+    ),
+    "grocery": (
+        Source(
+            url=f"https://github.com/marcusklasson/GroceryStoreDataset/archive/{_GROCERY}/GroceryStoreDataset.zip",
+            to=".",
+            holds="dataset",
+            lists={
+                "classes.csv": "f8a7c2ab69ab6f72e5bbd4c8e1074f8e",
+                "train.txt": "ba5344e29fcde0f64314ab72d50207f4",
+                "val.txt": "1fdb8e38d24b5c27662825b3b550a604",
+                "test.txt": "70d217bd642264731710387c9d4108a0",
+            },
         ),
     ),
     "coco70": (

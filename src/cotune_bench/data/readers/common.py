@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -121,6 +121,20 @@ def image_list(
         **indices,
         **options,
     )
+
+
+def with_validation(images: ImageList, validation: str) -> ImageList:
+    """An image list whose official validation images validate, or train.
+
+    Args:
+        validation: ``official``, or ``split``: training images with the others, a part of which the protocol holds
+            out for each replicate.
+    """
+    if validation not in ("official", "split"):
+        raise UserError(f"data.validation={validation} is unknown: choose official or split")
+    if validation == "official" or images.val is None:
+        return images
+    return replace(images, train=np.concatenate([images.train, images.val]), val=None)
 
 
 def _below(name: str, root: Path, file: str) -> str:
