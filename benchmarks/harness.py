@@ -59,19 +59,6 @@ def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
     return statistics.linear_regression([math.log(n) for n in sizes], [math.log(s) for s in seconds]).slope
 
 
-def compared(seconds: Mapping[str, Sequence[float]], ours: str) -> list[str]:
-    """A line for each side: its median and, for the others, how many times ours it is, with the range of rounds."""
-    lines = []
-    for name, times in seconds.items():
-        line = f"{name:24} {statistics.median(times):8.2f} s ({min(times):.2f}-{max(times):.2f})"
-        if name != ours:
-            middle = statistics.median(times) / statistics.median(seconds[ours])
-            ratios = [theirs / own for theirs, own in zip(times, seconds[ours], strict=True)]
-            line += f"   {middle:6.1f} x ours ({min(ratios):.1f}-{max(ratios):.1f})"
-        lines.append(line)
-    return lines
-
-
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Median, smallest and largest value."""
     return {"median": statistics.median(values), "low": min(values), "high": max(values)}
