@@ -6,8 +6,7 @@ from omegaconf import OmegaConf
 
 from cotune_bench import cli
 from cotune_bench.config import compose_config, run_config, run_key
-from cotune_bench.config.by_rate import nearest_rate
-from cotune_bench.config.compose import _compose
+from cotune_bench.config.compose import _compose, by_rate
 from cotune_bench.errors import UserError
 from cotune_bench.training import experiment, tuning
 from cotune_bench.training.tuning import Point, best_of, grid_points, spread, tune, tuned_yaml
@@ -89,7 +88,8 @@ def test_without_validation_images_there_is_nothing_to_choose_on(tmp_path):
     ("rate", "nearest"), [(0.15, 0.15), (0.01, 0.15), (0.29, 0.15), (0.3, 0.15), (0.31, 0.6), (0.6, 0.6), (1.0, 0.6)]
 )
 def test_the_nearest_rate_is_that_of_the_smallest_ratio_and_the_smaller_of_two(rate, nearest):
-    assert nearest_rate({0.6: "b", 0.15: "a"}, rate) == nearest  # 0.3 is twice the one and half the other
+    root = OmegaConf.create({"rate": rate})
+    assert by_rate({0.6: 0.6, 0.15: 0.15}, _root_=root) == nearest  # 0.3 is twice the one and half the other
 
 
 def test_the_written_file_gives_each_rate_its_value(conf):
