@@ -67,10 +67,6 @@ def number(text: str) -> float | str:
         return text
 
 
-def test_twice_gives_the_same_bytes():
-    assert texts() == texts()
-
-
 # LaTeX -------------------------------------------------------------------------------------------------------------
 
 

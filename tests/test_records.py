@@ -261,7 +261,10 @@ def test_every_value_of_protocol_method_and_backbone_is_in_the_defining_part():
 
 @pytest.mark.parametrize(
     "change",
-    ["results=elsewhere", "cache=elsewhere", "device=cpu", "force=true", "jobs=3", "protocol.threads=3", "rate=0.15"],
+    [
+        *("results=elsewhere", "cache=elsewhere", "device=cpu", "force=true", "jobs=3", "protocol.threads=3"),
+        *("keep_checkpoint=true", "rate=0.15"),
+    ],
 )
 def test_paths_and_machines_do_not_change_the_key(key, change):
     assert key.startswith("digits-bss-rate0.15-seed0-")

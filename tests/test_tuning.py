@@ -9,7 +9,7 @@ from cotune_bench.config import compose_config, run_config, run_key
 from cotune_bench.config.compose import _compose, by_rate
 from cotune_bench.errors import UserError
 from cotune_bench.training import experiment, tuning
-from cotune_bench.training.tuning import Point, best_of, grid_points, spread, tune, tuned_yaml
+from cotune_bench.training.tuning import Point, best_of, grid_points, tune, tuned_yaml
 
 TINY = ["backbone.weights=random", "protocol.updates=2", "device=cpu"]
 
@@ -39,11 +39,6 @@ def test_accuracy_decides_and_the_smaller_nll_among_equals():
         Point({"k": 3}, (93.0, 91.0), (0.4, 0.2)),
     ]
     assert best_of(points) is points[2]
-
-
-def test_a_spread_is_the_sample_s():
-    assert spread([90.0, 92.0]) == "91.00 ± 1.41"
-    assert spread([90.0]) == "90.00"
 
 
 def test_the_grid_is_all_combinations_of_the_yaml_s_section():
@@ -119,27 +114,21 @@ def test_the_written_file_gives_each_rate_its_value(conf):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("rates", "overrides", "said"),
     [
-        (["rate=0"], "rate=0 cannot be used"),
-        (["rate=half"], "rate=half cannot be used: it must be a number"),
-        (["method.weight=much"], "method.weight=much cannot be used: it must be a number"),
+        ("{0.15: 0.1, 1.0: 2.0}", ["rate=0"], "rate=0 cannot be used"),
+        ("{0.15: 0.1, 1.0: 2.0}", ["rate=half"], "rate=half cannot be used: it must be a number"),
+        ("{0.15: 0.1}", ["method.weight=much"], "method.weight=much cannot be used: it must be a number"),
+        ("{}", [], "by_rate has no rates"),
+        ("{2: 0.1}", [], "by_rate has the key 2"),
     ],
 )
-def test_checks_hold_with_values_by_rate(conf, overrides, said):
-    text = "# @package _global_\nmethod: {weight: '${by_rate:{0.15: 0.1, 1.0: 2.0}}'}\n"
+def test_checks_hold_with_values_by_rate_and_damaged_ones_are_named(conf, rates, overrides, said):
+    text = f"# @package _global_\nmethod: {{weight: '${{by_rate:{rates}}}'}}\n"
     (conf / "tuned" / "bss_digits.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=said) as caught:
         compose_config(["method=bss", *overrides])
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(("rates", "said"), [("{}", "by_rate has no rates"), ("{2: 0.1}", "by_rate has the key 2")])
-def test_a_damaged_file_is_named(conf, rates, said):
-    text = f"# @package _global_\nmethod: {{weight: '${{by_rate:{rates}}}'}}\n"
-    (conf / "tuned" / "bss_digits.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(UserError, match=said):
-        compose_config(["method=bss"])
 
 
 # The script --------------------------------------------------------------------------------------------------------
