@@ -15,8 +15,6 @@ from cotune_bench.training.checkpoint import Checkpoints
 from cotune_bench.training.engine import fit
 from cotune_bench.training.interrupts import InterruptedRun, StopRequest
 
-# Files -------------------------------------------------------------------------------------------------------------
-
 
 @pytest.fixture
 def checkpoints(tmp_path) -> Checkpoints:
@@ -94,8 +92,6 @@ def test_one_turned_bit_or_a_cut_is_noticed_named_and_the_one_before_used(checkp
     assert checkpoints.load() is None
     assert [message.split(" ")[0] for message in caplog.messages] == [str(newer), str(older)]
 
-
-# Training ----------------------------------------------------------------------------------------------------------
 
 LONG = dataclasses.replace(PROTOCOL, updates=9, drop_at=(6,), augment="shift", shift=1, flip=True)
 
@@ -176,9 +172,6 @@ def test_a_checkpoint_of_other_source_weights_is_refused(cache, tmp_path):
     checkpoints.save(3, state | {"weights_id": "others"})
     with pytest.raises(UserError, match="begun with other source weights"):
         trained("finetune", cache, checkpoints)
-
-
-# Signals -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])

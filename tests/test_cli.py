@@ -39,9 +39,6 @@ def rows(results: Path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-# One run -----------------------------------------------------------------------------------------------------------
-
-
 def test_a_run_leaves_what_its_method_prepared(here):
     assert cli.main(["method=cotuning", *TINY]) == 0
     folder = here / "results" / "runs" / key_of("method=cotuning")
@@ -129,9 +126,6 @@ def test_a_failed_build_leaves_the_status_of_another_process_at_the_cell(here, m
     assert (folder / "failure.json").exists()
 
 
-# Bad input ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -166,15 +160,13 @@ def test_bad_input_exits_with_2_and_one_line_and_writes_nothing(here, capsys, ar
     assert not (here / "results").exists()
 
 
+@pytest.mark.parametrize("below", ["", "/deeper/still"])
 @pytest.mark.parametrize("arguments", [["method=finetune"], ["-m", "seed=0,1"], ["table=desk"]])
-def test_a_results_folder_that_is_a_file_is_refused(here, capsys, arguments):
+def test_a_results_folder_that_is_a_file_is_refused(here, capsys, arguments, below):
     (here / "taken").write_text("mine")
-    assert cli.main([*arguments, *TINY, "results=taken"]) == 2
-    assert "error: results=" in capsys.readouterr().err
+    assert cli.main([*arguments, *TINY, f"results=taken{below}"]) == 2
+    assert re.search(r"error: results=.*taken.* cannot be written .*is not a folder", capsys.readouterr().err)
     assert files(here) == {"taken": b"mine"}
-
-
-# Sweeps ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_sweep_continues_after_a_failure_and_again_with_what_is_missing(here, capsys, monkeypatch):
@@ -256,9 +248,6 @@ def test_a_replicate_without_a_source_network_is_refused_before_the_sweep(here, 
     assert cli.main(["-m", "method=finetune", "replicate=0,1,2", *TINY]) == 2
     assert capsys.readouterr().err == "error: backbone.seed=2 has no shipped source network: choose 0 to 1\n"
     assert not (here / "results").exists()
-
-
-# Processes ---------------------------------------------------------------------------------------------------------
 
 
 def command(here: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:

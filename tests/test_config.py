@@ -38,9 +38,6 @@ def read_yaml(group: str, name: str) -> dict:
     return yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
-# Files -------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "choice", [*sections("method"), *sections("data"), *sections("backbone"), *sections("protocol")]
 )
@@ -92,9 +89,6 @@ def test_every_table_loads_with_its_four_axes(name):
 def test_a_configuration_can_not_be_changed_by_accident():
     with pytest.raises(Exception, match="read-only"):
         compose_config([]).rate = 0.5
-
-
-# Bad input ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -188,9 +182,6 @@ def test_a_yaml_that_does_not_fit_its_target_is_named():
         build(compose_config([]).data, drop=["name", "tune"])
     with pytest.raises(UserError, match=r"reader digits: got an unexpected keyword argument 'more'"):
         build(compose_config([]).data, more=1)
-
-
-# Sweeps and tables -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -110,9 +110,6 @@ def test_preparation_comes_first_and_training_is_in_training_mode(cache):
     assert method.modes == [True] * PLAIN.updates
 
 
-# What a run depends on ---------------------------------------------------------------------------------------------
-
-
 def finetuned(cache, seed: int = 0, *, noise: int = 0, **options) -> dict[str, Tensor]:
     backbone = linear_backbone(nn.Dropout(0.5))
     method = FineTune(backbone, 3)
@@ -149,9 +146,6 @@ def test_layers_that_draw_numbers_draw_others_at_every_update_and_seed(cache):
 @pytest.mark.parametrize("report_every", [1, 4, 100])
 def test_how_often_is_reported_changes_no_bit(report_every, cache):
     assert same(finetuned(cache), finetuned(cache, report_every=report_every))
-
-
-# What a method may ask for -----------------------------------------------------------------------------------------
 
 
 def test_a_group_may_drop_its_rate_at_other_steps_than_the_protocol(cache):
@@ -205,9 +199,6 @@ def test_a_method_may_see_every_image_twice(cache):
         assert batch.labels.tolist() == data.plain.labels[batch.index].tolist()
 
 
-# Losses that are no numbers ----------------------------------------------------------------------------------------
-
-
 class Breaking(Slope):
     """Not finite at the fourth update."""
 
@@ -229,9 +220,6 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_is_reported(report_every,
     assert message.partition("half=")[2].split(";")[0].lstrip("-") == str(value)
     assert "lower protocol.lr" in message
     assert len(reports) == 3 // report_every
-
-
-# Evaluation --------------------------------------------------------------------------------------------------------
 
 
 class Images:
@@ -278,19 +266,6 @@ def test_evaluation_is_in_evaluation_mode_without_gradients_and_goes_back():
     assert method.modes == [False, False]
     assert method.training
     assert not method.head.training
-
-
-def test_evaluation_of_ten_crops_equals_one_view_at_a_time():
-    data = make_data(protocol=dataclasses.replace(PROTOCOL, crop=6, views="official10"))
-    method = FineTune(make_backbone(), 3).eval()
-    with torch.no_grad():
-        summed = [sum(method.predict(view[None]) for view in image)[0] for chunk in data.test for image in chunk]
-    logits = torch.stack(summed)
-    torch.testing.assert_close(predict(method, data.test), logits, rtol=1e-4, atol=1e-5)
-    correct = logits.argmax(1).numpy() == data.test.labels
-    scores, found = evaluate(method, data.test)
-    assert found.tolist() == correct.tolist()
-    assert scores["accuracy"] == pytest.approx(100 * correct.mean())
 
 
 def test_training_learns_the_toy(cache):

@@ -67,9 +67,6 @@ def number(text: str) -> float | str:
         return text
 
 
-# LaTeX -------------------------------------------------------------------------------------------------------------
-
-
 def full(name: str) -> Grid:
     """A table of the package with made-up runs in every cell."""
     table = load_table(name)

@@ -42,9 +42,6 @@ def prepared(name, cache) -> Method:
     return method
 
 
-# Methods that are trained ------------------------------------------------------------------------------------------
-
-
 @trained_methods
 def test_terms_are_named_finite_scalars_with_cross_entropy_first(prepared):
     terms = prepared.train()(make_data().train(0))
@@ -87,9 +84,6 @@ def test_training_moves_what_is_grouped_and_batch_statistics_and_nothing_else(na
     for key, value in method.state_dict(keep_vars=True).items():
         moves = id(value) in grouped | statistics
         assert moves != torch.equal(value, before[key]), key
-
-
-# All methods -------------------------------------------------------------------------------------------------------
 
 
 def test_what_prepare_solves_is_not_trained(name, cache):

@@ -38,9 +38,6 @@ def files() -> set[str]:
     return {path.name for path in folder.iterdir()} & {WEIGHTS, CARD, TEXT}
 
 
-# When --------------------------------------------------------------------------------------------------------------
-
-
 def test_people_s_own_images_keep_their_network_and_others_do_not(here):
     put_pets(here / "pets", ("cat", "dog"), 5)
     assert cli.main(["method=finetune", "data=folder", "data.root=pets", *SMALL]) == 0
@@ -112,9 +109,6 @@ def test_a_method_without_a_network_is_not_kept(here, caplog, capsys):
     assert cli.main(["method=svm", "data=folder", "data.root=pets", *SMALL]) == 0
     assert "method svm has no network that could be kept" in caplog.text
     assert files() == set()
-
-
-# What --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -206,9 +200,6 @@ def test_a_damaged_card_is_named(here, content, told):
 def test_only_a_method_with_a_source_head_explains(here):
     assert cli.main(["method=finetune", *QUICK, "keep_checkpoint=true"]) == 0
     refused(lambda: Predictor.of(only_run(), torch.device("cpu"), explain=True), "trains no source head")
-
-
-# The networks of the libraries ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model", ["resnet18", "densenet121", "inception_v3"])

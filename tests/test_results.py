@@ -181,9 +181,6 @@ def test_bad_input_is_one_line_and_exits_with_2(here, capsys, arguments, message
     assert files(Path("results")) == before
 
 
-# Keys of earlier versions -------------------------------------------------------------------------------------------
-
-
 def older(config: dict) -> dict:
     """A configuration as records held it when module paths were a part of their keys."""
     data = {name: value for name, value in config["data"].items() if name != "reader"}

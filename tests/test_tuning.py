@@ -29,9 +29,6 @@ def scored(monkeypatch) -> list[list[str]]:
     return asked
 
 
-# The grid and its scores -------------------------------------------------------------------------------------------
-
-
 def test_accuracy_decides_and_the_smaller_nll_among_equals():
     points = [
         Point({"k": 1}, (90.0, 92.0), (0.5, 0.5)),
@@ -74,9 +71,6 @@ def test_the_test_images_are_never_read_and_nothing_is_recorded(monkeypatch, tmp
 def test_without_validation_images_there_is_nothing_to_choose_on(tmp_path):
     with pytest.raises(UserError, match=r"set protocol\.val=0\.2"):
         tuning.validated([*TINY, "method=bss", "protocol.val=0", f"results={tmp_path}"])
-
-
-# Values by rate ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -130,8 +124,6 @@ def test_checks_hold_with_values_by_rate_and_damaged_ones_are_named(conf, rates,
         compose_config(["method=bss", *overrides])
     assert "\n" not in str(caught.value)
 
-
-# The script --------------------------------------------------------------------------------------------------------
 
 ASKED = ["method=bss", "data=digits", "rate=1.0,0.15", "replicates=range(2)", "method.tune.weight=[0.5,2.0]"]
 

@@ -39,9 +39,6 @@ def same(results: Path, unbroken: dict) -> None:
     assert leftovers(folder_of(results)) == []
 
 
-# Kills -------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("_again", range(2))
 def test_ten_kills_change_no_bit(results, unbroken, _again):
     rng, folder, kills, hit = random.Random(), folder_of(results), 0, set()
@@ -90,9 +87,6 @@ def test_a_signal_ends_the_whole_sweep(results, during):
     code, out, _ = start(results, *sweep).end()
     assert code == 0
     assert out.splitlines()[-1].startswith("1 done, 0 failed, 1 skipped" if during == "evaluation" else "2 done")
-
-
-# Disks -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(results, unbroken):
