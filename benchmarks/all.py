@@ -1,7 +1,7 @@
 """All benchmarks in their short form, one after the other, and their table in docs/performance.md.
 
     python benchmarks/all.py                 all of them, some minutes
-    python benchmarks/all.py step records    these; the others' last figures stay
+    python benchmarks/all.py step startup    these; the others' last figures stay
     python benchmarks/all.py --table         none, the table alone
 
 Each is a process of its own. Its figures go to benchmarks/results/NAME.json once it has ended well.
@@ -28,12 +28,8 @@ SHORT = {
     "startup": ["--rounds", "3"],
     "data_path": ["--rounds", "5"],
     "step": ["--rounds", "3"],
-    "desk": ["--rounds", "2"],
     "curve": ["--rounds", "3", "--methods", "cotuning"],
-    "runs": [],
-    "attention": [],
     "relationship": [],
-    "records": ["--rounds", "3"],
 }
 
 

@@ -6,18 +6,17 @@ They take turns, so that other work on the machine meets both alike; every ratio
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from harness import alternate, environment, exponent, parser, report, row, row_line, timed
+from harness import alternate, environment, parser, report, row, row_line
 from PIL import Image
 from torchvision import transforms
 
 from cotune_bench.data.augment import make_augment
-from cotune_bench.data.dataset import Dataset, ImageList, images_of
+from cotune_bench.data.dataset import ImageList, images_of
 from cotune_bench.data.decode import decode
 from cotune_bench.data.target import Batches, Normalize, Views
 from cotune_bench.data.task import Classification
@@ -34,17 +33,15 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     packages = ("torch", "torchvision", "numpy", "pillow")
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(Path(folder), options.images, options.rounds)
-    figures["environment"] = environment(options.threads, packages)
-    report(figures, told(figures), options.json)
+        rows = measure(Path(folder), options.images, options.rounds)
+    figures = {"environment": environment(options.threads, packages), "rows": rows}
+    report(figures, [*map(row_line, rows)], options.json)
 
 
-def measure(root: Path, count: int, rounds: int) -> dict:
+def measure(root: Path, count: int, rounds: int) -> list[dict]:
     """Seconds an image of both sides, in training and in the ten-crop test, round by round."""
     images = write_images(root, count)
-    sizes = [count // 4, count // 2, count]
-    building = [timed(lambda n=size: decoded(first(images, n), root / str(n))) for size in sizes]
-    data = images_of(decoded(images, root / str(count)), images.train)
+    data = images_of(decode(images, resize=RESIZE, resize_filter="bicubic", folder=root), images.train)
     normalize = Normalize(MEAN, STD, torch.device("cpu"))
     augment = make_augment("resized_crop", crop=CROP, shift=0, flip=True)
     batches = Batches(data, BATCH, 0, augment, normalize, Classification(2))
@@ -54,7 +51,7 @@ def measure(root: Path, count: int, rounds: int) -> dict:
     views = Views(data, CROP, offsets, normalize)
     plain_views = Plain(images, [view_transform(*place) for place in offsets])
     few = np.arange(4)
-    check_same_views(views.take(few), torch.stack(plain_views(few), dim=1))
+    torch.testing.assert_close(views.take(few), torch.stack(plain_views(few), dim=1), rtol=0, atol=1e-6)
     training = per_image(
         {
             "plain": (1, lambda step: plain_batches(batches.positions(step))),
@@ -72,24 +69,11 @@ def measure(root: Path, count: int, rounds: int) -> dict:
         rounds,
         len(few),
     )
-    rows = [
+    return [
         row("data path: an image for training, float", training),
         row("data path: an image for training, bytes", training, ours="ours, uint8"),
         row("data path: an image for the ten-crop test", testing),
     ]
-    growth = {"images": sizes, "seconds": building, "exponent": exponent(sizes, building)}
-    size = sum((root / file).stat().st_size for file in images.files) / count
-    return {"file_bytes": size, "growth of decoding": growth, "rows": rows}
-
-
-def first(images: ImageList, count: int) -> ImageList:
-    """The data set's first images."""
-    return replace(images, files=images.files[:count], labels=images.labels[:count], train=np.arange(count))
-
-
-def decoded(images: ImageList, folder: Path) -> Dataset:
-    """Through a cache in this folder, by one thread as the plain way."""
-    return decode(images, resize=RESIZE, resize_filter="bicubic", folder=folder, workers=1)
 
 
 def write_images(root: Path, count: int) -> ImageList:
@@ -157,10 +141,6 @@ def view_transform(left: int, top: int, flip: int) -> Callable:
     return transforms.Compose([crop, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
 
 
-def check_same_views(ours: torch.Tensor, plain: torch.Tensor) -> None:
-    torch.testing.assert_close(ours, plain, rtol=0, atol=1e-6)
-
-
 def per_image(sides: dict[str, tuple[int, Callable]], rounds: int, images: int) -> dict[str, list[float]]:
     """Seconds an image of every side, (number of calls in a round, call with a step), ``images`` a call."""
 
@@ -172,17 +152,6 @@ def per_image(sides: dict[str, tuple[int, Callable]], rounds: int, images: int) 
     alternate(turns, 1)  # reads the files and wakes the libraries
     seconds = alternate(turns, rounds)
     return {name: [spent / (sides[name][0] * images) for spent in times] for name, times in seconds.items()}
-
-
-def told(figures: dict) -> list[str]:
-    """The figures as lines of text."""
-    growth = figures["growth of decoding"]
-    decoding = ", ".join(f"{n}: {spent:.2f} s" for n, spent in zip(growth["images"], growth["seconds"], strict=True))
-    return [
-        f"files of {figures['file_bytes'] / 1000:.0f} kB, decoded once into the cache: {decoding}; "
-        f"exponent {growth['exponent']:.2f}",
-        *map(row_line, figures["rows"]),
-    ]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""What benchmarks share: sides that take turns in one process, ratios round by round, growth, the machine."""
+"""What benchmarks share: sides that take turns in one process, ratios round by round, the machine."""
 
 import argparse
 import json
-import math
 import os
 import platform
 import statistics
@@ -39,37 +38,17 @@ def environment(threads: int, packages: Sequence[str]) -> dict[str, object]:
 def alternate(
     sides: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, list[float]]:
-    """Seconds of every side in every round; the sides take turns, each first in some round."""
+    """Seconds of every side in every round by a clock; the sides take turns, each first in some round.
+
+    ``time.process_time`` leaves out other processes.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds):
         for name in list(sides) if turn % 2 else list(sides)[::-1]:
-            seconds[name].append(timed(sides[name], clock))
+            started = clock()
+            sides[name]()
+            seconds[name].append(clock() - started)
     return seconds
-
-
-def timed(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds that a call takes by a clock; ``time.process_time`` leaves out other processes."""
-    started = clock()
-    call()
-    return clock() - started
-
-
-def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
-    """Slope of log seconds over log size by least squares: 1 where time grows as size does."""
-    return statistics.linear_regression([math.log(n) for n in sizes], [math.log(s) for s in seconds]).slope
-
-
-def compared(seconds: Mapping[str, Sequence[float]], ours: str) -> list[str]:
-    """A line for each side: its median and, for the others, how many times ours it is, with the range of rounds."""
-    lines = []
-    for name, times in seconds.items():
-        line = f"{name:24} {statistics.median(times):8.2f} s ({min(times):.2f}-{max(times):.2f})"
-        if name != ours:
-            middle = statistics.median(times) / statistics.median(seconds[ours])
-            ratios = [theirs / own for theirs, own in zip(times, seconds[ours], strict=True)]
-            line += f"   {middle:6.1f} x ours ({min(ratios):.1f}-{max(ratios):.1f})"
-        lines.append(line)
-    return lines
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

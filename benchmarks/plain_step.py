@@ -1,18 +1,19 @@
 """The training step of five methods in the manner of their authors' loops: what step.py compares the engine with."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax
-from training import Batches
 
 from cotune_bench.backbones.base import Frozen
 from cotune_bench.backbones.precision import arithmetic
 from cotune_bench.config.protocol import Protocol
 from cotune_bench.methods.base import Method
+
+Batches = Sequence[tuple[Tensor, Tensor]]
 
 
 class Plain:

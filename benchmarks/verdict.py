@@ -8,8 +8,7 @@ benchmarks/worlds.py describes the simulation, docs/verdict.md its figures.
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 
@@ -19,85 +18,27 @@ from scipy import stats
 from worlds import EQUAL, METHODS, ONE, OWN, OWN_OVERLAP, UNEQUAL, World, chain, column_of, draw
 
 from cotune_bench.reports import statistics
-from cotune_bench.reports.statistics import LEVEL, Column, Pair, compare_all
+from cotune_bench.reports.statistics import LEVEL, compare_all
 
 SIZES = (3, 5, 10, 16)
 KEPT = Path(__file__).parent / "results" / "verdict.json"
 
 
-# Candidates for the rule: the critical value of every pair ---------------------------------------------------------
-
-
-def holm_rejects(pairs: tuple[Pair, ...]) -> list[bool]:
-    """Decisions of Holm's step-down rule."""
-    p = np.array([one.p / len(pairs) for one in pairs])  # Bonferroni's factor taken out
-    order, rejected = np.argsort(p), [False] * len(p)
-    for rank, place in enumerate(order):
-        if p[place] * (len(p) - rank) >= LEVEL:
-            break
-        rejected[place] = True
-    return rejected
-
-
-def range_limit(one: Pair) -> float:
-    """Tukey's studentised range with the pair's own variance (Games and Howell, 1976)."""
-    return float(np.interp(1 / one.df, *_ranges()))
-
-
-@cache
-def _ranges() -> tuple[list[float], list[float]]:
-    shares = [0.001, 0.01, 0.02, 0.04, 0.07, 0.1, 0.14, 0.2, 0.25, 0.3, 0.4, 0.5]  # 1 / df: the quantile takes long
-    return shares, [stats.studentized_range.isf(LEVEL, len(METHODS), 1 / one) / 2**0.5 for one in shares]
-
-
-def bootstrap_limit(rng: np.random.Generator, column: Column, draws: int = 500) -> float:
-    """Quantile of the largest |t| of normal replicates with the covariance of the methods found."""
-    values, vectors = np.linalg.eigh(np.cov(column.accuracies))
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
-    drawn = rng.standard_normal((draws, column.replicates, len(METHODS))) @ root.T
-    pairs = list(combinations(range(len(METHODS)), 2))
-    gaps = drawn[:, :, [a for a, _ in pairs]] - drawn[:, :, [b for _, b in pairs]]
-    sizes = np.abs(gaps.mean(axis=1)) / np.maximum(gaps.std(axis=1, ddof=1), 1e-9) * column.replicates**0.5
-    return float(np.quantile(sizes.max(axis=1), 1 - LEVEL))
-
-
-def candidates(rng: np.random.Generator, column: Column) -> dict[str, list[tuple[bool, Pair]]]:
-    """For every rule, each pair and whether the rule calls it a difference."""
-    pairs, plain = compare_all(column), compare_all(Column(METHODS, column.accuracies))
-
-    def beyond(found: tuple[Pair, ...], limit: Callable[[Pair], float]) -> list[tuple[bool, Pair]]:
-        return [(one.stderr > 0 and one.difference > limit(one) * one.stderr, one) for one in found]
-
-    most = bootstrap_limit(rng, column)
-    return {
-        "paired t, uncorrected": beyond(plain, lambda one: statistics.critical(one.df, 1)),
-        "paired t, Bonferroni": beyond(plain, lambda one: statistics.critical(one.df, column.pairs)),
-        "model, uncorrected": beyond(pairs, lambda one: statistics.critical(one.df, 1)),
-        "model, Bonferroni (the rule)": beyond(pairs, lambda one: statistics.critical(one.df, column.pairs)),
-        "model, Holm": list(zip(holm_rejects(pairs), pairs, strict=True)),
-        "model, studentised range": beyond(pairs, range_limit),
-        "model, max-t bootstrap": beyond(pairs, lambda _: most),
-    }
-
-
-def rates(world: World, n: int, images: int, trials: int, lead: float, seed: int = 0) -> dict[str, dict[str, float]]:
-    """Rates of error and of discovery, for every rule.
+def rates(world: World, n: int, images: int, trials: int, lead: float, seed: int = 0) -> dict[str, float]:
+    """Rates of error and of discovery.
 
     ``pair``: share of true nulls called a difference; ``any``: share of columns with one such; ``found``: share of
     real differences found; ``clear``: share of columns in which the last method is alone.
     """
-    rng, counts = np.random.default_rng(seed), {}
+    rng, counts = np.random.default_rng(seed), []
     for _ in range(trials):
         column = column_of(draw(rng, world, n, images, lead), world)
-        for rule, called in candidates(rng, column).items():
-            false = [hit for hit, one in called if not lead or METHODS[-1] not in (one.first, one.second)]
-            true = [hit and one.first == METHODS[-1] for hit, one in called if METHODS[-1] in (one.first, one.second)]
-            counts.setdefault(rule, []).append((np.mean(false), any(false), np.mean(true), all(true)))
+        called = [(one.p < LEVEL, one) for one in compare_all(column)]
+        false = [hit for hit, one in called if not lead or METHODS[-1] not in (one.first, one.second)]
+        true = [hit and one.first == METHODS[-1] for hit, one in called if METHODS[-1] in (one.first, one.second)]
+        counts.append((np.mean(false), any(false), np.mean(true), all(true)))
     names = ("pair", "any", "found", "clear")
-    return {
-        rule: dict(zip(names, np.round(np.mean(rows, axis=0), 4).tolist(), strict=True))
-        for rule, rows in counts.items()
-    }
+    return dict(zip(names, np.round(np.mean(counts, axis=0), 4).tolist(), strict=True))
 
 
 def chain_rates(world: World, n: int, images: int, trials: int, lead: float, seed: int = 1) -> dict[str, float]:
@@ -133,16 +74,13 @@ Part = Iterator[tuple[dict[str, object], str]]
 
 
 def rule_part(options: argparse.Namespace) -> Part:
-    """How often each candidate calls equal methods different."""
+    """How often equal methods are called different."""
     for scene, (world, images) in SCENES.items():
-        yield (
-            {},
-            f"five equal methods, {scene}: % of pairs, and of columns, called different; {options.trials} columns",
-        )
         for n in SIZES:
-            for rule, one in rates(world, n, images, options.trials, 0.0).items():
-                figures = {"scene": scene, "n": n, "rule": rule, "trials": options.trials, **one}
-                yield figures, f"  n = {n:2}  {rule:32} {100 * one['pair']:5.1f} {100 * one['any']:5.1f}"
+            one = rates(world, n, images, options.trials, 0.0)
+            figures = {"scene": scene, "n": n, "trials": options.trials, **one}
+            shares = f"{100 * one['pair']:5.1f} % of pairs, {100 * one['any']:5.1f} % of columns called different"
+            yield figures, f"five equal methods, {scene}, n = {n:2}: {shares}"
 
 
 def chain_part(options: argparse.Namespace) -> Part:
@@ -158,7 +96,7 @@ def power_part(options: argparse.Namespace) -> Part:
     """How often a lead of 1 point over four equal methods is found."""
     for n in SIZES[1:]:
         one = chain_rates(EQUAL, n, 900, options.repetitions, 1.0)
-        pair = rates(EQUAL, n, 900, options.repetitions, 1.0)["model, Bonferroni (the rule)"]["found"]
+        pair = rates(EQUAL, n, 900, options.repetitions, 1.0)["found"]
         best, beaten = (within(one[name], options.repetitions) for name in ("last_best", "last_beaten"))
         line = f"one method 1 point ahead of four, n = {n:2}: named best alone in {best}, beaten in {beaten}; "
         figures = {"n": n, "repetitions": options.repetitions, **one, "pair": pair}
@@ -198,7 +136,7 @@ def main() -> None:
         rows, printed = [], []
         for figures, line in PARTS[name](options):
             print(line, flush=True)
-            rows += [figures] * bool(figures)
+            rows.append(figures)
             printed.append(line)
         kept[name] = {"rows": rows, "printed": printed}
         options.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")

@@ -26,9 +26,6 @@ def solved(kind, grid, classes=3, without_validation=1.0):
     return kind(make_backbone(), classes, grid=grid, without_validation=without_validation)
 
 
-# Random start ------------------------------------------------------------------------------------------------------
-
-
 def test_every_weight_of_the_trunk_is_drawn_again_from_torch_s_generator():
     before = {name: value.clone() for name, value in make_backbone().trunk.state_dict().items()}
     torch.manual_seed(1)
@@ -59,9 +56,6 @@ def test_a_layer_without_a_rule_is_refused():
     odd.scale = nn.Parameter(torch.ones(2))
     with pytest.raises(UserError, match=r"cannot reset layer 1 \(Module\)"):
         reset(nn.Sequential(nn.ReLU(), odd))
-
-
-# Linear probe ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -125,9 +119,6 @@ def test_a_kept_probe_predicts_as_its_run_did(tmp_path):
     assert 100 * (predicted.logits.argmax(1).numpy() == labels).mean() == pytest.approx(kept.card["accuracy"])
     assert kept.card["accuracy"] > 60  # of random features
     assert not (kept.folder / "metrics.csv").exists()
-
-
-# SVM ---------------------------------------------------------------------------------------------------------------
 
 
 def test_decision_values_of_two_classes_are_those_of_the_kernel_expansion(cache):

@@ -26,13 +26,6 @@ def test_a_row_has_medians_and_the_ratios_of_every_round():
     assert ratio_text({"median": 1 / 3, "low": 0, "high": 1}) == "0.333 (0-1)"
 
 
-def test_the_exponent_is_the_power_of_the_size():
-    from harness import exponent
-
-    assert exponent([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
-    assert exponent([1, 2, 4], [5, 5, 5]) == pytest.approx(0)
-
-
 def test_sides_take_turns_and_each_is_first_at_times():
     from harness import alternate
 
@@ -46,7 +39,7 @@ def test_the_page_shows_the_last_figures_of_every_benchmark():
     from all import MARKS, SHORT, markdown
 
     kept = {path.stem: json.loads(path.read_text()) for path in (ROOT / "benchmarks" / "results").glob("*.json")}
-    assert kept.keys() == SHORT.keys() | {"verdict", "verdict_trained"}  # no times: they have a page of their own
+    assert kept.keys() == SHORT.keys() | {"verdict"}  # no times: they have a page of their own
     assert all((ROOT / "benchmarks" / f"{name}.py").exists() for name in SHORT)
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     (mark,) = re.finditer(MARKS, page, flags=re.DOTALL)

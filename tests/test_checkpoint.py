@@ -1,10 +1,6 @@
 """Checkpoints, resumed training and the wish to stop; real processes are killed in tests/faults."""
 
 import dataclasses
-import hashlib
-import io
-import os
-import pickle
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +14,6 @@ from cotune_bench.errors import UserError
 from cotune_bench.training.checkpoint import Checkpoints
 from cotune_bench.training.engine import fit
 from cotune_bench.training.interrupts import InterruptedRun, StopRequest
-
-# Files -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -80,50 +74,24 @@ def test_halves_that_a_kill_left_behind_are_cleared_and_never_loaded(checkpoints
     assert list(checkpoints.folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("place", [0, 31, 32, -1, 1500])
-def test_one_turned_bit_is_noticed_named_and_the_one_before_used(checkpoints, caplog, place):
+def cut(path: Path, length: int) -> None:
+    path.write_bytes(path.read_bytes()[:length])
+
+
+@pytest.mark.parametrize(
+    ("damage", "place"), [*((flip, place) for place in (0, 31, 32, -1, 1500)), *((cut, n) for n in (0, 10, 32, 900))]
+)
+def test_one_turned_bit_or_a_cut_is_noticed_named_and_the_one_before_used(checkpoints, caplog, damage, place):
     older, newer = checkpoints.save(5, state(1)), checkpoints.save(10, state(2))
-    flip(newer, place)
+    damage(newer, place)
     assert checkpoints.load()["updates"] == 5
     (message,) = caplog.messages
     assert message.startswith(f"{newer} is damaged and not used")
-    flip(older, place)
+    damage(older, place)
     caplog.clear()
     assert checkpoints.load() is None
     assert [message.split(" ")[0] for message in caplog.messages] == [str(newer), str(older)]
 
-
-@pytest.mark.parametrize("length", [0, 10, 32, 900])
-def test_a_file_cut_short_is_not_used(checkpoints, length):
-    checkpoints.save(5, state(1))
-    newer = checkpoints.save(10, state(2))
-    newer.write_bytes(newer.read_bytes()[:length])
-    assert checkpoints.load()["updates"] == 5
-
-
-class Evil:
-    """Unpickling it makes a folder."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
-def test_code_in_a_checkpoint_is_refused_unexecuted(checkpoints, tmp_path):
-    target = tmp_path / "executed"
-    path = checkpoints.save(5, {"method": Evil(target)})
-    content = path.read_bytes()[32:]
-    assert path.read_bytes()[:32] == hashlib.sha256(content).digest()  # its digest is right
-    with pytest.raises(pickle.UnpicklingError):
-        checkpoints.load()
-    assert not target.exists()
-    torch.load(io.BytesIO(content), weights_only=False)
-    assert target.exists()  # the trap works
-
-
-# Training ----------------------------------------------------------------------------------------------------------
 
 LONG = dataclasses.replace(PROTOCOL, updates=9, drop_at=(6,), augment="shift", shift=1, flip=True)
 
@@ -206,9 +174,6 @@ def test_a_checkpoint_of_other_source_weights_is_refused(cache, tmp_path):
         trained("finetune", cache, checkpoints)
 
 
-# Signals -----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
 def test_the_first_signal_asks_for_a_stop_and_only_a_second_ctrl_c_acts_as_before(number):
     acted, asked = [], []
@@ -225,14 +190,3 @@ def test_the_first_signal_asks_for_a_stop_and_only_a_second_ctrl_c_acts_as_befor
         assert acted == [number]
     finally:
         signal.signal(number, before)
-
-
-def test_handlers_are_given_back():
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)]
-    with StopRequest():
-        assert signal.getsignal(signal.SIGTERM) not in before
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)] == before
-
-
-def test_the_exit_code_is_the_shells():
-    assert [InterruptedRun(number).exit_code for number in (signal.SIGINT, signal.SIGTERM)] == [130, 143]

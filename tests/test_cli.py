@@ -39,9 +39,6 @@ def rows(results: Path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-# One run -----------------------------------------------------------------------------------------------------------
-
-
 def test_a_run_leaves_what_its_method_prepared(here):
     assert cli.main(["method=cotuning", *TINY]) == 0
     folder = here / "results" / "runs" / key_of("method=cotuning")
@@ -103,7 +100,6 @@ def test_a_failed_run_is_reported_and_kept_until_it_succeeds(here, capsys, monke
     assert err == f"failed: RuntimeError: out of luck -> {folder.relative_to(here) / 'failure.json'}\n"
     failure = json.loads((folder / "failure.json").read_text())
     assert failure["reason"] == "RuntimeError: out of luck"
-    assert failure["traceback"].startswith("Traceback (most recent call last)")
     assert 'raise RuntimeError("out of luck")' in failure["traceback"]
     assert failure["config"]["seed"] == 0
     assert not (here / "results" / "records").exists()
@@ -130,16 +126,6 @@ def test_a_failed_build_leaves_the_status_of_another_process_at_the_cell(here, m
     assert (folder / "failure.json").exists()
 
 
-def test_a_loss_that_is_not_finite_fails_with_its_place(here, capsys):
-    assert cli.main(["method=finetune", *TINY, "protocol.lr=1e30"]) == 1
-    err = capsys.readouterr().err
-    assert "failed: NonFiniteLossError: the loss is not finite at update 1 (learning rate 1e+30): ce=" in err
-    assert len(err.splitlines()) == 1
-
-
-# Bad input ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -150,13 +136,9 @@ def test_a_loss_that_is_not_finite_fails_with_its_place(here, capsys):
         (["tabels"], "tabels is not a command: did you mean tables? choose run, tables,"),
         (["--quick"], "--quick is not an option of a run: see cotune-bench run --help"),
         (["seed=0,1"], "seed=0,1 names several values: add -m to run them all"),
-        (["-m", "seed=0,-1"], "seed=-1 cannot be used"),
         (["-m", "method=bss,finetune", "method.k=1"], "method.k is not a setting"),
         (["table=desc"], "table=desc is unknown: did you mean desk?"),
         (["table=desk", "table=desk"], "table= is given twice"),
-        (["table=desk", "seed=x"], "seed=x cannot be used"),
-        (["table=desk", "replicate=0,x"], "replicate=x cannot be used: it must be a whole number or null"),
-        (["-m", "replicate=0,1", "seed=0"], "seed=0 cannot be used beside replicate=0, which sets it"),
         (["device=quantum"], "device=quantum cannot be used (it names none): choose auto, cpu or cuda:0"),
         (["backbone.weights=imagenet"], "backbone glyphnet has no weights imagenet: choose glyphs, train or random"),
         (["method.k=0", "method=bss"], "method.k=0 cannot be used: it must be 1 or more"),
@@ -178,15 +160,13 @@ def test_bad_input_exits_with_2_and_one_line_and_writes_nothing(here, capsys, ar
     assert not (here / "results").exists()
 
 
+@pytest.mark.parametrize("below", ["", "/deeper/still"])
 @pytest.mark.parametrize("arguments", [["method=finetune"], ["-m", "seed=0,1"], ["table=desk"]])
-def test_a_results_folder_that_is_a_file_is_refused(here, capsys, arguments):
+def test_a_results_folder_that_is_a_file_is_refused(here, capsys, arguments, below):
     (here / "taken").write_text("mine")
-    assert cli.main([*arguments, *TINY, "results=taken"]) == 2
-    assert "error: results=" in capsys.readouterr().err
+    assert cli.main([*arguments, *TINY, f"results=taken{below}"]) == 2
+    assert re.search(r"error: results=.*taken.* cannot be written .*is not a folder", capsys.readouterr().err)
     assert files(here) == {"taken": b"mine"}
-
-
-# Sweeps ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_sweep_continues_after_a_failure_and_again_with_what_is_missing(here, capsys, monkeypatch):
@@ -210,26 +190,14 @@ def test_a_sweep_continues_after_a_failure_and_again_with_what_is_missing(here, 
     assert out.splitlines()[-1].startswith("2 done, 1 failed, 1 skipped; 4 cells in ")
     line = f"{key} failed: RuntimeError: out of luck -> {failure.relative_to(here)}"
     assert [text.strip() for text in err.splitlines()] == [line, line]  # when it happens, and in the summary
-    assert "Traceback" in json.loads(failure.read_text())["traceback"]
     assert len(records(results)) == len(rows(results)) == 3
     assert not any((results / ".sweeps").iterdir())
 
     assert cli.main(sweep) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("1 done, 0 failed, 3 skipped; 4 cells in ")
     assert not failure.exists()
-    assert sorted((row["method"], row["seed"]) for row in rows(results)) == [
-        ("bss", "0"),
-        ("bss", "1"),
-        ("finetune", "0"),
-        ("finetune", "1"),
-    ]
-
-
-def test_a_cell_of_a_sweep_with_bad_input_fails_alone(here, capsys):
-    assert cli.main(["-m", "method=cotuning", "protocol.val=0,0.2", *TINY]) == 1
-    out, err = capsys.readouterr()
-    assert out.splitlines()[-1].startswith("1 done, 1 failed, 0 skipped; 2 cells in ")
-    assert "method.relationship=reverse needs validation images" in err
+    cells = [(method, seed) for method in ("bss", "finetune") for seed in "01"]
+    assert sorted((row["method"], row["seed"]) for row in rows(results)) == cells
 
 
 def test_a_table_runs_exactly_its_cells_and_prints_the_grid(here, capsys):
@@ -280,9 +248,6 @@ def test_a_replicate_without_a_source_network_is_refused_before_the_sweep(here, 
     assert cli.main(["-m", "method=finetune", "replicate=0,1,2", *TINY]) == 2
     assert capsys.readouterr().err == "error: backbone.seed=2 has no shipped source network: choose 0 to 1\n"
     assert not (here / "results").exists()
-
-
-# Processes ---------------------------------------------------------------------------------------------------------
 
 
 def command(here: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -338,15 +303,6 @@ def test_bad_input_reaches_the_shell_before_torch_is_loaded(here):
     done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=True)
     assert done.stdout == "2 False\n"
     assert done.stderr.startswith("error: rate=7 cannot be used")
-
-
-def test_another_process_gives_the_same_numbers(here):
-    assert cli.main(["method=bss", *TINY]) == 0
-    other = command(here, "method=bss", *TINY, "results=other", OMP_NUM_THREADS="2")
-    assert (other.returncode, other.stderr) == (0, "")
-    first, second = rows(here / "results")[0], rows(here / "other")[0]
-    for name in ("key", "accuracy", "nll", "val_accuracy", "train_images"):
-        assert first[name] == second[name]
 
 
 def test_a_reader_that_leaves_early_is_no_failure():

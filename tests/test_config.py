@@ -38,9 +38,6 @@ def read_yaml(group: str, name: str) -> dict:
     return yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
-# Files -------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "choice", [*sections("method"), *sections("data"), *sections("backbone"), *sections("protocol")]
 )
@@ -94,9 +91,6 @@ def test_a_configuration_can_not_be_changed_by_accident():
         compose_config([]).rate = 0.5
 
 
-# Bad input ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -104,40 +98,32 @@ def test_a_configuration_can_not_be_changed_by_accident():
         ("data=zzz", "data=zzz is unknown: choose "),
         ("table=dsek", "table=dsek is unknown: did you mean desk? choose "),
         ("method=null", "method=None is unknown: choose "),
-        ("method=[bss,l2sp]", "method=['bss', 'l2sp'] is unknown: choose "),
         ("~method", "~method cannot be used: "),
-        ("~protocol.lr", "~protocol.lr cannot be used: "),
         ("rat=0.5", "rat is not a setting: did you mean rate?"),
         ("method.trade_of=1", "method.trade_of is not a setting: did you mean method.trade_off?"),
         ("method.k=1", "method.k is not a setting of method=cotuning, but of bss: leave it out"),
         ("data.crop_banner=true", "data.crop_banner is not a setting of data=digits, but of aircraft: leave it out"),
         ("+foo=1", "foo is not a setting: "),
-        ("+method.k=2", "method.k is not a setting of method=cotuning, but of bss: leave it out"),
         ("rate=0", "rate=0 cannot be used: it is a share"),
         ("rate=1.5", "rate=1.5 cannot be used: it is a share"),
-        ("rate=nan", "rate=nan cannot be used: "),
         ("rate=abc", "rate=abc cannot be used: it must be a number"),
-        ("rate=", "rate= cannot be used: it must be a number"),
         ("rate=null", "rate=null cannot be used: it must be a number"),
-        ("rate={}", "rate={} cannot be used: it must be a number"),
         ("rate=[0.15,0.3]", "rate=[0.15,0.3] cannot be used: it must be a number"),
-        ("rate=true", "rate=true cannot be used: it must be a number"),
         ("seed=-1", "seed=-1 cannot be used: it must be 0 or more"),
         ("split_seed=-1", "split_seed=-1 cannot be used: it must be 0 or more"),
         ("seed=1.0", "seed=1.0 cannot be used: it must be a whole number"),
-        ("seed=true", "seed=true cannot be used: it must be a whole number"),
         ("force=1", "force=1 cannot be used: it must be true or false"),
         ("device=5", "device=5 cannot be used: it must be text"),
         ("compile=yes", "compile=yes cannot be used: choose none, default, reduce-overhead"),
         ("keep_checkpoint=1", "keep_checkpoint=1 cannot be used: choose true, false, auto"),
-        ("method.trade_off=high", "method.trade_off=high cannot be used: it must be a number"),
+        ("keep_checkpoint=perhaps", "keep_checkpoint=perhaps cannot be used: choose true, false, auto"),
+        ("keep_checkpoint=null", "cannot be used: choose true, false, auto"),
         ("method.trade_off=inf", "method.trade_off=inf cannot be used: it must be a number"),
         ("protocol.updates=0", "protocol.updates=0 cannot be used: it must be above 0"),
         ("protocol.updates=2.5", "protocol.updates=2.5 cannot be used: it must be a whole number"),
         ("protocol.val=1", "protocol.val=1 cannot be used: it must be in [0, 1)"),
         ("protocol.crop=9", "protocol.crop=9 cannot be used: it must be at most resize=8"),
         ("protocol.drop_at=3", "protocol.drop_at=3 cannot be used: it must be a list [a,b]"),
-        ("protocol.drop_at=[a]", "protocol.drop_at=[a] cannot be used: it must be a list [a,b]"),
         ("protocol.drop_at=[0]", "it must be a list of numbers above 0"),
         ("protocol.momentum=0", "protocol.nesterov=True cannot be used: it must be false where momentum is 0"),
         ("protocol.views=five", "protocol.views=five cannot be used: it must be one of center, official10"),
@@ -150,8 +136,9 @@ def test_a_configuration_can_not_be_changed_by_accident():
         ("rate=0.1=[", "rate=0.1=[ cannot be read: settings"),
         ("data.name=mine", "data.name=mine cannot be used: choose a yaml file with data=NAME instead"),
         ("replicate=-1", "replicate=-1 cannot be used: it must be 0 or more"),
-        ("replicate=0.5", "replicate=0.5 cannot be used: it must be a whole number or null"),
         ("replicate=first", "replicate=first cannot be used: it must be a whole number or null"),
+        ("jobs=0", "jobs=0 cannot be used: it must be 1 or more"),
+        ("jobs=-2", "jobs=-2 cannot be used: it must be 1 or more"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(override, message):
@@ -197,9 +184,6 @@ def test_a_yaml_that_does_not_fit_its_target_is_named():
         build(compose_config([]).data, more=1)
 
 
-# Sweeps and tables -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("relationship", "setting", "same"),
     [
@@ -231,8 +215,6 @@ def test_axes_of_a_sweep():
     [
         (["method=finetune,bsss", "seed=0"], "method=bsss is unknown: did you mean bss?"),
         (["seed=0,1,-1"], "seed=-1 cannot be used"),
-        (["table=desk", "seed=0"], "table=desk has no place here"),
-        (["rate=0.5,abc"], "rate=abc cannot be used"),
         (["method=bss,finetune", "method.k=1"], "method.k is not a setting"),
     ],
 )
@@ -336,8 +318,6 @@ def test_the_sweep_of_a_table_runs_exactly_its_cells():
         (["rate=2"], "rate=2.0 cannot be used: it is a share"),
         (["seed=-3"], "seed=-3 cannot be used"),
         (["seed=0.5"], r"seed=0\.5 cannot be used: it must be a whole number"),
-        (["method=bsss"], "method=bsss is unknown: did you mean bss?"),
-        (["protocol.updates=0"], "protocol.updates=0 cannot be used"),
     ],
 )
 def test_bad_overrides_of_a_table_are_refused(overrides, message):

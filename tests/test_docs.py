@@ -31,9 +31,6 @@ def code_blocks(path: Path, *languages: str) -> list[str]:
     return [code for language, code in fenced if language in languages]
 
 
-# Python ------------------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def small(tmp_path, monkeypatch) -> None:
     """Networks are small and random, runs are short, the cache is empty: what is tested is that the code runs."""
@@ -66,9 +63,6 @@ def test_the_readme_keeps_the_places_of_generated_pieces():
             assert re.search(piece, page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
-# Methods -----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", choices("method"))
 def test_the_page_of_a_method_lists_every_setting_with_its_default(name):
     text = (DOCS / "methods" / f"{name}.md").read_text(encoding="utf-8")
@@ -82,9 +76,6 @@ def test_the_page_of_a_method_lists_every_setting_with_its_default(name):
         assert all(str(value) in text for value in ends), f"{knob}: {grid}"
     assert f"(`method={name}`)" in text
     assert f"(`method={name}`)" not in (DOCS / "methods" / "README.md").read_text(encoding="utf-8")
-
-
-# The site ----------------------------------------------------------------------------------------------------------
 
 
 def pages_of(nav: object) -> list[str]:
@@ -135,9 +126,6 @@ def anchors(path: Path) -> set[str]:
     """Of a page's headings, as the site and GitHub make them."""
     headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
-
-
-# Results format ----------------------------------------------------------------------------------------------------
 
 
 def test_the_results_page_lists_every_field_and_column():

@@ -106,9 +106,6 @@ def check_overrides(given: list[str]) -> None:
     check_sweep(overrides)
 
 
-# For real ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.stem)
 def test_every_script_explains_itself(path, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", [path.name, "--help"])

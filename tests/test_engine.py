@@ -68,15 +68,6 @@ def by_hand(start: Tensor, protocol, ratio: float, decay: float) -> Tensor:
     return weight
 
 
-def test_the_first_nesterov_update_is_19_tenths_of_the_gradient(cache):
-    protocol = dataclasses.replace(PLAIN, updates=1, lr=0.1, backbone_ratio=0.5)
-    before, after = moved(Slope(), protocol, cache)
-    fall = {name: (before[name] - after[name]).flatten().tolist() for name in before}
-    for name, values in fall.items():
-        lr = 0.1 if name.startswith("head") else 0.05
-        assert values == pytest.approx([lr * (3.0 + 0.9 * 3.0)] * len(values), rel=1e-5), name
-
-
 @pytest.mark.parametrize("drop_at", [(), (4,)])
 @pytest.mark.parametrize("nesterov", [True, False])
 @pytest.mark.parametrize("kind", [Slope, PenalisedSlope])
@@ -103,15 +94,8 @@ def test_reports_give_the_mean_of_each_term_since_the_last(cache):
     fine, coarse = [], []
     for every, reports in ((1, fine), (4, coarse)):
         method = Slope()
-        fit(
-            method,
-            make_data(),
-            PLAIN,
-            seed=0,
-            cache=cache,
-            report=lambda *t, r=reports: r.append(t),
-            report_every=every,
-        )
+        note = {"report": lambda *t, r=reports: r.append(t), "report_every": every}
+        fit(method, make_data(), PLAIN, seed=0, cache=cache, **note)
     assert [updates for updates, _, _ in coarse] == [4, 6]
     for name in ("ce", "half"):
         values = [terms[name] for _, _, terms in fine]
@@ -124,9 +108,6 @@ def test_preparation_comes_first_and_training_is_in_training_mode(cache):
     moved(method, PLAIN, cache)
     assert method.prepared == [0]
     assert method.modes == [True] * PLAIN.updates
-
-
-# What a run depends on ---------------------------------------------------------------------------------------------
 
 
 def finetuned(cache, seed: int = 0, *, noise: int = 0, **options) -> dict[str, Tensor]:
@@ -144,12 +125,8 @@ def same(first: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 def test_one_seed_gives_the_same_weights_bit_for_bit_and_another_does_not(cache):
     first = finetuned(cache, seed=3)
-    assert same(first, finetuned(cache, seed=3))
+    assert same(first, finetuned(cache, seed=3, noise=2))  # whatever happened to the global random state before
     assert not same(first, finetuned(cache, seed=4))
-
-
-def test_the_random_state_before_a_run_does_not_matter(cache):
-    assert same(finetuned(cache, noise=1), finetuned(cache, noise=2))
 
 
 def test_layers_that_draw_numbers_draw_others_at_every_update_and_seed(cache):
@@ -169,9 +146,6 @@ def test_layers_that_draw_numbers_draw_others_at_every_update_and_seed(cache):
 @pytest.mark.parametrize("report_every", [1, 4, 100])
 def test_how_often_is_reported_changes_no_bit(report_every, cache):
     assert same(finetuned(cache), finetuned(cache, report_every=report_every))
-
-
-# What a method may ask for -----------------------------------------------------------------------------------------
 
 
 def test_a_group_may_drop_its_rate_at_other_steps_than_the_protocol(cache):
@@ -225,9 +199,6 @@ def test_a_method_may_see_every_image_twice(cache):
         assert batch.labels.tolist() == data.plain.labels[batch.index].tolist()
 
 
-# Losses that are no numbers ----------------------------------------------------------------------------------------
-
-
 class Breaking(Slope):
     """Not finite at the fourth update."""
 
@@ -238,26 +209,17 @@ class Breaking(Slope):
         return {"ce": terms["ce"] * 0 + 1.5, "half": terms["half"] * (self.value if len(self.modes) == 4 else 0)}
 
 
-@pytest.mark.parametrize("report_every", [1, 3, 100])
-def test_a_loss_that_is_not_a_number_stops_the_run_and_is_reported(report_every, cache):
-    reports = []
+@pytest.mark.parametrize(("report_every", "value"), [(1, math.nan), (3, math.nan), (100, math.inf)])
+def test_a_loss_that_is_not_a_number_stops_the_run_and_is_reported(report_every, value, cache):
+    reports, method = [], Breaking()
+    method.value = value
     with pytest.raises(NonFiniteLossError) as caught:
-        moved(Breaking(), PLAIN, cache, report=lambda *told: reports.append(told), report_every=report_every)
+        moved(method, PLAIN, cache, report=lambda *told: reports.append(told), report_every=report_every)
     message = str(caught.value)
-    assert message.startswith("the loss is not finite at update 3 (learning rate 0.05): ce=1.5, half=nan")
+    assert message.startswith("the loss is not finite at update 3 (learning rate 0.05): ce=1.5, half=")
+    assert message.partition("half=")[2].split(";")[0].lstrip("-") == str(value)
     assert "lower protocol.lr" in message
     assert len(reports) == 3 // report_every
-
-
-def test_an_infinite_term_stops_the_run_too(cache):
-    class Infinite(Breaking):
-        value = math.inf
-
-    with pytest.raises(NonFiniteLossError, match=r"half=-?inf|half=nan"):
-        moved(Infinite(), PLAIN, cache)
-
-
-# Evaluation --------------------------------------------------------------------------------------------------------
 
 
 class Images:
@@ -304,19 +266,6 @@ def test_evaluation_is_in_evaluation_mode_without_gradients_and_goes_back():
     assert method.modes == [False, False]
     assert method.training
     assert not method.head.training
-
-
-def test_evaluation_of_ten_crops_equals_one_view_at_a_time():
-    data = make_data(protocol=dataclasses.replace(PROTOCOL, crop=6, views="official10"))
-    method = FineTune(make_backbone(), 3).eval()
-    with torch.no_grad():
-        summed = [sum(method.predict(view[None]) for view in image)[0] for chunk in data.test for image in chunk]
-    logits = torch.stack(summed)
-    torch.testing.assert_close(predict(method, data.test), logits, rtol=1e-4, atol=1e-5)
-    correct = logits.argmax(1).numpy() == data.test.labels
-    scores, found = evaluate(method, data.test)
-    assert found.tolist() == correct.tolist()
-    assert scores["accuracy"] == pytest.approx(100 * correct.mean())
 
 
 def test_training_learns_the_toy(cache):

@@ -67,13 +67,6 @@ def number(text: str) -> float | str:
         return text
 
 
-def test_twice_gives_the_same_bytes():
-    assert texts() == texts()
-
-
-# LaTeX -------------------------------------------------------------------------------------------------------------
-
-
 def full(name: str) -> Grid:
     """A table of the package with made-up runs in every cell."""
     table = load_table(name)

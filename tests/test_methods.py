@@ -42,9 +42,6 @@ def prepared(name, cache) -> Method:
     return method
 
 
-# Methods that are trained ------------------------------------------------------------------------------------------
-
-
 @trained_methods
 def test_terms_are_named_finite_scalars_with_cross_entropy_first(prepared):
     terms = prepared.train()(make_data().train(0))
@@ -89,9 +86,6 @@ def test_training_moves_what_is_grouped_and_batch_statistics_and_nothing_else(na
         assert moves != torch.equal(value, before[key]), key
 
 
-# All methods -------------------------------------------------------------------------------------------------------
-
-
 def test_what_prepare_solves_is_not_trained(name, cache):
     method, data, reports = make_method(name), make_data(), []
     before = {key: value.clone() for key, value in method.trunk.state_dict().items()}
@@ -102,38 +96,18 @@ def test_what_prepare_solves_is_not_trained(name, cache):
     assert evaluate(method, data.test)[0]["accuracy"] > 100 / CLASSES or not method.solved
 
 
-def test_predict_gives_repeatable_logits_in_eval(prepared):
-    images = make_data().train(0).inputs
-    prepared.eval()
-    with torch.no_grad():
-        first, second = prepared.predict(images), prepared.predict(images)
-    assert first.shape == (len(images), CLASSES)
-    assert torch.equal(first, second)
-
-
-@pytest.mark.parametrize("name", ["finetune", "l2sp", "delta", "bss", "cotuning"])
-def test_the_paper_s_methods_predict_with_trunk_and_head_alone(name):
-    method = make_method(name).eval()
-    images = make_data().train(0).inputs
-    assert method.plain() == (method.trunk, method.head)
-    torch.testing.assert_close(method.predict(images), method.head(method.trunk(images)))
-
-
-def test_two_classes_have_two_logits(name, cache):
-    method, data = make_method(name, classes=2), make_data(make_dataset(classes=2))
+@pytest.mark.parametrize("classes", [2, CLASSES])
+def test_predict_gives_repeatable_logits_which_trunk_and_head_alone_give_where_they_are_kept(name, classes, cache):
+    method, data = make_method(name, classes=classes), make_data(make_dataset(classes=classes))
     fit(method, data, PROTOCOL, seed=0, cache=cache)
-    logits = predict(method, data.test)
-    assert logits.shape == (len(data.test), 2)
+    logits, plain = predict(method, data.test), method.eval().plain()
+    assert logits.shape == (len(data.test), classes)
     assert torch.isfinite(logits).all()
-
-
-def test_what_is_kept_predicts_as_the_method_does(name, cache):
-    method, data = make_method(name), make_data()
-    fit(method, data, PROTOCOL, seed=0, cache=cache)
+    assert torch.equal(logits, predict(method, data.test))
+    assert (plain is None) == (name == "svm")
     images = data.train(0).inputs
-    if (plain := method.eval().plain()) is not None:
-        trunk, head = plain
-        torch.testing.assert_close(method.predict(images), head(trunk(images)))
+    if plain:
+        torch.testing.assert_close(method.predict(images), plain[1](plain[0](images)))
 
 
 def test_state_dict_restores_predictions_and_losses_on_the_same_source(name, prepared, cache):
@@ -194,7 +168,7 @@ def test_head_starts_small_or_as_the_library_likes(name):
 def test_delta_refuses_a_backbone_without_taps_and_an_unknown_regularisation():
     with pytest.raises(ValueError, match="tiny names no layers for DELTA"):
         make_method("delta", taps=())
-    with pytest.raises(ValueError, match="regularisation=maps is unknown: choose attention or feature_map"):
+    with pytest.raises(ValueError, match="regularisation=maps is unknown: choose attention, feature_map"):
         Delta(make_backbone(), CLASSES, regularisation="maps")
 
 

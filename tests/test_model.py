@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from kept_runs import train
-from trees import put_image, refused
+from kept_runs import put_pets, train
+from trees import refused
 
 from cotune_bench import cli
 from cotune_bench.backbones.plain_network import Plain
-from cotune_bench.config import build, choices, compose_config, run_config
+from cotune_bench.config import build, choices, compose_config
 from cotune_bench.data.readers import digits
 from cotune_bench.inference import kept_network
 from cotune_bench.inference.evaluate import evaluate
@@ -26,14 +26,6 @@ SMALL = ("backbone=resnet18", "backbone.weights=random", "protocol.updates=2", "
          "protocol.resize=40", "protocol.crop=32", "protocol.threads=1", "device=cpu")  # fmt: skip
 
 
-def put_pictures(root: Path, kinds: tuple[str, ...] = ("cat", "dog"), count: int = 5) -> Path:
-    """Class folders of small pictures."""
-    for kind in kinds:
-        for number in range(count):
-            put_image(root / kind / f"{number}.png", size=(44, 36 + number))
-    return root
-
-
 def only_run() -> Kept:
     """What the only run here has kept."""
     (key,) = run_keys(Path("results"))
@@ -46,11 +38,8 @@ def files() -> set[str]:
     return {path.name for path in folder.iterdir()} & {WEIGHTS, CARD, TEXT}
 
 
-# When --------------------------------------------------------------------------------------------------------------
-
-
 def test_people_s_own_images_keep_their_network_and_others_do_not(here):
-    put_pictures(here / "pets")
+    put_pets(here / "pets", ("cat", "dog"), 5)
     assert cli.main(["method=finetune", "data=folder", "data.root=pets", *SMALL]) == 0
     assert files() == {WEIGHTS, CARD, TEXT}
     assert cli.main(["method=finetune", *QUICK, "results=other"]) == 0
@@ -60,16 +49,6 @@ def test_people_s_own_images_keep_their_network_and_others_do_not(here):
         == 0
     )
     assert not list(here.glob("no/runs/*/model*"))
-
-
-def test_whether_weights_are_kept_does_not_define_the_result():
-    one, two = (run_config(compose_config(["data=digits", f"keep_checkpoint={kept}"])) for kept in ("true", "false"))
-    assert one == two
-
-
-@pytest.mark.parametrize("value", ["perhaps", "1", "0.5", "null"])
-def test_other_values_are_refused(value):
-    refused(lambda: compose_config([f"keep_checkpoint={value}"]), "choose true, false, auto")
 
 
 def test_a_run_that_did_not_keep_its_weights_says_how_to_get_them(here, capsys):
@@ -126,13 +105,10 @@ def test_a_method_without_a_network_is_not_kept(here, caplog, capsys):
     assert cli.main([*command, "keep_checkpoint=true"]) == 2
     assert "method svm has no network that could be kept: set keep_checkpoint=false" in capsys.readouterr().err
     assert not (here / "results").exists()
-    put_pictures(here / "pets")
+    put_pets(here / "pets", ("cat", "dog"), 5)
     assert cli.main(["method=svm", "data=folder", "data.root=pets", *SMALL]) == 0
     assert "method svm has no network that could be kept" in caplog.text
     assert files() == set()
-
-
-# What --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -224,9 +200,6 @@ def test_a_damaged_card_is_named(here, content, told):
 def test_only_a_method_with_a_source_head_explains(here):
     assert cli.main(["method=finetune", *QUICK, "keep_checkpoint=true"]) == 0
     refused(lambda: Predictor.of(only_run(), torch.device("cpu"), explain=True), "trains no source head")
-
-
-# The networks of the libraries ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model", ["resnet18", "densenet121", "inception_v3"])

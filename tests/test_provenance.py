@@ -4,7 +4,6 @@ import json
 
 import torch
 
-from cotune_bench.training import provenance
 from cotune_bench.training.provenance import environment, instructions
 
 
@@ -23,9 +22,3 @@ def test_instructions_are_torch_s_and_the_limit_that_was_set(monkeypatch):
     assert instructions() == "AVX2"
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
     assert instructions() == "AVX2, oneDNN SSE41"
-
-
-def test_a_system_without_cpuinfo_gives_what_python_knows(monkeypatch):
-    monkeypatch.setattr(provenance.Path, "read_text", lambda *_, **__: "processor : 0")
-    monkeypatch.setattr(provenance.platform, "processor", lambda: "abacus")
-    assert provenance.cpu_model() == "abacus"

@@ -11,7 +11,6 @@ import pytest
 from toy import toy_record
 
 from cotune_bench.config import compose_config, run_config, run_key
-from cotune_bench.errors import UserError
 from cotune_bench.reports.frame import to_frame
 from cotune_bench.storage import records as module
 from cotune_bench.storage.files import check_writable
@@ -34,9 +33,6 @@ LACKING = json.dumps(
 @pytest.fixture
 def store(tmp_path) -> RecordStore:
     return RecordStore(tmp_path / "results")
-
-
-# Files -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_record_comes_back_as_it_was(store):
@@ -144,21 +140,15 @@ def test_a_damaged_file_is_named_and_left_and_the_rest_is_read(store, content, t
     assert pd.read_csv(csv)["key"].tolist() == ["good"]
 
 
-def test_temporary_files_of_a_killed_writer_are_not_read(store):
+def test_what_is_no_text_and_no_file_is_named_and_temporary_files_are_not_read(store):
     store.add(make_record())
-    (store.folder / ".abc.part").write_text("{")
-    (store.folder / ".hidden.json").write_text("{")
+    for name in (".abc.part", ".hidden.json"):  # of a killed writer
+        (store.folder / name).write_text("{")
     assert store.read() == ([make_record()], [])
-
-
-def test_what_is_no_text_and_no_file_is_named(store):
-    store.folder.mkdir(parents=True)
     store.path("bad").write_bytes(b"\xff\xfe{")
     store.path("folder").mkdir()
-    assert [line.partition(" cannot")[0] for line in store.read()[1]] == [
-        str(store.path("bad")),
-        str(store.path("folder")),
-    ]
+    bad = [str(store.path("bad")), str(store.path("folder"))]
+    assert [line.partition(" cannot")[0] for line in store.read()[1]] == bad
 
 
 def _write(results: str, barrier, accuracy: float) -> None:
@@ -181,9 +171,6 @@ def test_of_several_writers_of_one_key_exactly_one_wins_whole(store):
     assert record in [make_record(accuracy=float(n)) for n in range(4)]
     assert damaged == []
     assert list(store.folder.iterdir()) == [store.path(record.key)]
-
-
-# results.csv -------------------------------------------------------------------------------------------------------
 
 
 def test_results_csv_is_sorted_and_contains_every_digit(store):
@@ -218,23 +205,9 @@ def test_the_environment_cannot_overwrite_a_result():
     assert frame["device"].isna().all()
 
 
-# Where results go --------------------------------------------------------------------------------------------------
-
-
 def test_a_folder_that_could_be_made_is_writable_and_stays_unmade(tmp_path):
     check_writable(tmp_path / "new" / "results")
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("below", ["", "/deeper/still"])
-def test_a_file_is_no_results_folder(tmp_path, below):
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match=r"results=.*file.* cannot be written .*is not a folder"):
-        check_writable(tmp_path / f"file{below}")
-    assert (tmp_path / "file").read_text() == "mine"
-
-
-# Keys --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +234,10 @@ def test_every_value_of_protocol_method_and_backbone_is_in_the_defining_part():
 
 @pytest.mark.parametrize(
     "change",
-    ["results=elsewhere", "cache=elsewhere", "device=cpu", "force=true", "jobs=3", "protocol.threads=3", "rate=0.15"],
+    [
+        *("results=elsewhere", "cache=elsewhere", "device=cpu", "force=true", "jobs=3", "protocol.threads=3"),
+        *("keep_checkpoint=true", "rate=0.15"),
+    ],
 )
 def test_paths_and_machines_do_not_change_the_key(key, change):
     assert key.startswith("digits-bss-rate0.15-seed0-")

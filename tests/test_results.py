@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
@@ -10,11 +9,9 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 from toy import toy_record
-from trees import put_image
 
 from cotune_bench import cli
-from cotune_bench.config import compose_config, run_config
-from cotune_bench.config.rekey import rekey
+from cotune_bench.config import compose_config, key_of, run_config
 from cotune_bench.reports.own_images import own_tables
 from cotune_bench.storage.records import Record, RecordStore
 
@@ -184,62 +181,35 @@ def test_bad_input_is_one_line_and_exits_with_2(here, capsys, arguments, message
     assert files(Path("results")) == before
 
 
-# Keys of earlier versions -------------------------------------------------------------------------------------------
-
-
 def older(config: dict) -> dict:
     """A configuration as records held it when module paths were a part of their keys."""
     data = {name: value for name, value in config["data"].items() if name != "reader"}
     return {**config, "data": {**data, "_target_": f"cotune_bench.data.readers.{config['data']['reader']}.read"}}
 
 
-def contents(folder: Path) -> dict[str, object]:
-    """Files by name; the configuration, whose values have no order, as values."""
-    read = {path.name: path.read_bytes() for path in folder.iterdir()}
-    return read | {"config.yaml": OmegaConf.create(read["config.yaml"].decode())}
-
-
-def test_rekey_gives_records_and_their_folders_today_s_keys(here, capsys):
-    command = ["data=folder", "data.root=pets", "method=finetune", "backbone=resnet18", "backbone.weights=random"]
-    command += [f"protocol.{one}" for one in ("updates=2", "batch_size=4", "resize=40", "crop=32")] + ["results=mine"]
-    for kind in ("cat", "dog"):
-        for number in range(5):
-            put_image(here / "pets" / kind / f"{number}.png", size=(44, 36 + number))
-    assert cli.main(command) == 0
-    store = RecordStore(Path("mine"))
-    (new,) = store.read()[0]
-    folder = store.results / "runs" / new.key
-    kept = contents(folder)
-
-    old = dataclasses.replace(new, key="pets-old", config=older(new.config))
-    store.path(new.key).unlink()
-    store.add(old)
-    store.add(dataclasses.replace(old, finished="2026-01-01T00:00:00.000+00:00"), again=True)
-    OmegaConf.save(OmegaConf.create(old.config), folder / "config.yaml")
-    card = json.loads((folder / "model.json").read_text())
-    card |= {"key": old.key}
-    (folder / "model.json").write_text(json.dumps(card))
-    folder.rename(folder.with_name(old.key))
-    assert own_tables(store.results)[0] == []
+def test_rekey_gives_records_and_their_folders_today_s_keys_and_can_be_called_again_after_a_kill(here, capsys):
+    own = ["data=folder", "data.root=pets", "method=finetune", "protocol=paper", "backbone=resnet18"]
+    config = run_config(compose_config(own))
+    store, key = RecordStore(Path("mine")), key_of(config)
+    old = [record("pets-old", data="pets", config=older(config), finished=f"2026-01-0{day}") for day in (1, 2)]
+    for one in old:
+        store.add(one, again=True)
+    folder = store.results / "runs" / "pets-old"
+    folder.mkdir(parents=True)
+    OmegaConf.save(OmegaConf.create(older(config)), folder / "config.yaml")
+    (folder / "metrics.csv").write_text("kept")
     (line,) = own_tables(store.results)[1]
     assert "2 records in mine have keys of an earlier version" in line
 
-    capsys.readouterr()
     assert ask("rekey", "results=mine") == 0
-    assert capsys.readouterr().out.splitlines() == [f"pets-old -> {new.key}", "1 keys were changed"]
-    found = store.read()[0]
-    assert found[1] == new
-    assert found[0] == dataclasses.replace(new, finished="2026-01-01T00:00:00.000+00:00")
-    assert contents(folder) == kept
-    assert ask("rekey", "results=mine") == 0
-    assert capsys.readouterr().out.splitlines() == ["0 keys were changed"]
+    assert capsys.readouterr().out.splitlines() == [f"pets-old -> {key}", "1 keys were changed"]
+    today = [dataclasses.replace(one, key=key, config=config) for one in old]
+    assert store.read()[0] == today
+    assert (folder.with_name(key) / "metrics.csv").read_text() == "kept"
+    assert OmegaConf.load(folder.with_name(key) / "config.yaml") == config
 
-
-def test_rekey_can_be_called_again_after_a_kill(here):
-    store = RecordStore(Path("older"))
-    config = run_config(compose_config(["method=bss", "data=digits"]))
-    store.add(record("digits-old", config=older(config)))
-    once = rekey(store)
-    store.add(record("digits-old", config=older(config)))  # the file that a kill left
-    assert rekey(store) == once
-    assert [one.key for one in store.read()[0]].count(once["digits-old"]) == 1
+    store.add(old[0])  # the file that a kill left
+    for changed in (1, 0):
+        assert ask("rekey", "results=mine") == 0
+        assert capsys.readouterr().out.splitlines()[-1] == f"{changed} keys were changed"
+        assert store.read()[0] == today

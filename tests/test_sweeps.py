@@ -78,9 +78,6 @@ def test_without_a_scheduler_a_signal_ends_the_sweep(tmp_path, config, stopped):
     hand_on(signal.SIGINT)  # Python's own handler would raise
 
 
-# Several at once ---------------------------------------------------------------------------------------------------
-
-
 def test_cells_in_processes_of_their_own_give_the_records_of_one_process(here, capsys):
     sweep = ["-m", "method=finetune,cotuning,l2sp", "protocol.val=0", "protocol.updates=2", "device=cpu"]
     found = []
@@ -113,15 +110,6 @@ def test_a_cell_takes_its_place_unless_it_names_a_device(monkeypatch, tmp_path):
     assert taken == ["cuda:1", "cpu"]
 
 
-def test_bad_numbers_of_jobs_are_refused():
-    for bad in ("0", "-2", "1.5", "two"):
-        with pytest.raises(UserError, match=f"jobs={bad} cannot be used: it must be (1 or more|a whole number)"):
-            compose_config([f"jobs={bad}"])
-
-
-# Devices -----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["cuda:99", "gpu", "cpu:x"])
 def test_a_device_that_is_not_there_is_refused(name):
     with pytest.raises(UserError, match=f"device={name} cannot be used") as error:
@@ -139,9 +127,6 @@ def test_auto_is_all_gpus_or_the_cpu_and_a_named_device_is_that(monkeypatch, nam
     assert list(map(str, execution.devices(name))) == expected
     with pytest.raises(UserError, match=r"cuda:2 cannot be used"):
         execution.devices("cuda:2")
-
-
-# Launchers ---------------------------------------------------------------------------------------------------------
 
 
 def test_slurm_jobs_outlive_the_command_and_are_queued_again():

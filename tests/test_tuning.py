@@ -6,11 +6,10 @@ from omegaconf import OmegaConf
 
 from cotune_bench import cli
 from cotune_bench.config import compose_config, run_config, run_key
-from cotune_bench.config.by_rate import nearest_rate
-from cotune_bench.config.compose import _compose
+from cotune_bench.config.compose import _compose, by_rate
 from cotune_bench.errors import UserError
 from cotune_bench.training import experiment, tuning
-from cotune_bench.training.tuning import Point, best_of, grid_points, spread, tune, tuned_yaml
+from cotune_bench.training.tuning import Point, best_of, grid_points, tune, tuned_yaml
 
 TINY = ["backbone.weights=random", "protocol.updates=2", "device=cpu"]
 
@@ -30,9 +29,6 @@ def scored(monkeypatch) -> list[list[str]]:
     return asked
 
 
-# The grid and its scores -------------------------------------------------------------------------------------------
-
-
 def test_accuracy_decides_and_the_smaller_nll_among_equals():
     points = [
         Point({"k": 1}, (90.0, 92.0), (0.5, 0.5)),
@@ -40,11 +36,6 @@ def test_accuracy_decides_and_the_smaller_nll_among_equals():
         Point({"k": 3}, (93.0, 91.0), (0.4, 0.2)),
     ]
     assert best_of(points) is points[2]
-
-
-def test_a_spread_is_the_sample_s():
-    assert spread([90.0, 92.0]) == "91.00 ± 1.41"
-    assert spread([90.0]) == "90.00"
 
 
 def test_the_grid_is_all_combinations_of_the_yaml_s_section():
@@ -82,14 +73,12 @@ def test_without_validation_images_there_is_nothing_to_choose_on(tmp_path):
         tuning.validated([*TINY, "method=bss", "protocol.val=0", f"results={tmp_path}"])
 
 
-# Values by rate ----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("rate", "nearest"), [(0.15, 0.15), (0.01, 0.15), (0.29, 0.15), (0.3, 0.15), (0.31, 0.6), (0.6, 0.6), (1.0, 0.6)]
 )
 def test_the_nearest_rate_is_that_of_the_smallest_ratio_and_the_smaller_of_two(rate, nearest):
-    assert nearest_rate({0.6: "b", 0.15: "a"}, rate) == nearest  # 0.3 is twice the one and half the other
+    root = OmegaConf.create({"rate": rate})
+    assert by_rate({0.6: 0.6, 0.15: 0.15}, _root_=root) == nearest  # 0.3 is twice the one and half the other
 
 
 def test_the_written_file_gives_each_rate_its_value(conf):
@@ -119,30 +108,22 @@ def test_the_written_file_gives_each_rate_its_value(conf):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("rates", "overrides", "said"),
     [
-        (["rate=0"], "rate=0 cannot be used"),
-        (["rate=half"], "rate=half cannot be used: it must be a number"),
-        (["method.weight=much"], "method.weight=much cannot be used: it must be a number"),
+        ("{0.15: 0.1, 1.0: 2.0}", ["rate=0"], "rate=0 cannot be used"),
+        ("{0.15: 0.1, 1.0: 2.0}", ["rate=half"], "rate=half cannot be used: it must be a number"),
+        ("{0.15: 0.1}", ["method.weight=much"], "method.weight=much cannot be used: it must be a number"),
+        ("{}", [], "by_rate has no rates"),
+        ("{2: 0.1}", [], "by_rate has the key 2"),
     ],
 )
-def test_checks_hold_with_values_by_rate(conf, overrides, said):
-    text = "# @package _global_\nmethod: {weight: '${by_rate:{0.15: 0.1, 1.0: 2.0}}'}\n"
+def test_checks_hold_with_values_by_rate_and_damaged_ones_are_named(conf, rates, overrides, said):
+    text = f"# @package _global_\nmethod: {{weight: '${{by_rate:{rates}}}'}}\n"
     (conf / "tuned" / "bss_digits.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=said) as caught:
         compose_config(["method=bss", *overrides])
     assert "\n" not in str(caught.value)
 
-
-@pytest.mark.parametrize(("rates", "said"), [("{}", "by_rate has no rates"), ("{2: 0.1}", "by_rate has the key 2")])
-def test_a_damaged_file_is_named(conf, rates, said):
-    text = f"# @package _global_\nmethod: {{weight: '${{by_rate:{rates}}}'}}\n"
-    (conf / "tuned" / "bss_digits.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(UserError, match=said):
-        compose_config(["method=bss"])
-
-
-# The script --------------------------------------------------------------------------------------------------------
 
 ASKED = ["method=bss", "data=digits", "rate=1.0,0.15", "replicates=range(2)", "method.tune.weight=[0.5,2.0]"]
 

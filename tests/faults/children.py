@@ -8,7 +8,6 @@ import sys
 import tempfile
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,9 +26,6 @@ FAULTS = [pytest.mark.faults, pytest.mark.filterwarnings("ignore:.*multi-threade
 
 UPDATES = 120
 SMALL = ("method=finetune", "backbone.weights=random", "device=cpu", "checkpoint_every=5")
-
-#: What was injected and what was lost, printed at the end of the session.
-figures: Counter[str] = Counter()
 
 
 def slowly(function: Callable, seconds: float) -> Callable:

@@ -11,7 +11,7 @@ import trees
 
 from cotune_bench import cli
 from cotune_bench.storage.records import Record
-from faults.children import FAULTS, Child, figures, folder_of, launch, long, newest, state_of
+from faults.children import FAULTS, Child, folder_of, launch, long, newest, state_of
 
 pytestmark = FAULTS
 
@@ -68,7 +68,6 @@ def basic(tmp_path_factory) -> dict[int, dict]:
 def same(results: Path, basic: dict[int, dict], seeds: int) -> None:
     found = outcomes(results)
     assert found.keys() == set(range(seeds))
-    figures["runs that differ from the unbroken one"] += sum(found[seed] != basic[seed] for seed in found)
     assert found == {seed: basic[seed] for seed in found}
 
 
@@ -91,7 +90,6 @@ def test_a_preempted_job_is_queued_again_and_resumes_in_the_same_folder(results,
     first = status(results, 0)["pid"]
     os.kill(first, signal.SIGUSR2)
     run.until(lambda: status(results, 0)["pid"] != first)
-    figures["SIGUSR2 to a job of the local Slurm executor"] += 1
     saved = newest(folder_of(results))
     hold.unlink()
     code, out, err = run.end()
@@ -118,7 +116,6 @@ def test_a_job_out_of_time_is_queued_again_and_resumes(results):
     hold.unlink()
     code, out, err = run.end()
     assert code == 0, err
-    figures["time-out of a job of the local Slurm executor"] += 1
     assert out.splitlines()[-1].startswith("1 done, 0 failed, 0 skipped; 1 cells")
     assert told("runs/*/run.log", "resumes after update")
 
@@ -141,7 +138,6 @@ def test_a_killed_run_of_jobs_takes_no_other_along(results, basic):
     run = launch(results, *cells("0,1,2,3"), *JOBS)
     at_work(results, run, 0, 1)
     os.kill(status(results, 0)["pid"], signal.SIGKILL)
-    figures["kill -9 of a run of jobs=2"] += 1
     hold.unlink()
     code, out, err = run.end()
     assert code == 1
@@ -172,7 +168,6 @@ def test_a_killed_jobs_sweep_leaves_no_process_behind(results):
     runs = [status(results, seed)["pid"] for seed in (0, 1)]
     workers = [parent(pid) for pid in runs]
     assert run.end(signal.SIGKILL)[0] == -signal.SIGKILL
-    figures["kill -9 of a jobs=2 sweep"] += 1
     while not all(gone(pid) for pid in [*runs, *workers]):
         time.sleep(0.01)
     hold.unlink()
@@ -189,7 +184,6 @@ def test_a_signal_to_a_jobs_sweep_or_its_run_saves_all_runs_and_the_sweep_contin
     if to == "a run":
         os.kill(status(results, 0)["pid"], number)
     code, _, err = run.end(number if to == "the sweep" else None)
-    figures[f"{number.name} to {to} with jobs=2"] += 1
     assert code == 128 + number, err
     assert err.splitlines()[-1] == f"stopped by {number.name}; the same command resumes from there"
     assert [state_of(folder_of(results, seed)) for seed in (0, 1)] == ["interrupted"] * 2

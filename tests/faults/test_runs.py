@@ -11,7 +11,6 @@ import pytest
 from faults.children import (
     FAULTS,
     UPDATES,
-    figures,
     folder_of,
     key_of,
     leftovers,
@@ -36,12 +35,8 @@ def unbroken(tmp_path_factory) -> dict:
 
 def same(results: Path, unbroken: dict) -> None:
     found = outcome(results)
-    figures["runs that differ from the unbroken one"] += found != unbroken
     assert found == unbroken
     assert leftovers(folder_of(results)) == []
-
-
-# Kills -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("_again", range(2))
@@ -61,7 +56,6 @@ def test_ten_kills_change_no_bit(results, unbroken, _again):
     assert len(hit) > 5  # every part went on from where the last one was
     assert 0 < newest(folder) < UPDATES
     assert start(results, *long()).end()[0] == 0
-    figures["kill -9 of a training run"] += kills
     same(results, unbroken)
 
 
@@ -77,7 +71,6 @@ def test_a_signal_saves_and_ends_a_run_which_then_resumes(results, unbroken, num
     assert 20 <= saved < UPDATES
     assert start(results, *long()).end()[0] == 0
     assert state_of(folder) == "done"
-    figures[f"{signal.Signals(number).name} to a run"] += 1
     same(results, unbroken)
 
 
@@ -88,16 +81,12 @@ def test_a_signal_ends_the_whole_sweep(results, during):
     run = start(results, *sweep, evaluation=2 * (during == "evaluation"))
     run.until((results / "computed").exists if during == "evaluation" else lambda: newest(folder) >= 20)
     code, _, err = run.end(signal.SIGTERM)
-    figures["SIGTERM to a sweep"] += 1
     assert code == 143, err
     assert not folder_of(results, seed=1).exists()
     assert len(list(results.glob("records/*.json"))) == (1 if during == "evaluation" else 0)
     code, out, _ = start(results, *sweep).end()
     assert code == 0
     assert out.splitlines()[-1].startswith("1 done, 0 failed, 1 skipped" if during == "evaluation" else "2 done")
-
-
-# Disks -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(results, unbroken):
@@ -111,7 +100,6 @@ def test_a_full_disk_keeps_the_checkpoint_before(results, unbroken):
     assert state_of(folder) == "failed"
     assert start(results, *long()).end()[0] == 0
     assert not (folder / "failure.json").exists()
-    figures["full disk while saving"] += 1
     same(results, unbroken)
 
 
@@ -126,7 +114,6 @@ def test_a_flipped_byte_is_refused_and_the_checkpoint_before_used(results, unbro
     log = (folder / "run.log").read_text()
     assert f"{path} is damaged and not used" in log
     assert "resumes after update 50" in log
-    figures["flipped byte in a checkpoint"] += 1
     same(results, unbroken)
 
 
@@ -138,4 +125,3 @@ def test_a_run_that_diverges_says_where_and_the_sweep_continues(results):
     failure = json.loads((results / "runs" / key_of(*diverging) / "failure.json").read_text())
     assert "is not finite at update 1 (learning rate 1e+30): ce=" in failure["reason"]
     assert [path.stem for path in (results / "records").iterdir()] == [key_of(*good)]
-    figures["runs that diverge"] += 1

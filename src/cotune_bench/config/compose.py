@@ -1,7 +1,9 @@
 """From command-line overrides to checked configurations."""
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.types import Override
@@ -10,10 +12,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cotune_bench.config import groups
-from cotune_bench.config.auto_protocol import drop_after, updates_for
-from cotune_bench.config.by_rate import by_rate
 from cotune_bench.config.overrides import axes, parse, readable
-from cotune_bench.config.own_images import check_name, folder_name, own_images, training_images, usual_rate
+from cotune_bench.config.own_images import (
+    check_name,
+    drop_after,
+    folder_name,
+    own_images,
+    training_images,
+    updates_for,
+    usual_rate,
+)
 from cotune_bench.config.protocol import Protocol
 from cotune_bench.config.validate import check_names, check_values
 from cotune_bench.errors import UserError, suggest
@@ -22,6 +30,21 @@ from cotune_bench.errors import UserError, suggest
 OF_REPLICATE = ("seed", "split_seed", "backbone.seed")
 #: Choices of ``hydra/launcher`` that the extra ``slurm`` brings.
 LAUNCHERS = ("submitit_local", "submitit_slurm")
+
+
+def by_rate(values: Mapping[float, Any], *, _root_: DictConfig) -> Any:
+    """``${by_rate:{0.15: 2.3, 1.0: 5.0}}``: the value of the rate whose ratio to the configuration's is nearest to 1.
+
+    Of two that are equally near the smaller rate counts; UserError if a key is not a rate.
+    """
+    for known in values:
+        if not isinstance(known, int | float) or not 0 < known <= 1:
+            raise UserError(f"by_rate has the key {known}: keys are rates, in (0, 1]")
+    if not values:
+        raise UserError("by_rate has no rates: write ${by_rate:{RATE: VALUE}}")
+    return values[min(sorted(values), key=lambda known: round(abs(math.log(known / _root_.rate)), 9))]
+
+
 #: Functions that the yaml files call.
 RESOLVERS = {
     "own_name": folder_name,

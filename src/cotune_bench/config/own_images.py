@@ -9,7 +9,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from cotune_bench.config.auto_protocol import updates_for
 from cotune_bench.config.build import build
 from cotune_bench.config.groups import choices
 from cotune_bench.errors import UserError
@@ -17,6 +16,12 @@ from cotune_bench.errors import UserError
 #: Choices of ``data`` whose images are the user's own: only the folder identifies them.
 OWN_IMAGES = ("folder", "imagelist")
 NAME = re.compile(r"[\w.-]+")
+#: ``protocol=auto``, for which docs/own-images.md gives the reasons: passes over the images that small sets get, and
+#: that large ones get at least; between them the number of updates is the paper's, below it falls to ``LEAST``.
+PASSES, LEAST_PASSES, MOST, LEAST = 60, 20, 9000, 1500
+BATCH, ROUND = 48, 100
+#: Share of the updates after which the rate drops, the paper's 6,000 of 9,000.
+DROP = 2 / 3
 
 
 def own_images(section: Mapping[str, Any] | DictConfig) -> bool:
@@ -36,6 +41,17 @@ def check_name(name: object) -> None:
         raise UserError(f"data.name={name} cannot be used: it names files, use letters, digits, '_', '-' and '.'")
     if name in choices("data") and name not in OWN_IMAGES:
         raise UserError(f"data.name={name} is the name of a published data set: choose another")
+
+
+def updates_for(images: int) -> int:
+    """Number of updates of 48 images that ``protocol=auto`` gives a training set of this size."""
+    wanted = min(max(images * PASSES / BATCH, LEAST), MOST)
+    return ROUND * round(max(wanted, images * LEAST_PASSES / BATCH) / ROUND)
+
+
+def drop_after(updates: int) -> list[int]:
+    """After how many updates the learning rate drops."""
+    return [max(round(DROP * updates), 1)]
 
 
 def usual_rate(reader: str) -> float:

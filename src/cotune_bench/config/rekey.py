@@ -1,15 +1,11 @@
 """Keys of earlier versions, replaced by today's."""
 
 import dataclasses
-import json
-from contextlib import suppress
 
 from omegaconf import OmegaConf
 
 from cotune_bench.config.keys import key_of, upgraded
 from cotune_bench.errors import UserError
-from cotune_bench.storage.files import write_atomically
-from cotune_bench.storage.find_run import CARD
 from cotune_bench.storage.records import RecordStore
 from cotune_bench.storage.records import key_of as record_key
 
@@ -41,10 +37,5 @@ def rekey(store: RecordStore) -> dict[str, str]:
             if folder.exists():
                 raise UserError(f"{folder} is there already: move it or {path.parent} away")
             OmegaConf.save(OmegaConf.create(config), path)
-            with suppress(FileNotFoundError):  # of a kept network
-                card = json.loads((path.parent / CARD).read_text(encoding="utf-8")) | {"key": folder.name}
-                write_atomically(
-                    path.with_name(CARD), (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode()
-                )
             path.parent.rename(folder)
     return pairs

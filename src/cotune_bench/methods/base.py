@@ -11,7 +11,7 @@ from cotune_bench.backbones.base import Backbone
 from cotune_bench.backbones.precision import in_precision
 from cotune_bench.data.target import TargetData
 from cotune_bench.data.task import Batch, Classification
-from cotune_bench.errors import UserError
+from cotune_bench.errors import UserError, suggest
 from cotune_bench.storage.cache import Cache
 
 
@@ -160,6 +160,19 @@ def require_positive(name: str, values: Sequence[float]) -> None:
     """UserError unless these values of a method's setting are above 0, and there is one."""
     if not values or min(values) <= 0:
         raise UserError(f"method.{name}={list(values)} cannot be used: give values above 0")
+
+
+def require_at_least(least: float, **settings: float) -> None:
+    """UserError unless these settings of a method are ``least`` or more."""
+    for name, value in settings.items():
+        if value < least:
+            raise UserError(f"method.{name}={value} cannot be used: it must be {least:g} or more")
+
+
+def require_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """UserError unless this setting of a method has one of these values."""
+    if value not in choices:
+        raise UserError(f"method.{name}={value} is unknown: {suggest(value, choices)}")
 
 
 def squared_distance(parameters: Sequence[Tensor], reference: Sequence[Tensor] | None = None) -> Tensor:

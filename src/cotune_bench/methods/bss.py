@@ -5,8 +5,7 @@ from torch import Tensor
 
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.data.task import Batch, Classification
-from cotune_bench.errors import UserError
-from cotune_bench.methods.base import Method
+from cotune_bench.methods.base import Method, require_at_least
 
 
 def spectral_shrinkage(features: Tensor, k: int) -> Tensor:
@@ -43,10 +42,8 @@ class BSS(Method):
         head_init: str | None = None,
     ) -> None:
         super().__init__(backbone, num_classes, head_init=head_init)
-        if weight < 0:
-            raise UserError(f"method.weight={weight} cannot be used: it must be 0 or more")
-        if k < 1:
-            raise UserError(f"method.k={k} cannot be used: it must be 1 or more")
+        require_at_least(0, weight=weight)
+        require_at_least(1, k=k)
         self.weight = weight
         self.k = k
 

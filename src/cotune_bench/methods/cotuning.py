@@ -11,13 +11,10 @@ from cotune_bench.backbones.base import Backbone
 from cotune_bench.data.target import TargetData
 from cotune_bench.data.task import Batch, Classification
 from cotune_bench.errors import UserError
-from cotune_bench.methods.base import Method
+from cotune_bench.methods.base import Method, require_at_least, require_choice
 from cotune_bench.methods.cotuning_relationship import files_of, relationship_of
 from cotune_bench.relationship import SELECTIONS
 from cotune_bench.storage.cache import Cache
-
-APPROACHES = ("reverse", "direct")
-CALIBRATIONS = ("none", "source", "target", "both")
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -56,12 +53,11 @@ class CoTuning(Method):
         head_init: str | None = None,
     ) -> None:
         super().__init__(backbone, num_classes, head_init=head_init)
-        _require("relationship", relationship, APPROACHES)
-        _require("calibrate", calibrate, CALIBRATIONS)
-        _require("select", select, SELECTIONS)
-        _require("relationship_split", relationship_split, ("train", "train+val"))
-        if trade_off < 0:
-            raise UserError(f"method.trade_off={trade_off} cannot be used: it must be 0 or more")
+        require_choice("relationship", relationship, ("reverse", "direct"))
+        require_choice("calibrate", calibrate, ("none", "source", "target", "both"))
+        require_choice("select", select, SELECTIONS)
+        require_choice("relationship_split", relationship_split, ("train", "train+val"))
+        require_at_least(0, trade_off=trade_off)
         if relationship == "direct" and calibrate == "target":
             raise UserError("method.calibrate=target has no meaning for method.relationship=direct: use source")
         self.source_head = backbone.source_head
@@ -120,8 +116,3 @@ class CoTuning(Method):
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """The trunk's and the source head's."""
         return [*self.trunk.parameters(), *self.source_head.parameters()]
-
-
-def _require(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UserError(f"method.{name}={value} is unknown: choose {', '.join(choices)}")

@@ -10,15 +10,12 @@ from cotune_bench.backbones.precision import autocast
 from cotune_bench.data.target import TargetData
 from cotune_bench.data.task import Batch, Classification
 from cotune_bench.errors import UserError
-from cotune_bench.methods.base import Method, Penalty
+from cotune_bench.methods.base import Method, Penalty, require_at_least, require_choice
 from cotune_bench.methods.delta_ablation import filter_importance
 from cotune_bench.methods.delta_attention import attention_of, channel_attention
 from cotune_bench.storage.cache import Cache
 
 __all__ = ["Delta", "channel_attention", "feature_map_penalty", "filter_importance"]
-
-REGULARISATIONS = ("attention", "feature_map")
-DISTANCES = ("published", "relative")
 
 
 def feature_map_penalty(
@@ -90,16 +87,10 @@ class Delta(Method):
             raise UserError(
                 f"backbone {backbone.name} names no layers for DELTA to compare: list them as taps in its yaml"
             )
-        for setting, value, choices in (
-            ("regularisation", regularisation, REGULARISATIONS),
-            ("distance", distance, DISTANCES),
-        ):
-            if value not in choices:
-                raise UserError(f"method.{setting}={value} is unknown: choose {' or '.join(choices)}")
-        if min(alpha, beta) < 0:
-            raise UserError(f"method.alpha={alpha}, method.beta={beta} cannot be used: they must be 0 or more")
-        if min(attention_batches, attention_batch_size) < 1:
-            raise UserError("method.attention_batches and method.attention_batch_size must be 1 or more")
+        require_choice("regularisation", regularisation, ("attention", "feature_map"))
+        require_choice("distance", distance, ("published", "relative"))
+        require_at_least(0, alpha=alpha, beta=beta)
+        require_at_least(1, attention_batches=attention_batches, attention_batch_size=attention_batch_size)
         self.relative = distance == "relative"
         self.alpha = alpha
         self.beta = beta

@@ -7,10 +7,7 @@ from torch import Tensor, nn
 
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.data.task import Batch, Classification
-from cotune_bench.errors import UserError
-from cotune_bench.methods.base import Method, Penalty
-
-SCOPES = ("all", "conv_only")
+from cotune_bench.methods.base import Method, Penalty, require_at_least, require_choice
 
 
 def starting_point_penalty(parameters: Sequence[Tensor], start: Sequence[Tensor]) -> Tensor:
@@ -42,10 +39,8 @@ class L2SP(Method):
         head_init: str | None = None,
     ) -> None:
         super().__init__(backbone, num_classes, head_init=head_init)
-        if scope not in SCOPES:
-            raise UserError(f"method.scope={scope} is unknown: choose {' or '.join(SCOPES)}")
-        if min(alpha, beta) < 0:
-            raise UserError(f"method.alpha={alpha}, method.beta={beta} cannot be used: they must be 0 or more")
+        require_choice("scope", scope, ("all", "conv_only"))
+        require_at_least(0, alpha=alpha, beta=beta)
         self.alpha = alpha
         self.beta = beta
         kinds = nn.Conv2d if scope == "conv_only" else nn.Module

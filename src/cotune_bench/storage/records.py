@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_origin, get_type_hints
 
 import numpy as np
 
@@ -18,13 +19,6 @@ from cotune_bench.storage.files import create_atomically, write_atomically
 SCHEMA = 3
 #: Fields that records of schema 1 lack, with the values that they are read as.
 SINCE_2 = {"correct": "", "test_sha256": ""}
-TEXTS = ("key", "primary", "method", "data", "backbone", "protocol", "weights", "weights_sha256", "data_sha256")
-KINDS = {
-    **dict.fromkeys((*TEXTS, "finished", *SINCE_2), str),
-    **dict.fromkeys(("rate", "seconds"), (int, float)),
-    **dict.fromkeys(("seed", "train_images", "test_images"), int),
-    **dict.fromkeys(("metrics", "validation", "config", "environment"), dict),
-}
 
 
 @dataclass(frozen=True)
@@ -114,6 +108,14 @@ class Record:
         if values["correct"]:
             unpacked(values["correct"], values["test_images"])
         return cls(**values)
+
+
+#: Types that a file's fields may have.
+KINDS = {
+    name: (int, float) if kind is float else get_origin(kind) or kind
+    for name, kind in get_type_hints(Record).items()
+    if name != "schema"
+}
 
 
 def _with_metrics(values: dict) -> dict:

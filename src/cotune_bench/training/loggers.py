@@ -1,4 +1,4 @@
-"""Optional mirrors of a run; ``metrics.csv`` and the record do not depend on them."""
+"""Optional mirror of a run; ``metrics.csv`` and the record do not depend on it."""
 
 import importlib.util
 import logging
@@ -19,26 +19,7 @@ def require_logger(name: str) -> None:
         raise UserError("logger=tensorboard needs a package: pip install -e '.[tensorboard]'")
 
 
-def make_logger(name: str, folder: Path) -> "Logger":
-    """The logger of the run in ``folder``."""
-    require_logger(name)
-    return TensorBoard(folder / "tensorboard") if name == "tensorboard" else Logger()
-
-
-class Logger:
-    """Logger that does nothing."""
-
-    def report(self, updates: int, lr: float, terms: dict[str, float]) -> None:
-        """The engine's report: updates done, learning rate of the head, means of the terms since last time."""
-
-    def end(self, record: Record, updates: int) -> None:
-        """Scores of the finished run."""
-
-    def close(self) -> None:
-        """Release files and threads, however the run ended."""
-
-
-class TensorBoard(Logger):
+class TensorBoard:
     """Loss terms, learning rate and scores as TensorBoard events.
 
     A run that resumes from a checkpoint removes the steps after it. The first error is shown as a warning and logging
@@ -51,7 +32,7 @@ class TensorBoard(Logger):
         self._broken = False
 
     def report(self, updates: int, lr: float, terms: dict[str, float]) -> None:
-        """Terms, their sum and the learning rate."""
+        """Terms, their sum and the learning rate, as the engine reports them."""
         losses = {f"loss/{name}": value for name, value in terms.items()}
         self._write(updates, {**losses, "loss/sum": sum(terms.values()), "lr": lr})
 
@@ -63,7 +44,7 @@ class TensorBoard(Logger):
         self._write(updates, values)
 
     def close(self) -> None:
-        """Close the file; every event was flushed."""
+        """Close the file, however the run ended; every event was flushed."""
         if self._writer and not self._broken:
             with suppress(Exception):
                 self._writer.close()

@@ -6,7 +6,7 @@ import socket
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +20,8 @@ from cotune_bench.storage.files import write_atomically
 from cotune_bench.storage.find_run import CARD
 from cotune_bench.storage.records import Record, RecordStore
 from cotune_bench.training.interrupts import InterruptedRun, StopRequest
-from cotune_bench.training.loggers import make_logger
-from cotune_bench.training.progress import Follower, Status
+from cotune_bench.training.loggers import require_logger
+from cotune_bench.training.progress import RunProgress
 
 log = logging.getLogger("cotune_bench")
 
@@ -56,9 +56,9 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
         _require_kept(config, key)
         return Outcome(key, SKIPPED, f"{key}: finished before, not run again (force=true does)")
     folder = store.results / "runs" / key
-    status = Status(folder, key, config.protocol.updates)
-    logger = make_logger(config.logger, folder)
-    with _failures(folder, config, status):
+    require_logger(config.logger)
+    progress = RunProgress(folder, key, config, bar=bar)
+    with _failures(folder, config, progress):
         from cotune_bench.inference.kept_network import keep, keeping  # torch takes seconds to import
         from cotune_bench.training.checkpoint import Checkpoints
         from cotune_bench.training.experiment import Experiment
@@ -74,22 +74,21 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
                     return Outcome(key, SKIPPED, f"{key}: finished meanwhile by another process")
                 OmegaConf.save(OmegaConf.create(run_config(config)), folder / "config.yaml")
                 experiment.splits.write()
-                with status, closing(logger):
+                with progress:
                     placed = experiment.placed()
-                    batch_size = config.protocol.batch_size
-                    with Follower(folder / "metrics.csv", status, logger, batch_size, bar=bar) as follower:
-                        placed.train(follower, checkpoints, stop)
+                    placed.train(progress, checkpoints, stop)
                     for name, text in placed.method.artifacts().items():
                         write_atomically(folder / name, text.encode())
                     record = placed.record(checkpoints.started)
-                    logger.end(record, config.protocol.updates)
+                    if progress.logger:
+                        progress.logger.end(record, config.protocol.updates)
                     if kept:  # first: a run that is finished has its weights
                         names, files = placed.data.classes, placed.files
                         keep(config, record, placed.method, placed.backbone, names, files, folder)
                 line = _summary(config, record, store.add(record, again=config.force))
                 log.info(line)
                 checkpoints.delete()
-                status.write("done")
+                progress.write("done")
         except Timeout:
             return Outcome(key, ELSEWHERE, f"{key}: another process is running it")
     if stop.number:  # after the last update: the cell is done, but the sweep it belongs to is to end
@@ -132,20 +131,20 @@ def _log_file(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _failures(folder: Path, config: DictConfig, status: Status) -> Iterator[None]:
+def _failures(folder: Path, config: DictConfig, progress: RunProgress) -> Iterator[None]:
     """Write how the block ended: ``failure.json`` if it raised, until a later success; bad input leaves nothing."""
     path = folder / "failure.json"
     alone = FileLock(folder / "lock", blocking=False)  # a process that is running the cell writes its own status
     try:
         yield
     except UserError as error:
-        if status.begun:
+        if progress.begun:
             with suppress(Timeout), alone:
-                status.write("failed", reason=str(error))
+                progress.write("failed", reason=str(error))
         raise
     except InterruptedRun:
         with suppress(Timeout), alone:
-            status.write("interrupted")
+            progress.write("interrupted")
         raise
     except Exception as error:
         failure = {
@@ -158,6 +157,6 @@ def _failures(folder: Path, config: DictConfig, status: Status) -> Iterator[None
         }
         with suppress(Timeout), alone:
             write_atomically(path, (json.dumps(failure, indent=1) + "\n").encode())
-            status.write("failed", reason=failure["reason"])
+            progress.write("failed", reason=failure["reason"])
         raise
     path.unlink(missing_ok=True)
