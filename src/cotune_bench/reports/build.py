@@ -15,8 +15,7 @@ from cotune_bench.reports.frame import run_frame
 from cotune_bench.reports.grid import Cell, Grid, TableSpec, build_grid
 from cotune_bench.reports.own_images import own_tables
 from cotune_bench.reports.page import Part, table_html, write_report
-from cotune_bench.reports.published import paper_table
-from cotune_bench.reports.published_tables import compare_texts
+from cotune_bench.reports.published import compare_texts, paper_table
 from cotune_bench.reports.status import table_status
 from cotune_bench.reports.tables import print_grid, to_csv, to_latex, to_markdown
 from cotune_bench.storage.files import check_writable, write_atomically

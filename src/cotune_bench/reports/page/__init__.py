@@ -12,7 +12,7 @@ from cotune_bench.reports.figures import NamedFigure, grid_figures, inline_svg
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.page.cells import anchor, cell_views
 from cotune_bench.reports.page.summary import sentences
-from cotune_bench.reports.published_tables import listings
+from cotune_bench.reports.published import listings
 from cotune_bench.reports.status import TableStatus
 from cotune_bench.reports.tables import cell_text, display_name, display_rate
 from cotune_bench.reports.verdict import table_sentence, verdicts

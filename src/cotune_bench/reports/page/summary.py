@@ -29,8 +29,8 @@ def sentences(grid: Grid, paper: str | None, status: TableStatus) -> list[tuple[
 
 
 def _published(grid: Grid, paper: str) -> str:
-    comparisons = compare(grid, paper)
-    found, random = offsets(comparisons), sum(bool(one.paper and one.cell.random) for one in comparisons)
+    cells = compare(grid, paper)
+    found, random = offsets(cells), sum(one["paper_mean"] is not None and one["random"] > 0 for one in cells)
     aside = f" {plural(random, 'cell')} with random weights cannot be compared." if random else ""
     if not found:
         return "No cell has both values yet." + aside
