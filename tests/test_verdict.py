@@ -135,7 +135,7 @@ def test_test_images_of_each_replicate_are_resampled():
     grid = grid_of(frame, rates=(0.5,))
     column = find_column(grid, "digits", 0.5).column
     assert (column.design, column.test_to_train) == ("resampled", 200 / (100 / 0.5))
-    assert "source network and test images, the same for all methods" in table_sentence(grid)
+    assert "training seed and test images, the same for all methods" in table_sentence(grid)
 
 
 def test_replicates_that_a_method_lacks_do_not_count():
@@ -177,7 +177,7 @@ def test_the_sentence_of_a_table():
     grid = grid_of(runs_of(CLEAR), runs_of(OPEN, "cub"))
     assert table_sentence(grid) == (
         "Of 2 columns (4 replicates): Co-Tuning is best in 1 and may be best in 1; BSS may be best in 1; Fine-tune "
-        "in none. A replicate has its own split, sample, training seed and source network, the same for all "
+        "in none. A replicate has its own source network, split, sample and training seed, the same for all "
         "methods. Each column keeps its 5 % on its own."
     )
     assert table_sentence(build_grid(grid.spec, pd.DataFrame())) == "No run has finished yet."

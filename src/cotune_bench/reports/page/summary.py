@@ -2,13 +2,13 @@
 
 from statistics import fmean
 
-from cotune_bench.reports.captions import plural
+from cotune_bench.reports.captions import listed, plural
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.published import compare, offsets
 from cotune_bench.reports.ranks import gain_sentence
 from cotune_bench.reports.status import TableStatus
 from cotune_bench.reports.tables import display_name, display_rate
-from cotune_bench.reports.verdict import listed, table_sentence
+from cotune_bench.reports.verdict import table_sentence
 
 
 def sentences(grid: Grid, paper: str | None, status: TableStatus) -> list[tuple[str, str]]:
