@@ -1,6 +1,6 @@
 """Records as the rows that tables are made of."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -17,7 +17,7 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def run_frame(records: Sequence[Record]) -> tuple[pd.DataFrame, list[str]]:
-    """The rows of results.csv, and of every run its protocol and the rule of its split in words, precision, images.
+    """The rows of results.csv, and of every run its timm model, protocol and split in words, precision, images.
 
     Also gives a line for each record whose configuration was cut, which is left out.
     """
@@ -27,6 +27,7 @@ def run_frame(records: Sequence[Record]) -> tuple[pd.DataFrame, list[str]]:
         try:
             more = {
                 "split_seed": int(config["split_seed"]),
+                "backbone": f"timm {config['backbone']['model']}" if record.backbone == "timm" else record.backbone,
                 "protocol": protocol_text(record.protocol, config["protocol"]),
                 "split": split_rule(config),
                 "precision": config["protocol"].get("precision", record.environment.get("precision")),
@@ -53,7 +54,7 @@ def split_rule(config: Mapping[str, Any]) -> str:
 
 def protocol_text(name: str, values: Mapping[str, Any]) -> str:
     """A protocol's name, and those of a run's values that are not its yaml's; split and precision are kept apart."""
-    usual = _usual(name)
+    usual = usual_values("protocol", name)
     changed = [
         f"{one}={value}".replace(" ", "")
         for one, value in values.items()
@@ -65,6 +66,16 @@ def protocol_text(name: str, values: Mapping[str, Any]) -> str:
 
 
 @cache
-def _usual(name: str) -> Mapping[str, Any]:
-    path = CONF / "protocol" / f"{name}.yaml"
+def usual_values(group: str, name: str) -> dict[str, Any]:
+    """The yaml of a group's choice, as it is; empty if there is none."""
+    path = CONF / group / f"{name}.yaml"
     return OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}  # pyright: ignore
+
+
+def leaves(values: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Dotted names and values of nested mappings."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -23,7 +23,7 @@ SILENCE = 60.0  # seconds without a heartbeat after which a run counts as gone
 class CellStatus:
     """State of one run of a table; ``detail`` is empty or says more about the state.
 
-    ``unit`` is the value on the table's ``axis``, replicate or seed.
+    ``unit`` is the value on the table's ``axis``, replicate or seed; ``given`` are overrides for data and method.
     """
 
     data: str
@@ -33,11 +33,13 @@ class CellStatus:
     state: str
     detail: str = ""
     axis: str = "replicate"
+    given: tuple[str, ...] = ()
 
     @property
     def overrides(self) -> list[str]:
         """The command-line overrides that choose this cell."""
-        return [f"method={self.method}", f"data={self.data}", f"rate={self.rate}", f"{self.axis}={self.unit}"]
+        given = self.given or (f"method={self.method}", f"data={self.data}")
+        return [*given, f"rate={self.rate}", f"{self.axis}={self.unit}"]
 
 
 @dataclass(frozen=True)
