@@ -16,6 +16,7 @@ from cotune_bench.config import build, compose_config, reader
 from cotune_bench.config.protocol import views_of
 from cotune_bench.errors import UserError
 from cotune_bench.reports.status import TableStatus, duration, table_status
+from cotune_bench.reports.tables import spaced
 from cotune_bench.training.pace import Counts, Pace
 
 #: Record, settings, log and metrics of a run on disk: those of the desk benchmark take 6 to 24 kB, longer runs more.
@@ -143,8 +144,7 @@ def plan_lines(table: TableStatus, items: Sequence[Item], devices: int = 1) -> l
         numbers = [str(item.cells), f"{item.pace.update:.3g}", str(item.updates)]
         times = map(duration, (item.evaluation, item.seconds, item.cells * item.seconds))
         rows.append([item.data, item.method, *numbers, *times])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines += ["", *("  ".join(f"{text:>{width}}" for text, width in zip(row, widths, strict=True)) for row in rows)]
+    lines += ["", *spaced(rows)]
     total, longest = sum(item.cells * item.seconds for item in items), max(item.seconds for item in items)
     lines += ["", f"on one device ({items[0].pace.device}): {duration(total)}"]
     if devices > 1:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cotune_bench import config as settings
 from cotune_bench.config.tables import AXES, Cells, load_table, table_cells
+from cotune_bench.reports.tables import spaced
 from cotune_bench.storage.records import RecordStore
 
 STATES = ("done", "running", "stale", "interrupted", "failed", "missing")
@@ -135,8 +136,7 @@ def _grid(cells: list[CellStatus]) -> list[str]:
         row = list(group)
         counts = [[cell.state == "done" for cell in row if cell.rate == rate] for rate in rates]
         rows.append([data, method, *(f"{sum(done)}/{len(done)}" for done in counts)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return spaced(rows)
 
 
 def _others(cells: list[CellStatus]) -> list[str]:
