@@ -39,7 +39,12 @@ def config(**protocol: object) -> dict:
 def test_changes_of_a_worked_example():
     first = {"a": 1, "b": {"c": [1, 2], "d": None}, "e": "x"}
     second = {"a": 1.0, "b": {"c": [1, 3], "d": None, "f": True}, "e": {"g": 1}}
-    assert changes(first, second) == {"b.c": ("[1, 2]", "[1, 3]"), "b.f": ("–", "True"), "e": ("x", "–"), "e.g": ("–", "1")}
+    assert changes(first, second) == {
+        "b.c": ("[1, 2]", "[1, 3]"),
+        "b.f": ("–", "True"),
+        "e": ("x", "–"),
+        "e.g": ("–", "1"),
+    }
 
 
 def test_only_what_differs_is_shown(capsys):
