@@ -21,10 +21,7 @@ def put(results: str, key: str, curve: str | None = CURVE, **values: object) -> 
         (folder / "metrics.csv").write_text(curve)
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def ask(*arguments: str) -> int:

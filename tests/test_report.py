@@ -11,8 +11,7 @@ import pytest
 from toy import GOLDEN, ODD, SPEC, toy_grid
 
 from cotune_bench.reports.grid import Grid
-from cotune_bench.reports.page import Part, report_html, table_html
-from cotune_bench.reports.page.summary import sentences
+from cotune_bench.reports.page import Part, report_html, sentences, table_html
 from cotune_bench.reports.status import CellStatus, TableStatus
 from cotune_bench.storage import relationship_file
 

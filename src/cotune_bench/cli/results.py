@@ -15,7 +15,7 @@ from pathlib import Path
 from cotune_bench.cli.parser import Parser
 from cotune_bench.config.rekey import rekey
 from cotune_bench.errors import UserError
-from cotune_bench.reports.exchange import export, select
+from cotune_bench.reports.frame import export, select
 from cotune_bench.reports.tables import spaced
 from cotune_bench.storage.files import check_writable
 from cotune_bench.storage.merge import merge

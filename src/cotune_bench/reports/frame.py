@@ -1,19 +1,51 @@
-"""Records as the rows that tables are made of."""
+"""Records as rows: filtered, exported, and as tables are made of them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from omegaconf import OmegaConf
 
 from cotune_bench.config import CONF
-from cotune_bench.storage.records import COLUMNS, Record, row_of
+from cotune_bench.errors import UserError, suggest
+from cotune_bench.storage.files import write_atomically
+from cotune_bench.storage.records import COLUMNS, Record, csv_text, row_of
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     """One row for each record: what results.csv holds and tables are made of."""
     return pd.DataFrame([row_of(record) for record in records], columns=COLUMNS)
+
+
+def select(records: Sequence[Record], filters: Sequence[str]) -> list[Record]:
+    """Records that meet all filters, each ``column=value`` or ``column=value,value``; numbers compare as numbers."""
+    frame = to_frame(records).astype(object)
+    found = pd.Series(True, index=frame.index)
+    for text in filters:
+        name, equals, given = text.partition("=")
+        if not equals:
+            raise UserError(f"{text} cannot be read: filters are given as column=value")
+        if name not in COLUMNS:
+            raise UserError(f"{name} is not a column: {suggest(name, COLUMNS)}")
+        column, values = pd.Series(frame[name]), pd.Series(given.split(","))
+        numbers = pd.Series(pd.to_numeric(values, errors="coerce")).dropna()
+        found &= column.isin(numbers) | column.where(column.notna(), "").astype(str).isin(values)
+    return [record for record, chosen in zip(records, found, strict=True) if chosen]
+
+
+def export(records: Sequence[Record], path: Path) -> None:
+    """Write records to a .csv or .parquet file, columns as in results.csv."""
+    if path.suffix not in (".csv", ".parquet"):
+        raise UserError(f"{path} cannot be written: its name must end in .csv or .parquet")
+    try:
+        content = csv_text(records).encode() if path.suffix == ".csv" else to_frame(records).to_parquet(index=False)
+        write_atomically(path, content)
+    except ImportError as error:
+        raise UserError(f"{path} needs pyarrow: pip install pyarrow, or export to a .csv file") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error}): choose another place") from error
 
 
 def run_frame(records: Sequence[Record]) -> tuple[pd.DataFrame, list[str]]:
