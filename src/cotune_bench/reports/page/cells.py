@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from cotune_bench.config import OF_REPLICATE
@@ -14,33 +14,17 @@ from cotune_bench.storage.records import Record, RecordStore
 SCORES = ("Accuracy (%)", "NLL", "Validation (%)", "Seconds", "Finished", "Record")
 
 
-@dataclass(frozen=True)
-class CellView:
-    """A cell and its runs.
-
-    Attributes:
-        anchor: the id of its runs.
-        rows: a header and the scores of each finished run.
-        lacking: a sentence for each other run.
-        commands: one for each run, finished or not.
-        details: title and lines of settings and versions; of each group of units if they differ.
-    """
-
-    anchor: str
-    cell: Cell
-    rows: list[tuple[str, ...]]
-    lacking: list[str]
-    commands: list[str]
-    details: list[tuple[str, str]]
-
-
 def anchor(table: str, cell: Cell) -> str:
     """The id of a cell's runs, and the fragment that leads there."""
     return "cell=" + "/".join(quote(part, safe="") for part in (table, cell.data, cell.method, f"{cell.rate:g}"))
 
 
-def cell_views(grid: Grid, status: TableStatus, store: RecordStore) -> list[CellView]:
-    """Every cell with its runs, in the grid's order."""
+def cell_views(grid: Grid, status: TableStatus, store: RecordStore) -> list[dict[str, Any]]:
+    """Every ``cell`` with its runs, in the grid's order.
+
+    ``anchor`` is their id, ``rows`` a header and the scores of each finished run, ``lacking`` a sentence for each
+    other run, ``commands`` one for each, ``details`` a title and settings and versions of each group of like units.
+    """
     records = {record.key: record for record in store.read(run.key for run in grid.runs())[0]}  # the newest is last
     asked: dict[tuple[str, str, float], list[CellStatus]] = {}
     for one in status.cells:
@@ -50,7 +34,7 @@ def cell_views(grid: Grid, status: TableStatus, store: RecordStore) -> list[Cell
 
 def _view(
     grid: Grid, cell: Cell, asked: Sequence[CellStatus], records: dict[str, Record], rest: Sequence[str]
-) -> CellView:
+) -> dict[str, Any]:
     found = {run.unit: records[run.key] for run in cell.runs if run.key in records}
     name, lacking, commands = grid.spec.unit.capitalize(), [], []
     for one in asked:
@@ -65,7 +49,8 @@ def _view(
     title = "Settings, versions, weights and data"
     details = [(f"{title} of {grid.spec.unit} {', '.join(units)}", text) for text, units in texts.items()]
     rows = [(name, *SCORES), *((str(unit), *_scores(record)) for unit, record in found.items())]
-    return CellView(anchor(grid.spec.name, cell), cell, rows, lacking, commands, details)
+    ours = {"rows": rows, "lacking": lacking, "commands": commands, "details": details}
+    return {"anchor": anchor(grid.spec.name, cell), "cell": cell, **ours}
 
 
 def _scores(record: Record) -> tuple[str, ...]:
