@@ -57,42 +57,39 @@ def test_a_caption_word_for_word():
 
 
 def test_a_caption_of_replicates_says_what_differs_between_them():
-    told, start = caption(grid(OF_REPLICATES)), "Mean ± sample std over n = 2 replicates (each with its own "
-    assert told.startswith(
+    text, start = caption(grid(OF_REPLICATES)), "Mean ± sample std over n = 2 replicates (each with its own "
+    assert text.startswith(
         start + "split, sample and training seed), top-1 test accuracy in percent. Highest mean of each "
     )
-    assert "one split for each replicate (nothing held out)" in told
-    assert "does not contain" not in told
-    one = start + "split, sample and training seed; the source network is the same), top-1"
-    assert caption(sourced({"digits": ("a", "a"), "cub": ("c", "c")})).startswith(one)
-    several = start + "source network, split, sample and training seed), top-1"
-    assert caption(sourced({"digits": ("a", "b"), "cub": ("c", "d")})).startswith(several)
-    mixed = caption(sourced({"digits": ("a", "b"), "cub": ("c", "c")}))
-    assert "(each with its own split, sample and training seed, and its own source network on digits), top-1" in mixed
+    assert "one split for each replicate (nothing held out)" in text
+    assert "does not contain" not in text
+    for marks in ({"digits": ("a", "a"), "cub": ("c", "c")}, {"digits": ("a", "b"), "cub": ("c", "c")}):
+        assert caption(sourced(marks)).startswith(start + "split, sample and training seed), top-1")
+    several = sourced({"digits": ("a", "b"), "cub": ("c", "d")}, test_sha256=["e", "f"] * 4)
+    assert caption(several).startswith(start + "source network, split, sample, training seed and test images), top-1")
 
 
 def test_source_weights_that_should_be_shared_and_are_not_are_warned_of():
     different = "Different source weights under one name in digits"
     assert warnings(sourced({"digits": ("a", "b"), "cub": ("c", "c")})) == []
     assert warnings(sourced({"digits": ("a", "b"), "cub": ("c", "c")}, SPEC)) == [
-        f"{different} (SHA-256 a in 2 runs, b in 2 runs): do not compare these runs."
+        f"{different} (weights: IMAGENET1K_V1): do not compare these runs."
     ]
     marks = ["a", "b", "x", "b", "c", "c", "c", "c"]  # fine-tune 0, 1, then BSS 0, 1 on digits
     assert warnings(sourced({"digits": ("a", "b"), "cub": ("c", "c")}, weights_sha256=marks)) == [
-        f"{different} in replicate 0 (SHA-256 a in 1 run, x in 1 run): do not compare these runs."
+        f"{different} (weights unit: IMAGENET1K_V1 0): do not compare these runs."
     ]
 
 
-def test_instruction_sets_that_mix_in_a_cell_or_a_pair_are_warned_of():
+def test_instruction_sets_that_mix_on_a_data_set_are_warned_of():
     same = {"digits": ("a", "b"), "cub": ("c", "c")}
     sets = ["AVX512", "AVX2", "AVX512", "AVX2", "AVX2", "AVX2", "AVX2", "AVX2"]
-    told = (
-        "Mixed instruction sets: AVX2 in 6 runs, AVX512 in 2 runs; within 2 cells: digits finetune 0.15, digits bss"
-    )
-    assert warnings(sourced(same, instructions=sets)) == [f"{told} 0.15."]
-    pair = ["AVX512", "AVX512", "AVX2", "AVX2", "AVX2", "AVX2", "AVX2", "AVX2"]
-    assert warnings(sourced(same, instructions=pair)) == [
-        "Mixed instruction sets: AVX2 in 6 runs, AVX512 in 2 runs; between methods that are paired in 2 places."
+    assert warnings(sourced(same, instructions=sets)) == [
+        "Mixed instruction sets in digits: AVX2 in 2 runs, AVX512 in 2 runs; within 2 cells: digits finetune 0.15, "
+        "digits bss 0.15."
+    ]
+    assert warnings(sourced(same, instructions=["AVX512"] * 2 + ["AVX2"] * 6)) == [
+        "Mixed instruction sets in digits: AVX2 in 2 runs, AVX512 in 2 runs."
     ]
     assert warnings(sourced(same, instructions=["AVX2"] * 4 + ["AVX512"] * 4)) == []  # data sets are not compared
     assert warnings(sourced(same, instructions=["AVX2", None] * 4)) == []  # not recorded
@@ -100,9 +97,9 @@ def test_instruction_sets_that_mix_in_a_cell_or_a_pair_are_warned_of():
 
 
 def test_data_sets_of_different_settings_are_distinguished():
-    told = caption(grid(protocol="tllib"))
-    assert "digits: backbone resnet50, weights IMAGENET1K_V1, protocol paper/tllib, split 0" in told
-    assert "cub: backbone resnet50, weights IMAGENET1K_V1, protocol paper, split 0" in told
+    text = caption(grid(protocol="tllib"))
+    assert "digits: backbone resnet50, weights IMAGENET1K_V1, protocol paper/tllib, split 0" in text
+    assert "cub: backbone resnet50, weights IMAGENET1K_V1, protocol paper, split 0" in text
 
 
 def test_what_no_run_recorded_is_not_shown():
@@ -185,5 +182,6 @@ def test_images_that_are_not_the_same_at_a_rate_are_warned_of():
     assert warnings(build_grid(replicates, own)) == []  # so has a replicate
     assert len(warnings(build_grid(spec, own))) == 1
     runs.loc[1, "images"] = "others"
-    told = "The images of cub changed between its runs at 100 %: do not compare them."
-    assert warnings(build_grid(spec, runs)) == warnings(build_grid(replicates, runs)) == [told]
+    line = "Different images in cub (rate{}): do not compare these runs."
+    assert warnings(build_grid(spec, runs)) == [line.format(": 1")]
+    assert warnings(build_grid(replicates, runs)) == [line.format(" unit: 1 0")]

@@ -21,10 +21,7 @@ def put(results: str, key: str, curve: str | None = CURVE, **values: object) -> 
         (folder / "metrics.csv").write_text(curve)
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def ask(*arguments: str) -> int:
@@ -39,7 +36,12 @@ def config(**protocol: object) -> dict:
 def test_changes_of_a_worked_example():
     first = {"a": 1, "b": {"c": [1, 2], "d": None}, "e": "x"}
     second = {"a": 1.0, "b": {"c": [1, 3], "d": None, "f": True}, "e": {"g": 1}}
-    assert changes(first, second) == {"b.c": ("[1, 2]", "[1, 3]"), "b.f": ("–", "True"), "e": ("x", "{'g': 1}")}
+    assert changes(first, second) == {
+        "b.c": ("[1, 2]", "[1, 3]"),
+        "b.f": ("–", "True"),
+        "e": ("x", "–"),
+        "e.g": ("–", "1"),
+    }
 
 
 def test_only_what_differs_is_shown(capsys):

@@ -13,7 +13,7 @@ from cotune_bench import metrics
 from cotune_bench.config import CONF
 from cotune_bench.errors import UserError
 from cotune_bench.reports.figures import NamedFigure, grid_figures, image, write_figures
-from cotune_bench.reports.figures.relationship import heat_map
+from cotune_bench.reports.figures.relationship import largest_shares
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.storage import calibration_file, relationship_file
 from cotune_bench.storage.relationship_file import Share
@@ -115,7 +115,7 @@ def test_a_heat_map_of_many_classes_is_thinned_out():
     shares = {
         str(row): [Share(row * 5 + rank, f"s{row}.{rank}", 30.0 - rank) for rank in range(5)] for row in range(39)
     }
-    table = heat_map(shares)
+    table = largest_shares(shares)
     assert table.shape == (20, 40)  # the two largest source classes of every second target class
     assert list(table.index[[0, 1, -1]]) == ["0", "2", "38"]
     assert list(table.columns[:4]) == ["s0.0", "s0.1", "s2.0", "s2.1"]

@@ -19,7 +19,7 @@ from toy import GOLDEN, GRID, ODD, SPEC, committed, piped, toy_grid, toy_record,
 from cotune_bench.config.tables import load_table
 from cotune_bench.reports.frame import run_frame
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
-from cotune_bench.reports.published_tables import compare_texts
+from cotune_bench.reports.published import compare_texts
 from cotune_bench.reports.tables import to_csv, to_latex, to_markdown
 
 UPDATE = os.environ.get("COTUNE_UPDATE_GOLDEN") == "1"

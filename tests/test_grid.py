@@ -1,6 +1,5 @@
 """Tables from runs: numbers by hand and rules; the files byte by byte are in test_golden.py."""
 
-import csv
 import dataclasses
 import io
 import math
@@ -120,13 +119,6 @@ def test_the_newest_run_of_a_cell_counts_and_a_replaced_one_leaves_no_trace():
     assert warnings(grid) == ["Runs missing: 5 of 6, in 2 of 2 cells."]
 
 
-def test_a_complete_table_of_like_runs_has_no_warnings():
-    rows = [(method, seed, 50.0 + seed) for method in SMALL.methods for seed in SMALL.units]
-    grid = build_grid(SMALL, runs_of(*rows))
-    assert warnings(grid) == []
-    assert "Warnings" not in to_markdown(grid)
-
-
 @pytest.mark.parametrize(
     ("accuracies", "text"),
     [
@@ -147,22 +139,6 @@ def test_one_seed_shows_no_spread():
     assert "±" not in to_markdown(grid)
     assert caption(grid).startswith("One run, n = 1 replicate, top-1 test accuracy in percent. Highest")
     assert ",60.0,,false\n" in to_csv(grid)
-
-
-def test_markdown_lines_up_and_keeps_its_columns():
-    lines = [line for line in to_markdown(toy()).splitlines() if line.startswith("|")]
-    assert len(lines) == 2 + 2 * 4
-    assert len({len(line) for line in lines}) == 1
-    assert all(line.replace(r"\|", "").count("|") == 5 for line in lines)
-
-
-def test_csv_keeps_every_bit():
-    grid = toy()
-    for cell, row in zip(grid.cells, csv.DictReader(io.StringIO(to_csv(grid))), strict=True):
-        assert (row["table"], row["method"], row["n"]) == ("grid_toy", cell.method, str(cell.n))
-        assert row["best"] == ("true" if cell.best else "false")
-        assert (float(row["mean"]) if row["mean"] else None) == cell.mean
-        assert (float(row["std"]) if row["std"] else None) == cell.spread
 
 
 def test_terminal_shows_best_in_bold():

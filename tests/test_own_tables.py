@@ -95,6 +95,17 @@ def test_the_commands_of_a_table_give_its_configurations_again(here):
             assert RecordStore(Path("results")).path(run_key(compose_config(cell.overrides))).exists(), cell.overrides
 
 
+def test_a_block_names_model_and_weights_without_their_path(here):
+    asked = ["method=finetune", "backbone=timm", "backbone.model=resnet10t", "seed=0"]
+    finish(80, *asked, "backbone.weights=/home/me/one.pth", weights_sha256="a" * 64, weights="one.pth")
+    finish(81, *asked, "backbone.weights=/home/me/two.pth", weights_sha256="b" * 64, weights="two.pth")
+    (text,) = tables().values()
+    assert "pets (weights=one aaaaaaaa)" in text
+    assert "pets (weights=two bbbbbbbb)" in text
+    assert "backbone timm resnet10t" in text
+    assert "/home/me" not in text
+
+
 def test_make_tables_writes_them_beside_the_named_ones(here, capsys):
     finish(80, "method=finetune", "protocol.updates=3")
     finish(90, "method=cotuning")

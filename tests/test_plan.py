@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from cotune_bench.cli import plan
-from cotune_bench.cli.plan import Item, counts_of, decoded_bytes, items_of, measured, plan_lines
+from cotune_bench.cli.plan import Cost, Item, counts_of, items_of, plan_lines
 from cotune_bench.config import compose_config, run_key
 from cotune_bench.errors import UserError
 from cotune_bench.methods.finetune import FineTune
@@ -14,7 +13,7 @@ from cotune_bench.training.pace import Pace
 
 
 def test_missing_cells_are_paid_and_methods_are_timed_once(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(plan, "measured", lambda config, counts: Pace(2.0, 0.5, 10**9, "abacus"))
+    monkeypatch.setattr(timing, "measure", lambda config, counts: Pace(2.0, 0.5, 10**9, "abacus"))
     given = [f"results={tmp_path}", f"data_root={tmp_path}", "method=finetune,bss", "rate=0.5,1.0", "seed=0,1"]
     (tmp_path / "records").mkdir()
     key = run_key(compose_config(["data=cub", "method=bss", "rate=0.5", "seed=1", f"results={tmp_path}"]))
@@ -28,9 +27,9 @@ def test_missing_cells_are_paid_and_methods_are_timed_once(tmp_path, capsys, mon
         ("cars", "finetune", 4),
     ]
     # CUB: 1,198 of 5,994 images validate in one view, 5,794 are tested in ten; 9,000 updates
-    assert items[0].seconds == 9000 * 2 + (1198 + 57_940) * 0.5 == 47_569
+    assert items[0].cost.seconds == 9000 * 2 + (1198 + 57_940) * 0.5 == 47_569
     # all images of the three data sets, 256 x 256 x 3 bytes each
-    assert sum(item.decoded for item in items[::2]) == (11_788 + 16_185 + 10_000) * 196_608
+    assert sum(item.cost.decoded for item in items[::2]) == (11_788 + 16_185 + 10_000) * 196_608
     lines = plan_lines(table, items, devices=2)
     assert lines[0] == f"table2 in {tmp_path}: 1 cells done, 23 to run"
     disk = next(line for line in lines if line.startswith("disk: "))
@@ -48,7 +47,7 @@ def test_a_finished_table_costs_nothing_and_is_not_timed(tmp_path, ask):
 def test_several_devices_share_the_runs_but_none_takes_less_than_one(tmp_path):
     table = table_status("desk", [f"results={tmp_path}"])
     pace = Pace(1.0, 0.0, 0, "abacus")
-    items = [Item("d", "m", cells, updates, pace, 0.0, 0) for cells, updates in ((3, 1000), (1, 2500))]
+    items = [Item("d", "m", cells, Cost(updates, pace, 0.0)) for cells, updates in ((3, 1000), (1, 2500))]
     for devices, line in ((1, "on one device (abacus): 92 min"), (2, "on 2 such devices: 46 min")):
         assert any(text.startswith(line) for text in plan_lines(table, items, devices))
     assert any(text.startswith("on 9 such devices: 42 min") for text in plan_lines(table, items, 9))
@@ -57,7 +56,7 @@ def test_several_devices_share_the_runs_but_none_takes_less_than_one(tmp_path):
 def test_counts_are_those_on_disk_or_the_published_ones_or_an_error(tmp_path):
     digits = counts_of(compose_config(["data=digits"]))
     assert (digits.classes, digits.train + digits.val, digits.test, digits.note) == (10, 898, 899, "")
-    assert decoded_bytes(compose_config(["data=digits"]), digits) == 0
+    assert digits.fitting  # nothing is decoded
     coco = counts_of(compose_config(["data=coco70", f"data_root={tmp_path}"]))
     assert (coco.classes, coco.train, coco.val, coco.test) == (70, 56_000, 7000, 7000)
     assert "published numbers" in coco.note
@@ -69,7 +68,7 @@ def test_counts_are_those_on_disk_or_the_published_ones_or_an_error(tmp_path):
 @pytest.mark.parametrize("method", ["cotuning", "delta", "linear_probe", "svm"])
 def test_a_real_network_is_timed(method):
     config = compose_config([f"method={method}", "protocol.batch_size=4", "device=cpu"])
-    pace = measured(config, counts_of(config))
+    pace = timing.measure(config, counts_of(config))
     assert (pace.update > 0) == (method in ("cotuning", "delta"))  # the others have none
     assert pace.view > 0
     assert pace.checkpoint > 0
@@ -82,7 +81,7 @@ def test_one_update_is_enough_where_updates_are_slow(monkeypatch, enough, update
     monkeypatch.setattr(timing, "SECONDS", enough)
     monkeypatch.setattr(FineTune, "forward", lambda *given: calls.append(1) or forward(*given))
     config = compose_config(["method=finetune", "protocol.batch_size=4", "device=cpu"])
-    assert measured(config, counts_of(config)).update > 0
+    assert timing.measure(config, counts_of(config)).update > 0
     assert len(calls) == updates
 
 
@@ -98,7 +97,7 @@ def test_it_is_timed_as_it_will_run(monkeypatch):
     monkeypatch.setattr(FineTune, "forward", noted)
     given = ["method=finetune", "backbone=resnet18", "protocol.batch_size=4", "device=cpu", "precision=bf16"]
     config = compose_config([*given, "protocol.resize=32", "protocol.crop=32", "recompute=always"])
-    measured(config, counts_of(config))
+    timing.measure(config, counts_of(config))
     assert seen == [("bf16", True, True)]
 
 

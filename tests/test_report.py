@@ -11,8 +11,7 @@ import pytest
 from toy import GOLDEN, ODD, SPEC, toy_grid
 
 from cotune_bench.reports.grid import Grid
-from cotune_bench.reports.page import Part, report_html, table_html
-from cotune_bench.reports.page.summary import sentences
+from cotune_bench.reports.page import Part, report_html, sentences, table_html
 from cotune_bench.reports.status import CellStatus, TableStatus
 from cotune_bench.storage import relationship_file
 
@@ -93,7 +92,7 @@ def test_a_cell_leads_to_its_runs_their_settings_and_commands(report):
     assert "cotune-bench run method=finetune data=cub rate=0.15 seed=1 method.weight=0.5 force=true" in cell
     assert "protocol.split_order=split_then_sample" in cell
     assert "seed=2 method.weight=0.5</pre>" in report  # a run without a record needs no force
-    assert "Versions, weights and data of seed 0, 1" in report
+    assert "Settings, versions, weights and data of seed 0, 1" in report
 
 
 def test_summary_in_words(tmp_path):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cotune_bench.cli.plan import Pace
+from cotune_bench.cli.plan import Cost
 from cotune_bench.errors import UserError
 from cotune_bench.reports.published import BASELINE, CHALLENGER
 from cotune_bench.reports.recommendation import Runs
@@ -62,29 +62,21 @@ def seconds_of(text: str) -> float:
     return total
 
 
-def choose(
-    paces: Mapping[str, Pace],
-    evaluations: Mapping[str, float],
-    *,
-    updates: int,
-    replicates: int,
-    budget: float,
-    timing: float = 0.0,
-) -> Chosen:
+def choose(costs: Mapping[str, Cost], *, replicates: int, budget: float, timing: float = 0.0) -> Chosen:
     """The largest comparison that fits: first fewer updates, then replicates, then methods, the slowest first.
 
     Fine-tuning, the baseline, and Co-Tuning are the last to stay.
 
     Args:
-        paces: of every wanted method, in the order in which they are shown.
-        evaluations: seconds of all that is evaluated in a run.
-        updates, replicates: wanted.
+        costs: of a run of every wanted method, all of as many updates, in the order in which they are shown.
+        replicates: wanted.
         budget: seconds, of which ``USED`` is planned.
         timing: seconds of the budget that are spent already.
 
     Raises:
         UserError: not even two methods with a replicate fit.
     """
+    paces, updates = {name: cost.pace for name, cost in costs.items()}, next(iter(costs.values())).updates
     few, floor = min(LEAST_REPLICATES, replicates), min(LEAST_UPDATES, updates)
     share = max(round(LEAST_SHARE * updates), floor)
     methods = list(paces)
@@ -95,17 +87,16 @@ def choose(
         candidates.append((tuple(methods), few, share))
     candidates += [(tuple(methods), few, floor), (tuple(methods), 1, floor)]
     for kept, count, least in candidates:
-        fixed = timing + sum(count * evaluations[one] + paces[one].prepare for one in kept)
+        fixed = timing + sum(count * costs[one].evaluation + paces[one].prepare for one in kept)
         update = sum(paces[one].update for one in kept)
         affordable = math.floor((USED * budget - fixed) / count / update)
         if affordable >= least:
             break
-        needed = duration((fixed + least * update) / USED)
     else:
         raise UserError(
             f"the budget of {duration(budget)} is too short: {' and '.join(map(display_name, methods))} with {floor} "
-            f"updates need {needed}: give more, or a smaller network (backbone=resnet18) or smaller pictures "
-            "(protocol.resize, protocol.crop)"
+            f"updates need {duration((fixed + floor * update) / USED)}: give more, or a smaller network "
+            "(backbone=resnet18) or smaller pictures (protocol.resize, protocol.crop)"
         )
     used = min(updates, affordable)
     used = used if used == updates or used < LEAST_UPDATES else used // 10 * 10

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cotune_bench.cli.budget import Chosen, choose, has_time, seconds_of
 from cotune_bench.cli.parser import Parser
-from cotune_bench.cli.plan import counts_of, evaluation_seconds, measured
+from cotune_bench.cli.plan import cost_of, counts_of
 from cotune_bench.config import build, check_choice, compose_config, run_config, run_key
 from cotune_bench.config.overrides import path_override
 from cotune_bench.config.own_images import auto_line
@@ -85,16 +85,8 @@ def planned(base: list[str], methods: list[str], replicates: int, budget: float)
     config = compose_config(base)
     build(config.backbone, cache=Path(config.cache).expanduser())  # or UserError for absent weights, before timing
     started = time.monotonic()
-    paces, evaluations = {}, {}
-    for method in methods:
-        say(f"timing {method}")
-        config = compose_config([*base, f"method={method}"])
-        counts = counts_of(config)
-        paces[method] = measured(config, counts)
-        evaluations[method] = evaluation_seconds(config, counts, paces[method])
-    timing = time.monotonic() - started
-    wanted = {"updates": config.protocol.updates, "replicates": replicates}
-    return choose(paces, evaluations, **wanted, budget=budget, timing=timing)
+    costs = {method: cost_of(compose_config([*base, f"method={method}"]), {}) for method in methods}
+    return choose(costs, replicates=replicates, budget=budget, timing=time.monotonic() - started)
 
 
 def run_all(cells: Mapping[tuple[int, str], list[str]], chosen: Chosen, results: Path) -> int:

@@ -16,6 +16,7 @@ from cotune_bench.config import build, compose_config, reader
 from cotune_bench.config.protocol import views_of
 from cotune_bench.errors import UserError
 from cotune_bench.reports.status import TableStatus, duration, table_status
+from cotune_bench.reports.tables import spaced
 from cotune_bench.training.pace import Counts, Pace
 
 #: Record, settings, log and metrics of a run on disk: those of the desk benchmark take 6 to 24 kB, longer runs more.
@@ -30,22 +31,29 @@ NOTES = (
 
 
 @dataclass(frozen=True)
-class Item:
-    """The missing cells of one data set and method, with the seconds of evaluation in a run and the decoded bytes."""
+class Cost:
+    """Of one run: updates, the method's pace here, seconds of evaluation, bytes of its data set's decoded images."""
 
-    data: str
-    method: str
-    cells: int
     updates: int
     pace: Pace
     evaluation: float
-    decoded: int
+    decoded: int = 0
     note: str = ""
 
     @property
     def seconds(self) -> float:
-        """Of one run."""
+        """Without what methods prepare once."""
         return self.updates * self.pace.update + self.evaluation
+
+
+@dataclass(frozen=True)
+class Item:
+    """The number of missing cells of one data set and method, and what one costs."""
+
+    data: str
+    method: str
+    cells: int
+    cost: Cost
 
 
 def main(arguments: list[str]) -> int:
@@ -75,18 +83,23 @@ def items_of(table: TableStatus) -> list[Item]:
     items = []
     for (data, method), cells in groupby(missing, key=lambda cell: (cell.data, cell.method)):
         config = compose_config([f"data={data}", f"method={method}", *table.rest])
-        counts = counts_of(config)
-        kind = f"{method} {config.backbone} {config.protocol} {counts.channels}"
-        if kind not in paces:
-            print(f"timing {method} on {config.backbone.name}", file=sys.stderr, flush=True)
-            paces[kind] = measured(config, counts)
-        evaluation = evaluation_seconds(config, counts, paces[kind])
-        decoded = decoded_bytes(config, counts)
-        number = len(list(cells))
-        items.append(
-            Item(data, method, number, config.protocol.updates, paces[kind], evaluation, decoded, counts.note)
-        )
+        items.append(Item(data, method, len(list(cells)), cost_of(config, paces)))
     return items
+
+
+def cost_of(config: DictConfig, paces: dict[str, Pace]) -> Cost:
+    """What one run of a configuration costs on this machine, timed unless ``paces`` has its like, which is added."""
+    counts, protocol = counts_of(config), config.protocol
+    kind = f"{config.method.name} {config.backbone} {protocol} {counts.channels}"
+    if kind not in paces:
+        from cotune_bench.training import timing  # torch takes seconds to import
+
+        print(f"timing {config.method.name} on {config.backbone.name}", file=sys.stderr, flush=True)
+        paces[kind] = timing.measure(config, counts)
+    evaluation = (counts.val + views_of(protocol.views) * counts.test) * paces[kind].view
+    decoded = (counts.train + counts.val + counts.test) * protocol.resize**2 * counts.channels
+    kept = config.decode_cache and not counts.fitting
+    return Cost(protocol.updates, paces[kind], evaluation, decoded if kept else 0, counts.note)
 
 
 def counts_of(config: DictConfig) -> Counts:
@@ -111,25 +124,6 @@ def _held_out(train: int, val: int | None, share: float) -> tuple[int, int]:
     return (train - int(share * train), int(share * train)) if val is None else (train, val)
 
 
-def measured(config: DictConfig, counts: Counts) -> Pace:
-    """The pace on this machine, see :func:`cotune_bench.training.timing.measure`."""
-    from cotune_bench.training.timing import measure  # torch takes seconds to import
-
-    return measure(config, counts)
-
-
-def evaluation_seconds(config: DictConfig, counts: Counts, pace: Pace) -> float:
-    """Seconds that a run spends on validation and test images."""
-    return (counts.val + views_of(config.protocol.views) * counts.test) * pace.view
-
-
-def decoded_bytes(config: DictConfig, counts: Counts) -> int:
-    """Size of the decoded images in the cache, 0 if none are kept there."""
-    if counts.fitting or not config.decode_cache:
-        return 0
-    return (counts.train + counts.val + counts.test) * config.protocol.resize**2 * counts.channels
-
-
 def plan_lines(table: TableStatus, items: Sequence[Item], devices: int = 1) -> list[str]:
     """What the terminal shows."""
     missing, done = sum(item.cells for item in items), sum(cell.state == "done" for cell in table.cells)
@@ -140,19 +134,19 @@ def plan_lines(table: TableStatus, items: Sequence[Item], devices: int = 1) -> l
         return lines
     rows = [["", "", "cells", "s/update", "updates", "evaluation", "a run", "all"]]
     for item in items:
-        numbers = [str(item.cells), f"{item.pace.update:.3g}", str(item.updates)]
-        times = map(duration, (item.evaluation, item.seconds, item.cells * item.seconds))
+        cost = item.cost
+        numbers = [str(item.cells), f"{cost.pace.update:.3g}", str(cost.updates)]
+        times = map(duration, (cost.evaluation, cost.seconds, item.cells * cost.seconds))
         rows.append([item.data, item.method, *numbers, *times])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines += ["", *("  ".join(f"{text:>{width}}" for text, width in zip(row, widths, strict=True)) for row in rows)]
-    total, longest = sum(item.cells * item.seconds for item in items), max(item.seconds for item in items)
-    lines += ["", f"on one device ({items[0].pace.device}): {duration(total)}"]
+    lines += ["", *spaced(rows)]
+    total, longest = sum(item.cells * item.cost.seconds for item in items), max(item.cost.seconds for item in items)
+    lines += ["", f"on one device ({items[0].cost.pace.device}): {duration(total)}"]
     if devices > 1:
         lines.append(f"on {devices} such devices: {duration(max(total / devices, longest))} or a little more")
-    decoded = sum({item.data: item.decoded for item in items}.values())
-    saved = CHECKPOINTS * devices * max(item.pace.checkpoint for item in items)
+    decoded = sum({item.data: item.cost.decoded for item in items}.values())
+    saved = CHECKPOINTS * devices * max(item.cost.pace.checkpoint for item in items)
     lines.append(
         f"disk: decoded images {decoded / 1e9:.3g} GB, checkpoints {saved / 1e9:.3g} GB during runs, "
         f"records and logs {missing * RUN_BYTES / 1e9:.3g} GB"
     )
-    return [*lines, *NOTES, *dict.fromkeys(item.note for item in items if item.note)]
+    return [*lines, *NOTES, *dict.fromkeys(item.cost.note for item in items if item.cost.note)]

@@ -15,7 +15,8 @@ from pathlib import Path
 from cotune_bench.cli.parser import Parser
 from cotune_bench.config.rekey import rekey
 from cotune_bench.errors import UserError
-from cotune_bench.reports.exchange import export, select
+from cotune_bench.reports.frame import export, select
+from cotune_bench.reports.tables import spaced
 from cotune_bench.storage.files import check_writable
 from cotune_bench.storage.merge import merge
 from cotune_bench.storage.records import Record, RecordStore, row_of
@@ -83,10 +84,7 @@ def show(records: list[Record]) -> None:
     rows = [list(SHOWN)]
     for values in map(row_of, records):
         rows.append(["-" if values[name] is None else form.format(values[name]) for name, form in SHOWN.items()])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
-    print(f"{len(records)} records")
+    print("\n".join([*spaced(rows), f"{len(records)} records"]))
 
 
 def warn(lines: list[str]) -> None:

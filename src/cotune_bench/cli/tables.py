@@ -11,7 +11,7 @@ def main(arguments: list[str]) -> int:
     parser = Parser("tables", __doc__)
     parser.add_argument("overrides", nargs="*", help="table=NAME, and the settings that its runs were started with")
     parser.add_argument(
-        "--strict", action="store_true", help="name the missing runs of each table, and exit with 1 if there are any"
+        "--strict", action="store_true", help="count the missing runs of each table, and exit with 1 if there are any"
     )
     given = parser.read(arguments)
     _, lacking = make_tables(*take_tables(given.overrides))

@@ -9,20 +9,17 @@ from rich.console import Console
 
 from cotune_bench.config import choices, compose_config
 from cotune_bench.config.tables import Cells, load_table, table_cells
-from cotune_bench.reports.captions import plural
 from cotune_bench.reports.figures import write_figures
 from cotune_bench.reports.frame import run_frame
-from cotune_bench.reports.grid import Cell, Grid, TableSpec, build_grid
+from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.own_images import own_tables
 from cotune_bench.reports.page import Part, table_html, write_report
-from cotune_bench.reports.published import paper_table
-from cotune_bench.reports.published_tables import compare_texts
+from cotune_bench.reports.published import compare_texts, paper_table
 from cotune_bench.reports.status import table_status
 from cotune_bench.reports.tables import print_grid, to_csv, to_latex, to_markdown
 from cotune_bench.storage.files import check_writable, write_atomically
 from cotune_bench.storage.records import RecordStore
 
-NAMED = 6  # cells that a line about missing runs names before it only counts, and runs of a cell
 MANY = 8  # verdicts on single columns that the terminal shows
 
 
@@ -52,27 +49,6 @@ def table_grid(name: str, overrides: Sequence[str] = (), cells: Cells | None = N
     return build_grid(spec, frame), results, damaged + cut
 
 
-def missing(grid: Grid, overrides: Sequence[str] = ()) -> str:
-    """One line that names the runs which a table still lacks, or nothing; ``overrides`` made the table."""
-    cells = [cell for cell in grid.cells if cell.n < cell.expected]
-    if not cells:
-        return ""
-    name, count = grid.spec.name, sum(cell.expected - cell.n for cell in cells)
-    named = [_missing_runs(cell, grid.spec) for cell in cells[:NAMED]]
-    if (more := len(cells) - NAMED) > 0:
-        status = shlex.join(["cotune-bench", "status", f"table={name}", *overrides])
-        named.append(f"{plural(more, 'more cell')} ({status})")
-    return f"{name}: {count} of {sum(cell.expected for cell in grid.cells)} runs are missing: {', '.join(named)}"
-
-
-def _missing_runs(cell: Cell, spec: TableSpec) -> str:
-    found = [run.unit for run in cell.runs]
-    lacking = [unit for unit in spec.units if unit not in found]
-    whole = len(lacking) > NAMED and lacking == list(range(lacking[0], lacking[-1] + 1))
-    numbers = f"{lacking[0]} to {lacking[-1]}" if whole else "+".join(map(str, lacking))
-    return f"{cell.data} {cell.method} rate {cell.rate:g} {spec.unit} {numbers}"
-
-
 def make_tables(
     names: Sequence[str] = (), overrides: Sequence[str] = (), *, warn: bool = True
 ) -> tuple[list[Path], list[str]]:
@@ -94,7 +70,9 @@ def make_tables(
         cells = table_cells(table, overrides)
         grid, results, unread = table_grid(name, overrides, cells)
         damaged += unread
-        lacking += filter(None, [missing(grid, overrides)])
+        if missing := len(cells.keys) - len(grid.runs()):
+            status = shlex.join(["cotune-bench", "status", f"table={name}", *overrides])
+            lacking.append(f"{name}: {missing} of {len(cells.keys)} runs are missing: {status}")
         if not grid.runs() and not names:
             console.print(f"{name}: no run yet; cotune-bench run table={name} runs its cells")
             empty.append(name)

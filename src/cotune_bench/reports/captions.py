@@ -15,7 +15,7 @@ PER_DATA = {
     "split": "splits",
     "precision": "precisions",
 }
-CELL = ("data", "method", "rate")  # fields of a run
+ACCURACY = "top-1 test accuracy in percent"
 NAMED = 3  # cells that a warning names before it only counts
 
 
@@ -35,34 +35,31 @@ def caption(grid: Grid, best: str = "bold", below: str = "below the line") -> st
     return " ".join(part for part in parts if part)
 
 
-def statistic(grid: Grid, value: str = "top-1 test accuracy in percent") -> str:
-    """What a mean ± spread of ``value`` is: over what, and which variation the ± contains."""
+def statistic(grid: Grid) -> str:
+    """What a mean ± spread is: over what, and which variation the ± contains."""
     sizes = sorted({cell.n for cell in grid.cells if cell.n})
     if not sizes:
-        return f"{value[0].upper()}{value[1:]}; no run has finished yet."
+        return "Top-1 test accuracy in percent; no run has finished yet."
     several, replicates = sizes[-1] > 1, grid.spec.unit == "replicate"
     what = ("" if replicates else "training ") + grid.spec.unit + ("s" if several else "")
     n = f"n = {sizes[0]}" + (f" to {sizes[-1]}" if len(sizes) > 1 else "") + f" {what}"
     mean = f"Mean ± {SPREADS[grid.spec.std]} over {n}" if several else f"One run, {n}"
     if replicates:
-        return f"{mean}{_of_replicates(grid) if several else ''}, {value}."
+        return f"{mean}{f' (each with its own {own_of_replicates(grid)})' * several}, {ACCURACY}."
     rest = " The ± does not contain how much another split, sample or source network would change." * several
-    return f"{mean} on one split and sample, {value}.{rest}"
+    return f"{mean} on one split and sample, {ACCURACY}.{rest}"
 
 
-def _of_replicates(grid: Grid) -> str:
-    """What differs between replicates: the source network, too, where their runs recorded several."""
-    counts = {}
-    for data in grid.spec.data:
-        if runs := grid.runs(data):
-            first = {run.unit: run.weights_sha256 for run in reversed(runs) if run.weights_sha256}
-            counts[data] = len(set(first.values()))
-    if all(count > 1 for count in counts.values()):
-        return " (each with its own source network, split, sample and training seed)"
-    own = "each with its own split, sample and training seed"
-    if several := [data for data, count in counts.items() if count > 1]:
-        return f" ({own}, and its own source network on {', '.join(several)})"
-    return f" ({own}; the source network is the same)" if all(counts.values()) else f" ({own})"
+def own_of_replicates(grid: Grid) -> str:
+    """What differs between replicates: source network and test images, too, where all data sets' runs say so."""
+
+    def several(field: str) -> bool:
+        """Whether replicates of every data set have recorded different values."""
+        found = [{run.unit: getattr(run, field) for run in reversed(grid.runs(data))} for data in grid.spec.data]
+        return all(len(set(values.values()) - {""}) > 1 for values in found if values)
+
+    network, images = ["source network"] * several("weights_sha256"), ["test images"] * several("test_sha256")
+    return listed([*network, "split", "sample", "training seed", *images])
 
 
 def setting(grid: Grid) -> str:
@@ -83,12 +80,16 @@ def _named(grid: Grid, fields: dict[str, str], data: str | None = None) -> str:
 
 
 def warnings(grid: Grid) -> list[str]:
-    """A sentence each on missing runs, unequal numbers of runs, mixtures and the cells that mix, random weights."""
+    """A sentence each on missing runs, unequal numbers of runs, mixtures, random weights and runs that clash."""
     lines = [*_gaps(grid), *(_mixture(what, field, grid.runs()) for field, what in OVER_ALL.items())]
-    lines.append(_instructions(grid))
     for data in grid.spec.data:
-        lines += [_mixture(f"{what} in {data}", field, grid.runs(data)) for field, what in PER_DATA.items()]
-        lines += [_sources(grid, data), random_weights(grid, data), _changed(grid, data)]
+        runs = grid.runs(data)
+        lines += [_mixture(f"{what} in {data}", field, runs) for field, what in PER_DATA.items()]
+        on_cpu = [run for run in runs if run.device == "cpu" and run.instructions]  # sums are rounded by these
+        lines += [_mixture(f"instruction sets in {data}", "instructions", on_cpu), random_weights(grid, data)]
+        shared = ("unit",) if grid.spec.unit == "replicate" else ()
+        lines.append(_clash(f"source weights under one name in {data}", "weights_sha256", ("weights", *shared), runs))
+        lines.append(_clash(f"images in {data}", "images", ("rate", *shared), runs))
     return [line for line in lines if line]
 
 
@@ -97,55 +98,6 @@ def random_weights(grid: Grid, data: str) -> str:
     runs = grid.runs(data)
     random = sum(run.weights == "random" for run in runs)
     return f"Random weights, not pre-trained, in {random} of {plural(len(runs), 'run')} of {data}." if random else ""
-
-
-def _mixed(runs: Sequence[Run], field: str, by: Sequence[str]) -> dict[tuple, set[str]]:
-    """The groups of runs, by these fields, in which a field has several values, with these values."""
-    groups: dict[tuple, set[str]] = {}
-    for run in runs:
-        groups.setdefault(tuple(getattr(run, name) for name in by), set()).add(getattr(run, field))
-    return {place: found for place, found in groups.items() if len(found) > 1}
-
-
-def _shared(grid: Grid) -> tuple[str, ...]:
-    """Fields of runs that must have the same images and weights: a replicate's, or, in a table of seeds, all."""
-    return ("unit",) if grid.spec.unit == "replicate" else ()
-
-
-def _sources(grid: Grid, data: str) -> str:
-    """A sentence on runs that should share their source weights and do not; other names of weights are kept apart."""
-    runs = [run for run in grid.runs(data) if run.weights_sha256]
-    mixed = _mixed(runs, "weights_sha256", ("weights", *_shared(grid)))
-    if not mixed:
-        return ""
-    units = sorted({unit for _, *units in mixed for unit in units})
-    where = f" in replicate {', '.join(map(str, units))}" if units else ""
-    counts = Counter(run.weights_sha256 for run in runs)
-    marks = ", ".join(f"{mark[:8]} in {plural(counts[mark], 'run')}" for mark in sorted(set.union(*mixed.values())))
-    return f"Different source weights under one name in {data}{where} (SHA-256 {marks}): do not compare these runs."
-
-
-def _instructions(grid: Grid) -> str:
-    """A sentence on runs on CPUs whose vector instructions differ within a cell, or between methods that are paired.
-
-    Sums are rounded differently then; runs that did not record their instructions are left out.
-    """
-    runs = [run for run in grid.runs() if run.instructions and run.device == "cpu"]
-    pairs = _mixed(runs, "instructions", ("data", "rate", "unit"))
-    if not pairs and not _mixed(runs, "instructions", CELL):
-        return ""
-    text = _mixture("instruction sets", "instructions", runs)
-    between = f"; between methods that are paired in {plural(len(pairs), 'place')}."
-    return text.removesuffix(".") + between if pairs else text
-
-
-def _changed(grid: Grid, data: str) -> str:
-    """A sentence on rates at which the images were not the same."""
-    mixed = _mixed([run for run in grid.runs(data) if run.images], "images", ("rate", *_shared(grid)))
-    rates = [f"{100 * rate:g} %" for rate in grid.spec.rates if any(place[0] == rate for place in mixed)]
-    return (
-        f"The images of {data} changed between its runs at {', '.join(rates)}: do not compare them." if rates else ""
-    )
 
 
 def _gaps(grid: Grid) -> list[str]:
@@ -162,16 +114,42 @@ def _gaps(grid: Grid) -> list[str]:
 
 
 def _mixture(what: str, field: str, runs: Sequence[Run]) -> str:
+    """A sentence on runs that differ in a field, and the cells whose own runs do; nothing if they agree."""
     counts = Counter(getattr(run, field) or "not recorded" for run in runs)
     if len(counts) < 2:
         return ""
     text = f"Mixed {what}: " + ", ".join(f"{name} in {plural(counts[name], 'run')}" for name in sorted(counts))
-    if cells := [f"{data} {method} {rate:g}" for data, method, rate in _mixed(runs, field, CELL)]:
-        more = f" and {len(cells) - NAMED} more" if len(cells) > NAMED else ""
-        text += f"; within {plural(len(cells), 'cell')}: {', '.join(cells[:NAMED])}{more}"
-    return f"{text}."
+    cells = _mixed(runs, field, ("data", "method", "rate"))
+    return text + (f"; within {plural(len(cells), 'cell')}: {_few(cells)}." if cells else ".")
+
+
+def _clash(what: str, field: str, shared: Sequence[str], runs: Sequence[Run]) -> str:
+    """A sentence on runs that have these fields in common and must not differ in ``field``; nothing if they agree."""
+    places = _mixed([run for run in runs if getattr(run, field)], field, shared)
+    return f"Different {what} ({' '.join(shared)}: {_few(places)}): do not compare these runs." if places else ""
+
+
+def _mixed(runs: Sequence[Run], field: str, by: Sequence[str]) -> list[str]:
+    """The groups of runs, by these fields, in which a field has several values."""
+    groups: dict[str, set[str]] = {}
+    for run in runs:
+        place = (getattr(run, name) for name in by)
+        groups.setdefault(" ".join(f"{one:g}" if isinstance(one, float) else str(one) for one in place), set()).add(
+            getattr(run, field)
+        )
+    return [place for place, found in groups.items() if len(found) > 1]
+
+
+def _few(places: Sequence[str]) -> str:
+    more = f" and {len(places) - NAMED} more" if len(places) > NAMED else ""
+    return ", ".join(places[:NAMED]) + more
 
 
 def plural(count: int, noun: str) -> str:
     """Such as "1 run" and "2 runs"."""
     return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """Names as an English list."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"

@@ -3,22 +3,16 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from cotune_bench.metrics import Evaluation
-from cotune_bench.reports.figures.base import image, new_figure, settings
+from cotune_bench.reports.figures.base import heat_map, image, settings
 from cotune_bench.reports.figures.calibration import draw
 from cotune_bench.reports.tables import aligned
 from cotune_bench.storage.files import write_atomically
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-WIDTH = 5.5  # inches
-NAMED = 40  # classes whose names fit beside a heat map
 SHOWN = 10  # confused pairs on the terminal
 
 
@@ -72,10 +66,13 @@ def write(evaluation: Evaluation, about: Mapping[str, object], folder: Path) -> 
     Args:
         about: what was evaluated, and on what; part of the JSON.
     """
+    counts = evaluation.confusion
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    confusion = pd.DataFrame(shares, pd.Index(evaluation.classes), pd.Index(evaluation.classes))
     with settings():
         figures = {
-            "reliability.png": draw({"test images": evaluation.reliability}, WIDTH),
-            "confusion.png": confusion_figure(evaluation),
+            "reliability.png": draw({"test images": evaluation.reliability}),
+            "confusion.png": heat_map(confusion, "True class", "Predicted class", "Images of the true class (%)"),
         }
     contents = {
         "evaluation.json": as_json(evaluation, about).encode(),
@@ -86,22 +83,3 @@ def write(evaluation: Evaluation, about: Mapping[str, object], folder: Path) -> 
     for name, content in contents.items():
         write_atomically(folder / name, content)
     return [folder / name for name in contents]
-
-
-def confusion_figure(evaluation: Evaluation) -> "Figure":
-    """Share of every true class (row) that was taken for each class (column), in percent."""
-    counts = evaluation.confusion
-    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = new_figure(WIDTH, 0.85 * WIDTH)
-    figure.set_layout_engine("compressed")  # the plain one cuts labels off beside square axes
-    axes = figure.subplots()
-    shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-    axes.grid(visible=False)
-    names = evaluation.classes if len(evaluation.classes) <= NAMED else ()
-    size = max(4, 9 - len(names) // 8)
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
-    axes.set_yticks(range(len(names)), names, fontsize=size)
-    axes.set_xlabel("Predicted class")
-    axes.set_ylabel("True class")
-    figure.colorbar(shown, label="Images of the true class (%)")
-    return figure

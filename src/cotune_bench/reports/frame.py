@@ -1,14 +1,17 @@
-"""Records as the rows that tables are made of."""
+"""Records as rows: filtered, exported, and as tables are made of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from omegaconf import OmegaConf
 
 from cotune_bench.config import CONF
-from cotune_bench.storage.records import COLUMNS, Record, row_of
+from cotune_bench.errors import UserError, suggest
+from cotune_bench.storage.files import write_atomically
+from cotune_bench.storage.records import COLUMNS, Record, csv_text, row_of
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -16,8 +19,37 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     return pd.DataFrame([row_of(record) for record in records], columns=COLUMNS)
 
 
+def select(records: Sequence[Record], filters: Sequence[str]) -> list[Record]:
+    """Records that meet all filters, each ``column=value`` or ``column=value,value``; numbers compare as numbers."""
+    frame = to_frame(records).astype(object)
+    found = pd.Series(True, index=frame.index)
+    for text in filters:
+        name, equals, given = text.partition("=")
+        if not equals:
+            raise UserError(f"{text} cannot be read: filters are given as column=value")
+        if name not in COLUMNS:
+            raise UserError(f"{name} is not a column: {suggest(name, COLUMNS)}")
+        column, values = pd.Series(frame[name]), pd.Series(given.split(","))
+        numbers = pd.Series(pd.to_numeric(values, errors="coerce")).dropna()
+        found &= column.isin(numbers) | column.where(column.notna(), "").astype(str).isin(values)
+    return [record for record, chosen in zip(records, found, strict=True) if chosen]
+
+
+def export(records: Sequence[Record], path: Path) -> None:
+    """Write records to a .csv or .parquet file, columns as in results.csv."""
+    if path.suffix not in (".csv", ".parquet"):
+        raise UserError(f"{path} cannot be written: its name must end in .csv or .parquet")
+    try:
+        content = csv_text(records).encode() if path.suffix == ".csv" else to_frame(records).to_parquet(index=False)
+        write_atomically(path, content)
+    except ImportError as error:
+        raise UserError(f"{path} needs pyarrow: pip install pyarrow, or export to a .csv file") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error}): choose another place") from error
+
+
 def run_frame(records: Sequence[Record]) -> tuple[pd.DataFrame, list[str]]:
-    """The rows of results.csv, and of every run its protocol and the rule of its split in words, precision, images.
+    """The rows of results.csv, and of every run its timm model, protocol and split in words, precision, images.
 
     Also gives a line for each record whose configuration was cut, which is left out.
     """
@@ -27,6 +59,7 @@ def run_frame(records: Sequence[Record]) -> tuple[pd.DataFrame, list[str]]:
         try:
             more = {
                 "split_seed": int(config["split_seed"]),
+                "backbone": f"timm {config['backbone']['model']}" if record.backbone == "timm" else record.backbone,
                 "protocol": protocol_text(record.protocol, config["protocol"]),
                 "split": split_rule(config),
                 "precision": config["protocol"].get("precision", record.environment.get("precision")),
@@ -53,7 +86,7 @@ def split_rule(config: Mapping[str, Any]) -> str:
 
 def protocol_text(name: str, values: Mapping[str, Any]) -> str:
     """A protocol's name, and those of a run's values that are not its yaml's; split and precision are kept apart."""
-    usual = _usual(name)
+    usual = usual_values("protocol", name)
     changed = [
         f"{one}={value}".replace(" ", "")
         for one, value in values.items()
@@ -65,6 +98,16 @@ def protocol_text(name: str, values: Mapping[str, Any]) -> str:
 
 
 @cache
-def _usual(name: str) -> Mapping[str, Any]:
-    path = CONF / "protocol" / f"{name}.yaml"
+def usual_values(group: str, name: str) -> dict[str, Any]:
+    """The yaml of a group's choice, as it is; empty if there is none."""
+    path = CONF / group / f"{name}.yaml"
     return OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}  # pyright: ignore
+
+
+def leaves(values: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Dotted names and values of nested mappings."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

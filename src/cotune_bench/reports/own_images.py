@@ -1,21 +1,17 @@
 """Tables of people's own images, which no yaml names: made from whatever records exist."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import OmegaConf
 
-from cotune_bench.config import CONF
 from cotune_bench.config.overrides import path_override
 from cotune_bench.config.own_images import own_images
-from cotune_bench.reports.frame import run_frame
+from cotune_bench.reports.frame import leaves, run_frame, usual_values
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
-from cotune_bench.reports.page.cells import leaves
 from cotune_bench.reports.status import CellStatus, TableStatus
 from cotune_bench.reports.tables import METHOD_NAMES
 from cotune_bench.storage.files import digest
@@ -27,26 +23,7 @@ FIRST = ("data.root", "backbone.name", "protocol.name", "protocol.updates")
 #: Settings that have overrides of their own, or none.
 NOT_GIVEN = ("reader", "name", "root", "split_seed", "rate")
 
-
-@dataclass(frozen=True)
-class OwnCell(CellStatus):
-    """A cell of own images, with the overrides that run it."""
-
-    given: tuple[str, ...] = ()
-
-    @property
-    def overrides(self) -> list[str]:
-        """The command-line overrides that choose this cell."""
-        return [*self.given, f"rate={self.rate:g}", f"{self.axis}={self.unit}"]
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """A record with the labels of its block of rows, ``data``, and of its row, ``method``."""
-
-    record: Record
-    data: str
-    method: str
+Member = tuple[Record, str, str]  # with the labels of its block of rows and of its row
 
 
 def own_tables(results: Path) -> tuple[list[tuple[Grid, TableStatus]], list[str]]:
@@ -62,20 +39,19 @@ def own_tables(results: Path) -> tuple[list[tuple[Grid, TableStatus]], list[str]
             f"{outdated} records in {results} have keys of an earlier version, and no table finds them: "
             f"cotune-bench results rekey results={results} gives them today's"
         )
-    mine = [record for record in records if own_images(record.config.get("data", {}))]
     tables = []
-    for unit, chosen in _by_unit(mine).items():
-        blocks = _labels([(record.data, _block(record, unit)) for record in chosen])
-        rows = _labels([(record.method, record.config["method"]) for record in chosen])
-        members = [Labelled(*one) for one in zip(chosen, blocks, rows, strict=True)]
-        names = sorted({record.data for record in chosen})
-        asked = [(f"own-{name}", name, [one for one in members if one.record.data == name]) for name in names]
+    for unit, chosen in _by_unit([one for one in records if own_images(one.config.get("data", {}))]).items():
+        blocks = _labels([(one.data, _block(one, unit)) for one in chosen])
+        rows = _labels([(one.method, one.config["method"]) for one in chosen])
+        members = list(zip(chosen, blocks, rows, strict=True))
+        names = sorted({one.data for one in chosen})
+        asked = [(f"own-{name}", name, [one for one in members if one[0].data == name]) for name in names]
         if len(names) > 1:
             asked.append(("own_all", ", ".join(names), members))
         for name, title, own in asked:
             ending = "-replicates" if unit == "replicate" else ""
-            grid, cut = _grid(name + ending, f"Own images: {title}", unit, own)
-            tables.append((grid, _status(grid, own, results)))
+            grid, status, cut = _table(name + ending, f"Own images: {title}", unit, own, results)
+            tables.append((grid, status))
             damaged += cut
     return tables, list(dict.fromkeys(damaged))
 
@@ -86,70 +62,75 @@ def _by_unit(records: Sequence[Record]) -> dict[str, list[Record]]:
     A replicate has the same number for all its seeds, and its setting has several such numbers. A table of seeds has
     all other records, and replicates on whose split there are other seeds.
     """
-    source_seeds = {one.key: one.config["backbone"].get("seed", one.seed) for one in records}
-    alike = [one for one in records if one.seed == one.config["split_seed"] == source_seeds[one.key]]
-    numbers = Counter(block for block, _ in {(digest(_block(one, "replicate")), one.seed) for one in alike})
-    replicates = [one for one in alike if numbers[digest(_block(one, "replicate"))] > 1]
-    keys = {one.key for one in replicates}
-    splits = {digest(_block(one, "seed")) for one in records if one.key not in keys}
-    return {"seed": [one for one in records if digest(_block(one, "seed")) in splits], "replicate": replicates}
+    settings = {unit: [digest(_block(one, unit)) for one in records] for unit in ("seed", "replicate")}
+    alike = [one.seed == one.config["split_seed"] == one.config["backbone"].get("seed", one.seed) for one in records]
+    numbers = {
+        (block, one.seed) for block, one, same in zip(settings["replicate"], records, alike, strict=True) if same
+    }
+    several = Counter(block for block, _ in numbers)
+    replicates = [same and several[block] > 1 for block, same in zip(settings["replicate"], alike, strict=True)]
+    splits = {block for block, replicate in zip(settings["seed"], replicates, strict=True) if not replicate}
+    return {
+        "seed": [one for one, block in zip(records, settings["seed"], strict=True) if block in splits],
+        "replicate": [one for one, replicate in zip(records, replicates, strict=True) if replicate],
+    }
 
 
-def _block(record: Record, unit: str) -> dict:
-    """Settings that the runs of a block of rows share."""
-    config = record.config
+def _block(record: Record, unit: str) -> dict[str, Any]:
+    """Settings that the runs of a block of rows share; weights by file name and contents, without a path."""
+    config, backbone = record.config, dict(record.config["backbone"])
+    if (path := Path(backbone.get("weights", ""))).suffix:
+        backbone["weights"] = f"{path.stem} {record.weights_sha256[:8]}"
+    shared = {"data": config["data"], "backbone": backbone, "protocol": config["protocol"]}
     if unit == "seed":
-        return {name: config[name] for name in ("data", "backbone", "protocol", "split_seed")}
-    backbone = {name: value for name, value in config["backbone"].items() if name != "seed"}
-    return {"data": config["data"], "backbone": backbone, "protocol": config["protocol"]}
+        return shared | {"split_seed": config["split_seed"]}
+    backbone.pop("seed", None)
+    return shared
 
 
-def _labels(named: Sequence[tuple[str, Mapping]]) -> Iterable[str]:
+def _labels(named: Sequence[tuple[str, Mapping]]) -> list[str]:
     """Labels of (name, settings): the name, and in brackets as few settings as separate those of one name."""
-    flat = [(name, {setting: str(value) for setting, value in leaves(config)}) for name, config in named]
-    chosen: dict[str, list[str]] = {}
-    for name in {name for name, _ in flat}:
-        kinds = pd.DataFrame([values for own, values in flat if own == name])
-        chosen[name], found = [], 1
-        for setting in sorted(kinds, key=lambda one: (FIRST.index(one) if one in FIRST else len(FIRST), one)):
-            if (count := len(kinds.drop_duplicates([*chosen[name], setting]))) > found:
-                chosen[name].append(setting)
+    flat = pd.DataFrame([{one: str(value) for one, value in leaves(settings)} for _, settings in named])
+    labels = pd.Series([name for name, _ in named], dtype=object)
+    for _, own in flat.groupby(labels.copy()):
+        chosen, found = [], 1
+        for setting in sorted(own, key=lambda one: (FIRST.index(one) if one in FIRST else len(FIRST), one)):
+            if (count := len(own.drop_duplicates([*chosen, setting]))) > found:
+                chosen.append(setting)
                 found = count
-    for name, values in flat:
-        shown = ", ".join(f"{setting.rpartition('.')[2]}={values.get(setting)}" for setting in chosen[name])
-        yield f"{name} ({shown})" if shown else name
+        for place, values in own[chosen].iterrows() if chosen else ():
+            shown = ", ".join(f"{one.rpartition('.')[2]}={values[one]}" for one in chosen)
+            labels[place] += f" ({shown})"
+    return list(labels)
 
 
-def _grid(name: str, title: str, unit: str, members: Sequence[Labelled]) -> tuple[Grid, list[str]]:
+def _table(
+    name: str, title: str, unit: str, members: Sequence[Member], results: Path
+) -> tuple[Grid, TableStatus, list[str]]:
+    """Grid and states of a table, and lines on records that are left out."""
     known = list(METHOD_NAMES)
-    methods = {one.method: known.index(one.record.method) if one.record.method in known else 99 for one in members}
+    blocks, rows = {block: one for one, block, _ in members}, {row: one for one, _, row in members}
+    order = {row: known.index(one.method) if one.method in known else len(known) for row, one in rows.items()}
     spec = TableSpec(
         name=name,
         title=title,
-        data=tuple(sorted({one.data for one in members})),
-        methods=tuple(sorted(methods, key=lambda row: (methods[row], row))),
-        rates=tuple(sorted({one.record.rate for one in members})),
-        units=tuple(sorted({one.record.seed for one in members})),
+        data=tuple(sorted(blocks)),
+        methods=tuple(sorted(rows, key=lambda row: (order[row], row))),
+        rates=tuple(sorted({one.rate for one, _, _ in members})),
+        units=tuple(sorted({one.seed for one, _, _ in members})),
         unit=unit,
         note=NOTE,
     )
-    frame, cut = run_frame([one.record for one in members])
-    places = {one.record.key: one for one in members}
-    frame["data"] = [places[key].data for key in frame["key"]]
-    frame["method"] = [places[key].method for key in frame["key"]]
-    return build_grid(spec, frame), cut
-
-
-def _status(grid: Grid, members: Sequence[Labelled], results: Path) -> TableStatus:
-    blocks = {one.data: one.record.config for one in members}
-    rows = {one.method: one.record.config["method"] for one in members}
+    frame, cut = run_frame([one for one, _, _ in members])
+    labels = {one.key: (block, row) for one, block, row in members}
+    frame[["data", "method"]] = [labels[key] for key in frame["key"]]
+    grid, cells = build_grid(spec, frame), []
     done = {(run.data, run.method, run.rate, run.unit) for run in grid.runs()}
-    spec, cells = grid.spec, []
-    for data, method, rate, unit in product(spec.data, spec.rows, spec.rates, spec.units):
-        given = overrides_of({**blocks[data], "method": rows[method]}, spec.unit)
-        state = "done" if (data, method, rate, unit) in done else "missing"
-        cells.append(OwnCell(data, method, rate, unit, state, axis=spec.unit, given=given))
-    return TableStatus(spec.name, str(results), cells)
+    for place in product(spec.data, spec.rows, spec.rates, spec.units):
+        config = {**blocks[place[0]].config, "method": rows[place[1]].config["method"]}
+        given = overrides_of(config, unit)
+        cells.append(CellStatus(*place, "done" if place in done else "missing", axis=unit, given=given))
+    return grid, TableStatus(name, str(results), cells), cut
 
 
 def overrides_of(config: Mapping, unit: str) -> tuple[str, ...]:
@@ -167,9 +148,7 @@ def overrides_of(config: Mapping, unit: str) -> tuple[str, ...]:
 
 def _changed_values(group: str, name: str, values: Mapping) -> list[str]:
     """Overrides for the values that are not those of the group's yaml, or that it computes."""
-    path = CONF / group / f"{name}.yaml"
-    yaml: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {}
-    usual = {**yaml, "precision": "fp32"}
+    usual = usual_values(group, name) | {"precision": "fp32"}
     changed = {one: value for one, value in values.items() if one not in NOT_GIVEN and usual.get(one) != value}
     texts = {one: "null" if value is None else str(value).replace(" ", "") for one, value in changed.items()}
     return [("" if one == "precision" else f"{group}.") + f"{one}={text}" for one, text in texts.items()]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from cotune_bench.reports.frame import run_frame
 from cotune_bench.reports.grid import TableSpec, build_grid, spread
 from cotune_bench.reports.status import duration
-from cotune_bench.reports.tables import METHOD_NAMES, display_name
+from cotune_bench.reports.tables import METHOD_NAMES, display_name, spaced
 from cotune_bench.reports.verdict import verdicts
 from cotune_bench.storage.records import Record
 
@@ -40,11 +40,10 @@ def recommendation(found: Runs, val_images: int) -> list[str]:
     for name, own in runs.items():
         tests = [run.accuracy for run in own]
         rows.append([display_name(name), _mean(_validation(own)), _mean(tests), duration(_seconds(own))])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     best, count = display_name(next(iter(runs))), len({one for one, _ in found})
     over = "of one replicate, a guess" if count == 1 else f"over {count} replicates"
     return [
-        *("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows),
+        *spaced(rows),
         "",
         f"Recommended: {best}, which has the highest validation accuracy {over}; one of the {val_images} validation "
         f"images is {100 / val_images:.2g} points.",

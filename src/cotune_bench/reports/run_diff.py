@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from cotune_bench.errors import UserError
+from cotune_bench.reports.frame import leaves
 from cotune_bench.storage.find_run import Run
 from cotune_bench.storage.records import Record
 
@@ -24,8 +25,8 @@ def difference_lines(first: Run, second: Run) -> tuple[list[str], bool]:
     surroundings = changes(_surroundings(first.record), _surroundings(second.record))
     curves, parted = part(first.folder / "metrics.csv", second.folder / "metrics.csv")
     sections = {
-        "configuration": _arrows(settings),
-        "inputs and environment": _arrows(surroundings),
+        "configuration": [f"{name:28}  {one}  ->  {other}" for name, (one, other) in settings.items()],
+        "inputs and environment": [f"{name:28}  {one}  ->  {other}" for name, (one, other) in surroundings.items()],
         "result": [*_scores(first.record, second.record), curves],
     }
     lines = [f"first   {_name(first)}", f"second  {_name(second)}"]
@@ -46,16 +47,11 @@ def difference_lines(first: Run, second: Run) -> tuple[list[str], bool]:
     return [*lines, "", verdict], bool(settings) or same
 
 
-def changes(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[str, str]]:
+def changes(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """Every leaf in which two nested mappings differ, by its dotted name, sorted; a dash where one has none."""
-    found = {}
-    for name in sorted(first.keys() | second.keys()):
-        mine, theirs = first.get(name, ABSENT), second.get(name, ABSENT)
-        if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
-            found |= changes(mine, theirs, f"{prefix}{name}.")
-        elif mine != theirs:
-            found[f"{prefix}{name}"] = str(mine), str(theirs)
-    return found
+    mine, theirs = dict(leaves(first)), dict(leaves(second))
+    pairs = {name: (mine.get(name, ABSENT), theirs.get(name, ABSENT)) for name in sorted(mine.keys() | theirs.keys())}
+    return {name: (str(one), str(other)) for name, (one, other) in pairs.items() if one != other}
 
 
 def part(first: Path, second: Path) -> tuple[str, bool]:
@@ -104,10 +100,6 @@ def _scores(first: Record | None, second: Record | None) -> list[str]:
         gap = "" if mine is None or theirs is None else "equal" if mine == theirs else f"{theirs - mine:+.6g}"
         lines.append(f"{name:12}  {texts[0]:>12}  {texts[1]:>12}  {gap}".rstrip())
     return lines
-
-
-def _arrows(found: Mapping[str, tuple[str, str]]) -> list[str]:
-    return [f"{name:28}  {first}  ->  {second}" for name, (first, second) in found.items()]
 
 
 def _name(run: Run) -> str:

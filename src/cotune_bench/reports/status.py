@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cotune_bench import config as settings
 from cotune_bench.config.tables import AXES, Cells, load_table, table_cells
+from cotune_bench.reports.tables import spaced
 from cotune_bench.storage.records import RecordStore
 
 STATES = ("done", "running", "stale", "interrupted", "failed", "missing")
@@ -23,7 +24,7 @@ SILENCE = 60.0  # seconds without a heartbeat after which a run counts as gone
 class CellStatus:
     """State of one run of a table; ``detail`` is empty or says more about the state.
 
-    ``unit`` is the value on the table's ``axis``, replicate or seed.
+    ``unit`` is the value on the table's ``axis``, replicate or seed; ``given`` are overrides for data and method.
     """
 
     data: str
@@ -33,11 +34,13 @@ class CellStatus:
     state: str
     detail: str = ""
     axis: str = "replicate"
+    given: tuple[str, ...] = ()
 
     @property
     def overrides(self) -> list[str]:
         """The command-line overrides that choose this cell."""
-        return [f"method={self.method}", f"data={self.data}", f"rate={self.rate}", f"{self.axis}={self.unit}"]
+        given = self.given or (f"method={self.method}", f"data={self.data}")
+        return [*given, f"rate={self.rate}", f"{self.axis}={self.unit}"]
 
 
 @dataclass(frozen=True)
@@ -133,8 +136,7 @@ def _grid(cells: list[CellStatus]) -> list[str]:
         row = list(group)
         counts = [[cell.state == "done" for cell in row if cell.rate == rate] for rate in rates]
         rows.append([data, method, *(f"{sum(done)}/{len(done)}" for done in counts)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return spaced(rows)
 
 
 def _others(cells: list[CellStatus]) -> list[str]:

@@ -94,6 +94,12 @@ def aligned(rows: list[list[str]], names: int = 2) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
+def spaced(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines of plain text whose columns line up."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
 def escaped(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
     return re.sub(r"([\\|*`<])", r"\\\1", " ".join(text.split()))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cotune_bench.config import choices
-from cotune_bench.reports.captions import plural
+from cotune_bench.reports.captions import listed, own_of_replicates, plural
 from cotune_bench.reports.columns import Found, find_column
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.statistics import LEVEL, Pair, best_set, compare_all, least_difference, replicates_needed
@@ -143,7 +143,10 @@ def table_sentence(grid: Grid) -> str:
     own = f" Each column keeps its {100 * LEVEL:g} % on its own." if len(judged) > 1 else ""
     counts = sorted({len(one.units) for one in judged})
     replicates = f"{counts[0]} to " * (len(counts) > 1) + plural(counts[-1], "replicate")
-    return f"Of {plural(len(judged), 'column')} ({replicates}): {_standings(grid, judged)}. {_what(grid)}{own}"
+    return (
+        f"Of {plural(len(judged), 'column')} ({replicates}): {_standings(grid, judged)}. "
+        f"A replicate has its own {own_of_replicates(grid)}, the same for all methods.{own}"
+    )
 
 
 def _standings(grid: Grid, judged: Sequence[Verdict]) -> str:
@@ -159,18 +162,3 @@ def _standings(grid: Grid, judged: Sequence[Verdict]) -> str:
         said = " and ".join(f"{how} {count}" for how, count in places.items() if count)
         (parts if said else never).append(f"{display_name(method)} {said}".rstrip())
     return "; ".join([*parts, f"{listed(never)} in none"] if never else parts)
-
-
-def _what(grid: Grid) -> str:
-    """What a replicate is, by what the runs say that differs between them."""
-    own = ["split", "sample", "training seed"]
-    weights = {run.unit: run.weights_sha256 for run in grid.runs() if run.weights_sha256}
-    own += ["source network"] * (len(set(weights.values())) > 1)
-    tested = {run.test_sha256 for run in grid.runs() if run.data == grid.spec.data[0]} - {""}
-    own += ["test images"] * (len(tested) > 1)
-    return f"A replicate has its own {listed(own)}, the same for all methods."
-
-
-def listed(names: Sequence[str], last: str = "and") -> str:
-    """Names as an English list."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"

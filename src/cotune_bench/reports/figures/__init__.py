@@ -16,6 +16,13 @@ from cotune_bench.storage.files import write_atomically
 
 __all__ = ["NamedFigure", "grid_figures", "image", "inline_svg", "write_figures"]
 
+#: Figures from files in run folders.
+OF_RUNS = (
+    (training_figures, "training curves", "metrics.csv"),
+    (relationship_figures, "category relationship", relationship_file.FILE),
+    (calibration_figures, "calibration", calibration_file.FILE),
+)
+
 
 def grid_figures(grid: Grid, results: Path) -> tuple[list[NamedFigure], list[str]]:
     """Every figure that the runs of a grid allow, and a sentence for each kind that is missing, and why.
@@ -23,18 +30,13 @@ def grid_figures(grid: Grid, results: Path) -> tuple[list[NamedFigure], list[str
     Accuracy, training curves, category relationship and calibration of every data set, and the ranks of all methods.
     Reads run folders below ``results`` for what records do not hold.
     """
+    if not grid.runs():
+        return [], ["No figures: no run has finished yet."]
     with settings():
-        figures = accuracy_figures(grid)
-        if not figures:
-            return [], ["No figures: no run has finished yet."]
         ranks, left_out = rank_figures(grid)
-        figures += ranks
-        for draw, kind, file in (
-            (training_figures, "training curves", "metrics.csv"),
-            (relationship_figures, "category relationship", relationship_file.FILE),
-            (calibration_figures, "calibration", calibration_file.FILE),
-        ):
-            drawn, lacking = draw(grid, Path(results))
+        figures = [*accuracy_figures(grid), *ranks]
+        for draw, kind, file in OF_RUNS:
+            drawn, lacking = draw(grid, results)
             figures += drawn
             if lacking:
                 left_out.append(f"No {kind} of {', '.join(lacking)}: no folder of these runs holds a {file}.")
@@ -46,13 +48,12 @@ def grid_figures(grid: Grid, results: Path) -> tuple[list[NamedFigure], list[str
 
 def write_figures(figures: Sequence[NamedFigure], folder: Path) -> list[Path]:
     """Write every figure as pdf and png, its rows as md, into ``folder``; their paths."""
-    written = []
+    contents = {}
     for one in figures:
-        contents = {suffix: image(one.figure, suffix) for suffix in ("pdf", "png")}
+        contents |= {folder / f"{one.name}.{suffix}": image(one.figure, suffix) for suffix in ("pdf", "png")}
         if one.rows:
             table = aligned([[escaped(text) for text in row] for row in one.rows])
-            contents["md"] = f"{escaped(one.caption)}\n\n{table}\n".encode()
-        for suffix, content in contents.items():
-            written.append(Path(folder) / f"{one.name}.{suffix}")
-            write_atomically(written[-1], content)
-    return written
+            contents[folder / f"{one.name}.md"] = f"{escaped(one.caption)}\n\n{table}\n".encode()
+    for path, content in contents.items():
+        write_atomically(path, content)
+    return list(contents)

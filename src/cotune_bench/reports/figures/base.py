@@ -1,19 +1,23 @@
-"""Style of all figures, and their bytes as PDF, PNG and SVG, the same every time."""
+"""Style of all figures, their bytes as PDF, PNG and SVG, and what they read in run folders."""
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
+import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.style import context
 
+from cotune_bench.reports.grid import Cell, Grid
 from cotune_bench.reports.tables import METHOD_NAMES
 
 WIDTH = 5.5  # inches; one text column
+ROW, NAMED, LONGEST = 0.17, 40, 24  # of a heat map: inches for a row, names on an axis, characters of a name
 #: Okabe and Ito's colours for any colour vision; without yellow, too pale for a line on white.
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7")
 MARKERS = ("o", "s", "^", "v", "*", "D", "P", "X", "<", ">", "h", "p", "d", "8", "H", "1", "2", "3", "4", "+", "x")
@@ -36,6 +40,8 @@ RC = {
 #: Without the time of writing and matplotlib's version.
 METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
 
+Content = TypeVar("Content")
+
 
 @dataclass(frozen=True)
 class NamedFigure:
@@ -52,6 +58,10 @@ class NamedFigure:
     figure: Figure
     caption: str
     rows: tuple[tuple[str, ...], ...] = ()
+
+
+#: The figures of one kind, and the data sets whose runs have none of it.
+Drawn = tuple[list[NamedFigure], list[str]]
 
 
 def stem(*parts: str) -> str:
@@ -78,13 +88,33 @@ def style(method: str, methods: Sequence[str] = ()) -> dict[str, Any]:
     the table's.
     """
     place = [*METHOD_NAMES, *sorted({method, *methods} - METHOD_NAMES.keys())].index(method)
-    marker = MARKERS[place % len(MARKERS)]
-    return {
-        "color": COLOURS[place % len(COLOURS)],
-        "marker": marker,
-        "linestyle": LINES[place % len(LINES)],
-        "markersize": 8 if marker == "*" else 5,
-    }
+    marker, line = MARKERS[place % len(MARKERS)], LINES[place % len(LINES)]
+    size = 8 if marker == "*" else 5
+    return {"color": COLOURS[place % len(COLOURS)], "marker": marker, "linestyle": line, "markersize": size}
+
+
+def heat_map(shares: pd.DataFrame, down: str, across: str, label: str) -> Figure:
+    """Shares in percent, white is 0; names of up to NAMED classes on each axis.
+
+    Args:
+        shares: classes in rows and columns.
+        down, across, label: what rows, columns and colours are.
+    """
+    rows, columns = (
+        [name if len(name) <= LONGEST else name[: LONGEST - 1] + "…" for name in names] if len(names) <= NAMED else []
+        for names in shares.axes
+    )
+    longest = max(map(len, columns), default=0)
+    figure = new_figure(WIDTH, ROW * min(len(shares), NAMED) + 0.06 * longest + 0.9)
+    axes = figure.add_subplot(xlabel=across, ylabel=down)
+    picture = axes.imshow(shares.to_numpy(), cmap="Blues", vmin=0, aspect="auto", interpolation="nearest")
+    axes.set_yticks(range(len(rows)), rows, fontsize=7)
+    axes.set_xticks(range(len(columns)), columns, rotation=0 if longest <= 2 else 90, fontsize=7)
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.spines[["top", "right"]].set_visible(True)
+    figure.colorbar(picture, ax=axes, label=label, pad=0.02, shrink=0.9)
+    return figure
 
 
 def image(figure: Figure, suffix: str) -> bytes:
@@ -100,3 +130,30 @@ def inline_svg(named: NamedFigure) -> str:
     text = image(named.figure, "svg").decode()
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{named.name}-", text)
+
+
+def content(path: Path, read: Callable[[str], Content]) -> Content | None:
+    """What ``read`` makes of a file's text; None for a file that is missing or damaged."""
+    try:
+        return read(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, LookupError):
+        return None
+
+
+def of_methods(
+    grid: Grid, results: Path, file: str, read: Callable[[str], Content], draw: Callable[[Cell, Content], NamedFigure]
+) -> Drawn:
+    """A figure for each data set and method, from the ``file`` in a run folder.
+
+    It is that of the largest sampling rate, and there of the first run that has it.
+    """
+    figures, lacking = [], []
+    for data in grid.spec.data:
+        found = []
+        for method in grid.spec.methods:
+            cells = sorted(grid.row(data, method), key=lambda cell: -cell.rate)
+            each = ((cell, content(results / "runs" / key / file, read)) for cell in cells for key in cell.keys)
+            found += [draw(cell, one) for cell, one in each if one][:1]
+        figures += found
+        lacking += [data] * bool(not found and grid.runs(data))
+    return figures, lacking

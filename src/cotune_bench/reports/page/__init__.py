@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from statistics import fmean
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cotune_bench.reports.captions import caption, warnings
+from cotune_bench.reports.captions import caption, listed, plural, warnings
 from cotune_bench.reports.figures import NamedFigure, grid_figures, inline_svg
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.page.cells import anchor, cell_views
-from cotune_bench.reports.page.summary import sentences
-from cotune_bench.reports.published_tables import listings
+from cotune_bench.reports.published import compare, listings, offsets
+from cotune_bench.reports.ranks import gain_sentence
 from cotune_bench.reports.status import TableStatus
 from cotune_bench.reports.tables import cell_text, display_name, display_rate
 from cotune_bench.reports.verdict import table_sentence, verdicts
@@ -66,6 +67,43 @@ def report_html(parts: Sequence[Part], empty: Sequence[str]) -> str:
         for part in parts
     ]
     return _templates().get_template("report.html").render(empty=empty, tables=tables)
+
+
+def sentences(grid: Grid, paper: str | None, status: TableStatus) -> list[tuple[str, str]]:
+    """Questions and their answers."""
+    spec = grid.spec
+    runs, asked = sum(cell.n for cell in grid.cells), sum(cell.expected for cell in grid.cells)
+    units = f"{spec.unit}{'s' if len(spec.units) > 1 else ''} {listed([str(unit) for unit in spec.units])}"
+    answers = {
+        "What was run": f"{runs} of {asked} runs: {listed([display_name(method) for method in spec.rows])} on "
+        f"{listed(spec.data)}, at {listed([display_rate(rate) for rate in spec.rates])} of the training images, "
+        f"{units}.",
+        "What is best": table_sentence(grid),
+        "Across data sets": gain_sentence(grid),
+        "Published numbers": _published(grid, paper) if paper else "",
+        "What is missing": _missing(asked - runs, grid, status),
+    }
+    return [(question, answer) for question, answer in answers.items() if answer]
+
+
+def _published(grid: Grid, paper: str) -> str:
+    cells = compare(grid, paper)
+    found, random = offsets(cells), sum(one["paper_mean"] is not None and one["random"] > 0 for one in cells)
+    aside = f" {plural(random, 'cell')} with random weights cannot be compared." if random else ""
+    if not found:
+        return "No cell has both values yet." + aside
+    means = ", ".join(f"{display_name(method)} {fmean(values):+.2f}" for method, values in found.items())
+    count = sum(map(len, found.values()))
+    return f"Mean difference over {plural(count, 'cell')} with both values: {means} points.{aside}"
+
+
+def _missing(count: int, grid: Grid, status: TableStatus) -> str:
+    if not count:
+        return "Nothing: every cell has all its runs."
+    failed = sum(cell.state == "failed" for cell in status.cells)
+    cells = sum(cell.n < cell.expected for cell in grid.cells)
+    end = f"; {failed} of them failed." if failed else "."
+    return f"{plural(count, 'run')}, in {plural(cells, 'cell')}{end}"
 
 
 def table_html(grid: Grid, verdict: Sequence[str] = ()) -> str:
