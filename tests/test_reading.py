@@ -10,26 +10,26 @@ from trees import refused
 from cotune_bench.config import CONF, build
 from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.readers import aircraft, cars, cifar100, coco70, cub, eurosat, flowers, indoors
-from cotune_bench.data.readers.common import check, missing_files, require_files
+from cotune_bench.data.readers.common import missing_files, problems, require_files
 
 # Checks -------------------------------------------------------------------------------------------------------------
 
 
-def test_check_reports_counts_missing_and_broken_images(tmp_path):
-    whole = check(cub.read("cub", str(trees.cub(tmp_path))), {"classes": 2, "train": 3, "test": 2})
-    assert (whole.counts, whole.problems) == ({"classes": 2, "train": 3, "test": 2}, [])
+def test_problems_are_wrong_counts_and_missing_and_broken_images(tmp_path):
+    assert problems(cub.read("cub", str(trees.cub(tmp_path))), {"classes": 2, "train": 3, "test": 2}) == []
     wren = tmp_path / "images/002.Wren"
     content = trees.put_image(wren / "w1.jpg", size=(200, 200)).read_bytes()
     (wren / "w1.jpg").write_bytes(content[:-300])  # cut within the pixels: it opens, but cannot be decoded
     (wren / "w2.jpg").unlink()
     data = cub.read("cub", str(tmp_path))
-    report = check(data, cub.READER.official)
-    assert report.missing == ("images/002.Wren/w2.jpg",)
-    assert [file for file, _ in report.unreadable] == ["images/002.Wren/w1.jpg"]
-    assert "truncated" in report.unreadable[0][1]
-    assert report.problems[:3] == ["classes: 2 instead of 200", "train: 3 instead of 5994", "test: 2 instead of 5794"]
-    assert [line.partition(" images")[0] for line in report.problems[3:]] == ["1", "1"]
-    assert check(data, {}, images=False).unreadable == ()
+    found = problems(data, cub.READER.official)
+    assert found[:-1] == [
+        *("classes: 2 instead of 200", "train: 3 instead of 5994", "test: 2 instead of 5794"),
+        "1 images are missing, first images/002.Wren/w2.jpg",
+    ]
+    assert found[-1].startswith("1 images cannot be decoded, first images/002.Wren/w1.jpg (")
+    assert "truncated" in found[-1]
+    assert problems(data, {}, images=False) == found[3:4]
 
 
 def test_a_missing_file_is_reported_with_the_visible_content_of_its_folder(tmp_path):

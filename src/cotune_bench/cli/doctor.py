@@ -167,7 +167,7 @@ def data_sets(config: "DictConfig") -> Iterator[Line]:
 def _data_set(name: str, config: "DictConfig") -> Line:
     from cotune_bench.config import build
     from cotune_bench.data.prepare.run import expected_counts
-    from cotune_bench.data.readers.common import check
+    from cotune_bench.data.readers.common import counts, problems
     from cotune_bench.errors import UserError
 
     root = config.data.get("root")
@@ -178,16 +178,16 @@ def _data_set(name: str, config: "DictConfig") -> Line:
         official = expected_counts(name, config.data)
         with tempfile.TemporaryDirectory() as folder:  # the doctor leaves nothing in the cache
             own = {"cache": folder} if "cache" in config.data else {}
-            report = check(build(config.data, **own), official, images=False)
+            data = build(config.data, **own)
     except UserError as error:
         if root is None:  # it comes with a package, perhaps an extra
             return Line("data", NONE, str(error))
         # The folder of all data sets need not hold this one.
         return absent if root == config.data_root else Line("data", WRONG, str(error))
-    if report.problems:
-        return Line("data", WRONG, f"{name}: {'; '.join(report.problems)}: cotune-bench prepare-data {name}")
-    counts = ", ".join(f"{number:,} {what}" for what, number in report.counts.items())
-    return Line("data", OK, f"{name}: {counts}{' as published' if official else ''}")
+    if found := problems(data, official, images=False):
+        return Line("data", WRONG, f"{name}: {'; '.join(found)}: cotune-bench prepare-data {name}")
+    counted = ", ".join(f"{number:,} {part}" for part, number in counts(data).items())
+    return Line("data", OK, f"{name}: {counted}{' as published' if official else ''}")
 
 
 def own_data(config: "DictConfig") -> list[Line]:
