@@ -88,8 +88,8 @@ def first(images: ImageList, count: int) -> ImageList:
 
 
 def decoded(images: ImageList, folder: Path) -> Dataset:
-    """Through a cache in this folder, by one thread as the plain way."""
-    return decode(images, resize=RESIZE, resize_filter="bicubic", folder=folder, workers=1)
+    """Through a cache in this folder."""
+    return decode(images, resize=RESIZE, resize_filter="bicubic", folder=folder)
 
 
 def write_images(root: Path, count: int) -> ImageList:

@@ -102,9 +102,9 @@ def test_rows_that_the_reader_cuts_off_are_cut_off_here_too(digits, tmp_path):
     pixels = np.asarray(Image.open(file))
     framed = tmp_path / "framed.png"
     Image.fromarray(np.vstack([pixels, np.full((BANNER, 8), 255, np.uint8)])).save(framed)
-    predictor = Predictor.of(digits, CPU)
-    _, plain, _ = predict_files(predictor, [file])
-    _, cut, _ = predict_files(predictor, [framed], BANNER)
+    cutting = Kept(digits.folder, digits.card | {"input": digits.card["input"] | {"crop_bottom": BANNER}})
+    _, plain, _ = predict_files(Predictor.of(digits, CPU), [file])
+    _, cut, _ = predict_files(Predictor.of(cutting, CPU), [framed])
     torch.testing.assert_close(plain.logits, cut.logits)
 
 

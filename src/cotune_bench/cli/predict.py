@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     from cotune_bench.inference.predict import Predictor, predict_files
 
     predictor = Predictor.of(kept, devices(given.device)[0], views=given.views, explain=given.explain)
-    good, predicted, bad = predict_files(predictor, files, kept.card["input"]["crop_bottom"], skip_bad=given.skip_bad)
+    good, predicted, bad = predict_files(predictor, files, skip_bad=given.skip_bad)
     show = as_json if given.json else as_lines
     sources = kept.card["source"].get("classes", ())
     for line in show(good, predicted.probabilities, kept.classes, given.top, predicted.source, sources):

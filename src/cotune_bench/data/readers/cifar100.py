@@ -13,7 +13,7 @@ RECORD = 2 + 3 * 32 * 32  # coarse label, fine label, red, green and blue plane
 
 
 class Pickled(CIFAR100):
-    """torchvision's reader of the Python version, whose pickles it opens with the published md5 only; in any folder."""
+    """torchvision's reader of the Python version, in any folder; it opens pickles of the published md5 only."""
 
     base_folder = ""
 
