@@ -72,7 +72,7 @@ def test_weights_are_checked_against_the_hash_in_their_name(here, lines):
 def test_folders_that_cannot_be_written_or_are_full_are_wrong(here, lines, monkeypatch):
     (here / "file").write_text("in the way")
     ((state, text),) = lines("results=file/results")["results"]
-    assert (state, text.endswith("choose another with results=FOLDER")) == (WRONG, True)
+    assert (state, text.endswith("choose another folder")) == (WRONG, True)
     monkeypatch.setattr(doctor, "LEAST_FREE", 1e30)
     assert "make room" in lines()["cache"][0][1]
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch.nn.functional import cross_entropy
 
 from cotune_bench import cli
-from cotune_bench.cli.predictions import image_files
+from cotune_bench.cli.predict import image_files
 from cotune_bench.config import build, compose_config
 from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.readers.aircraft import BANNER

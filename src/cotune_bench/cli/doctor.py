@@ -122,15 +122,17 @@ def devices() -> Iterator[Line]:
 
 def folders(config: "DictConfig") -> Iterator[Line]:
     """Whether results and cache can be written, and the free space."""
+    from cotune_bench.errors import UserError
+    from cotune_bench.storage.files import check_writable
+
     for name in ("results", "cache"):
         path = Path(config[name]).expanduser()
-        existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
         try:
-            tempfile.TemporaryFile(dir=existing).close()
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            yield Line(name, WRONG, f"{path} cannot be written ({reason}): choose another with {name}=FOLDER")
+            check_writable(path, f"{name}=")
+        except UserError as error:
+            yield Line(name, WRONG, str(error))
             continue
+        existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
         free = shutil.disk_usage(existing).free
         full = free < LEAST_FREE
         remedy = f": make room, or choose another with {name}=FOLDER" if full else ""

@@ -23,7 +23,7 @@ Call = Callable[[Tensor], Tensor]
 
 
 class Exported(NamedTuple):
-    """A network for another program: a file's content, what loads it, and lines of Python that load it from a path."""
+    """A network for another program: a file's content, what loads it, and lines of Python that load a file."""
 
     content: bytes
     load: Callable[[], Call]
