@@ -28,7 +28,8 @@ def lines(here, ask):
     return asked
 
 
-def test_a_fresh_checkout_is_fine_and_nothing_is_written(here, lines):
+def test_a_fresh_checkout_is_fine_and_nothing_is_written(here, lines, ask):
+    assert {line[:2] for line in ask("doctor").out.splitlines()} == {OK, NONE}
     found = lines()
     assert found["python"][0][1].startswith(".".join(map(str, sys.version_info[:3])))
     assert found["device"][-1][1].startswith("cpu: ")
@@ -97,9 +98,3 @@ def test_a_published_data_set_is_looked_for_in_its_given_folder(here, lines):
     ((state, text),) = [line for line in lines("data=cub", "data.root=elsewhere")["data"] if "cub" in line[1]]
     assert state == WRONG
     assert "elsewhere" in text
-
-
-def test_the_terminal_shows_a_state_before_every_line(here, ask):
-    done = ask("doctor")
-    assert done.code == 0
-    assert {line[:2] for line in done.out.splitlines()} <= {OK, NONE}

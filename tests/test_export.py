@@ -13,7 +13,7 @@ from kept_runs import kept
 from cotune_bench import cli
 from cotune_bench.cli import export as command
 from cotune_bench.inference import export as exporting
-from cotune_bench.inference.export import FORMATS, compare, example
+from cotune_bench.inference.export import FORMATS, example
 
 #: Runs the printed lines, then predicts the images beside them; this package can neither be found nor imported.
 OUTSIDE = """
@@ -58,6 +58,8 @@ def test_three_printed_lines_load_the_network_without_this_package(here, capsys,
         pytest.importorskip(library)
     assert ask(data, "--to", to, "--out", name) == 0
     told = capsys.readouterr().out.splitlines()
+    if data == "folder":  # ResNet-18 without its classifier has 11,176,512 parameters; 3 classes add 3 x 512 + 3
+        assert "11,178,051 parameters" in told[0]
     source = kept(here / "results", data)
     images = example(source, 3)
     np.save("images.npy", images.numpy())
@@ -75,29 +77,11 @@ def test_three_printed_lines_load_the_network_without_this_package(here, capsys,
     assert about["input"] == source.card["input"]
 
 
-def test_parameters_are_counted(here, capsys):
-    assert ask("folder", "--to", "state_dict", "--out", "a.pt") == 0
-    first = capsys.readouterr().out.splitlines()[0]
-    # ResNet-18 without its classifier has 11,176,512 parameters; a head for 3 classes adds 3 x 512 + 3.
-    assert "11,178,051 parameters" in first
-
-
-def test_without_a_name_the_file_goes_to_the_run(here, capsys):
-    assert ask("digits", "--to", "torch_export") == 0
-    (run,) = Path("results/runs").glob("digits-*")
-    assert {path.name for path in run.glob("exported*")} == {"exported.pt2", "exported.pt2.json"}
-    assert "exported.pt2" in capsys.readouterr().out
-
-
 def test_a_network_that_computes_anything_else_is_not_written(here, monkeypatch):
     monkeypatch.setattr(exporting, "compare", lambda *_: 0.1)
     with pytest.raises(RuntimeError, match="differs from ours"):
         exporting.export(kept(here / "results", "folder"), "state_dict", Path("a.pt"))
     assert not list(here.glob("a.pt*"))
-
-
-def test_the_difference_is_relative_to_the_largest_logit():
-    assert compare(lambda x: x, lambda x: x + 0.5, torch.tensor([[1.0, -4.0]])) == 0.125
 
 
 @pytest.mark.parametrize(

@@ -175,17 +175,13 @@ def test_what_is_no_picture_is_named_and_counted_and_left_out_on_demand(here, ca
     assert len(out.splitlines()) == 30
     assert "left out pictures/0/broken.png" in error
     assert "30 pictures predicted, 1 unreadable and 1 other files left out" in error
-
-
-def test_many_bad_files_are_all_counted_though_three_are_named(here, capsys):
-    for number in range(5):
-        (here / f"{number}.png").write_text("no")
     names = [f"{number}.png" for number in range(5)]
+    for name in names:
+        (here / name).write_text("no")
     assert ask("digits", *names, "--skip-bad") == 2
     error = capsys.readouterr().err
     assert "5 of 5 files" in error
-    assert "and 2 more" in error
-    assert "there is nothing else to predict" in error
+    assert error.endswith("and 2 more): there is nothing else to predict\n")
 
 
 @pytest.mark.parametrize(
