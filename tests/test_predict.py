@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kept_runs import DESK, FOLDER, put_digits, put_pets, train
+from kept_runs import DESK, FOLDER, kept, put_digits, put_pets, train
 from PIL import Image
 from torch.nn.functional import cross_entropy
 
@@ -23,19 +23,17 @@ from cotune_bench.training.experiment import Experiment
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory) -> Kept:
+@pytest.fixture
+def digits(kept_results) -> Kept:
     """A desk run of Co-Tuning."""
-    return train(tmp_path_factory.mktemp("digits"), *DESK)
+    return kept(kept_results, "digits")
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch, digits) -> Path:
-    """A folder with the digits' run under results/ and 30 test digits as files."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "results").symlink_to(digits.folder.parents[1])
-    put_digits(tmp_path / "pictures", np.arange(1000, 1030))
-    return tmp_path
+def here(kept_here) -> Path:
+    """A folder with kept runs under results/ and 30 test digits as files."""
+    put_digits(kept_here / "pictures", np.arange(1000, 1030))
+    return kept_here
 
 
 def ask(*arguments: str) -> int:
@@ -192,7 +190,7 @@ def test_what_is_no_picture_is_named_and_counted_and_left_out_on_demand(here, ca
         (("digits", "pictures", "--top", "0"), "--top 0 cannot be used"),
         (("digits", "pictures", "--views", "ten"), "invalid choice: 'ten'"),
         (("digits",), "images"),
-        (("unknown", "pictures"), "unknown is no run of results (1 there)"),
+        (("unknown", "pictures"), "unknown is no run of results (2 there)"),
         (("digits", "pictures", "device=abacus"), "device=abacus cannot be used"),
         (("digits", "pictures", "results=elsewhere"), "is no run of elsewhere"),
     ],

@@ -154,16 +154,17 @@ def weights(folder: Path) -> Iterator[Line]:
 
 
 def data_sets(config: "DictConfig") -> Iterator[Line]:
-    """Every published data set: its counts against the official ones; files are looked for, not decoded."""
+    """Every published data set of files: its counts against the official ones; files are looked for, not decoded."""
     from cotune_bench.config import choices, compose_config
     from cotune_bench.config.overrides import path_override
     from cotune_bench.config.own_images import OWN_IMAGES
 
     shared = path_override("data_root", config.data_root)
     for name in choices("data"):
-        if name not in OWN_IMAGES:
-            asked = name == config.data.name  # its folder may be given
-            yield _data_set(name, config if asked else compose_config([f"data={name}", shared]))
+        asked = name == config.data.name  # its folder may be given
+        one = config if asked else compose_config([f"data={name}", shared])
+        if name not in OWN_IMAGES and "cache" not in one.data:  # the others are drawn
+            yield _data_set(name, one)
 
 
 def _data_set(name: str, config: "DictConfig") -> Line:
@@ -173,19 +174,13 @@ def _data_set(name: str, config: "DictConfig") -> Line:
     from cotune_bench.errors import UserError
 
     root = config.data.get("root")
-    absent = Line("data", NONE, f"{name} is not in {root}: cotune-bench prepare-data {name}, if you want it")
-    if root is not None and not (Path(root).is_dir() and any(Path(root).iterdir())):
-        return absent
     try:
         official = expected_counts(name, config.data)
-        with tempfile.TemporaryDirectory() as folder:  # the doctor leaves nothing in the cache
-            own = {"cache": folder} if "cache" in config.data else {}
-            data = build(config.data, **own)
+        data = build(config.data)
     except UserError as error:
-        if root is None:  # it comes with a package, perhaps an extra
-            return Line("data", NONE, str(error))
         # The folder of all data sets need not hold this one.
-        return absent if root == config.data_root else Line("data", WRONG, str(error))
+        partly = root not in (None, config.data_root) and Path(root).is_dir() and any(Path(root).iterdir())
+        return Line("data", WRONG if partly else NONE, str(error).removeprefix("data "))
     if found := problems(data, official, images=False):
         return Line("data", WRONG, f"{name}: {'; '.join(found)}: cotune-bench prepare-data {name}")
     counted = ", ".join(f"{number:,} {part}" for part, number in counts(data).items())
@@ -203,6 +198,6 @@ def own_data(config: "DictConfig") -> list[Line]:
     try:
         first, *rest = report(config)
     except UserError as error:
-        return [Line("data", WRONG, str(error))]
+        return [Line("data", WRONG, str(error).removeprefix("data "))]
     warnings = [Line("data", NONE, line.removeprefix("warning: ")) for line in rest]
     return [Line("data", OK, first.removeprefix("data ")), *warnings]
