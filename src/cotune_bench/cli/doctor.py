@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -161,10 +160,11 @@ def data_sets(config: "DictConfig") -> Iterator[Line]:
 
     shared = path_override("data_root", config.data_root)
     for name in choices("data"):
-        asked = name == config.data.name  # its folder may be given
-        one = config if asked else compose_config([f"data={name}", shared])
-        if name not in OWN_IMAGES and "cache" not in one.data:  # the others are drawn
-            yield _data_set(name, one)
+        if name not in OWN_IMAGES:
+            asked = name == config.data.name  # its folder may be given
+            one = config if asked else compose_config([f"data={name}", shared])
+            if "cache" not in one.data:  # the others are drawn
+                yield _data_set(name, one)
 
 
 def _data_set(name: str, config: "DictConfig") -> Line:
