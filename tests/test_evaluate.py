@@ -37,20 +37,12 @@ def test_scores_are_what_a_hand_counts():
     assert told.class_accuracies == pytest.approx([100 / 3, 100, 0])
     assert told.mean_class_accuracy == pytest.approx(400 / 9)
     assert told.confused == [("a", "b", 2), ("c", "a", 1)]
-
-
-def test_the_calibration_error_is_what_a_hand_counts():
-    told = evaluate(PROBABILITIES, LABELS, ("a", "b", "c")).reliability
     # Bins of 1/15: 0.5 twice (wrong), 0.7 (wrong), 0.8, 0.9 and 1.0 (right), each of these in one of its own.
-    assert (told.count, told.images) == (EVALUATION_BINS, 6) == (15, 6)
-    assert told.error == pytest.approx((2 * 0.5 + 0.7 + 0.2 + 0.1 + 0.0) / 6)
-
-
-def test_a_class_without_images_has_no_accuracy():
-    told = evaluate([[1.0, 0.0]], [0], ("a", "b"))
-    assert told.class_accuracies == [100, None]
-    assert told.mean_class_accuracy == 100
-    assert "| b     |      0 |       0 |            - |" in "\n".join(as_lines(told))
+    assert (told.reliability.count, told.reliability.images) == (EVALUATION_BINS, 6) == (15, 6)
+    assert told.reliability.error == pytest.approx((2 * 0.5 + 0.7 + 0.2 + 0.1 + 0.0) / 6)
+    without = evaluate([[1.0, 0.0]], [0], ("a", "b"))  # any image of b
+    assert (without.class_accuracies, without.mean_class_accuracy) == ([100, None], 100)
+    assert "| b     |      0 |       0 |            - |" in "\n".join(as_lines(without))
 
 
 @pytest.mark.parametrize("data", ["digits", "folder"])
