@@ -167,3 +167,11 @@ def kept_results(tmp_path_factory) -> Path:
     train(place, *FOLDER, f"data.root={pets}", "method=cotuning")
     train(place, *DESK)
     return place / "results"
+
+
+@pytest.fixture
+def kept_here(tmp_path, monkeypatch, kept_results) -> Path:
+    """An empty working directory with the kept runs under results/."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").symlink_to(kept_results)
+    return tmp_path

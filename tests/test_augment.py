@@ -67,13 +67,6 @@ def test_boxes_are_those_of_torchvision(height, width, scale, ratio, monkeypatch
     np.testing.assert_array_equal(boxes, expected)
 
 
-def test_a_box_of_a_worked_example():
-    # Area 100 * 100 / 4 and aspect 1: 50 x 50, in the middle of its 51 places in either direction.
-    draws = np.array([[0.5, 0.99, 0.25, 0.9, 0.5, 0.9]])
-    box = resized_crop_boxes(draws, 100, 100, scale=(0.0, 1.0), ratio=(1 / 4, 4))
-    np.testing.assert_array_equal(box, [(25, 50, 50, 50)])
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 def test_resized_crops_are_within_one_grey_level_of_pil(channels):
     images, crop = photos(24, channels=channels), 56
@@ -126,9 +119,3 @@ def test_none_is_the_central_crop():
     images = np.arange(36, dtype=np.uint8).reshape(1, 6, 6, 1)
     center = make_augment("none", crop=2, shift=0, flip=False)(images, np.random.default_rng(6))
     np.testing.assert_array_equal(center[0, ..., 0], [[14, 15], [20, 21]])
-
-
-def test_scale_and_ratio_are_used():
-    images = photos(1)
-    augment = make_augment("resized_crop", crop=64, shift=0, flip=False, scale=(1.0, 1.0), ratio=(1.0, 1.0))
-    np.testing.assert_array_equal(augment(images, np.random.default_rng(7)), images)

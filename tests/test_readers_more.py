@@ -1,18 +1,30 @@
-"""Readers of the other public data sets, on small trees and on bad ones."""
+"""Readers of the other public data sets, checks of what a reader found, and the yaml files that call the readers."""
 
-import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trees
+from omegaconf import OmegaConf
 from scipy.io import savemat
 from trees import parts, refused
 
-from cotune_bench.config import compose_config
+from cotune_bench.config import CONF, build, compose_config
+from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.prepare.run import check_data
-from cotune_bench.data.readers import cifar100, clothing, eurosat, flowers, grocery, indoors
-from cotune_bench.data.readers.common import missing_files
+from cotune_bench.data.readers import (
+    aircraft,
+    cars,
+    cifar100,
+    clothing,
+    coco70,
+    cub,
+    eurosat,
+    flowers,
+    grocery,
+    indoors,
+)
+from cotune_bench.data.readers.common import missing_files, problems, require_files
 
 # Flowers, rooms, land -----------------------------------------------------------------------------------------------
 
@@ -56,13 +68,6 @@ def test_indoors(tmp_path, lists_above):
     assert not missing_files(data)
 
 
-def test_indoors_missing_or_damaged_list(tmp_path):
-    trees.put_lines(trees.indoors(tmp_path) / "TestImages.txt", ["b2.jpg"])
-    refused(lambda: indoors.read("indoors", str(tmp_path)), "'b2.jpg'", "<room>/<file>")
-    (tmp_path / "TestImages.txt").unlink()
-    refused(lambda: indoors.read("indoors", str(tmp_path)), "TestImages.txt is missing")
-
-
 @pytest.mark.parametrize("root", [".", "eurosat", "eurosat/2750"])
 def test_eurosat_splits_every_class_and_always_alike(tmp_path, root):
     trees.eurosat(tmp_path / "eurosat")
@@ -86,8 +91,10 @@ def test_eurosat_not_wholly_extracted(tmp_path):
 
 @pytest.mark.parametrize("version", ["binary", "python"])
 @pytest.mark.parametrize("above", [True, False])
-def test_cifar100(tmp_path, version, above):
+def test_cifar100(tmp_path, monkeypatch, version, above):
     folder = getattr(trees, f"cifar_{version}")(tmp_path / f"cifar-100-{version}")
+    for name, value in trees.cifar_sums(folder).items() if version == "python" else ():
+        monkeypatch.setattr(cifar100.Pickled, name, value)
     data = cifar100.read("cifar100", str(tmp_path if above else folder))
     (train, _), (test, _) = trees.cifar_images().values()
     assert data.pixels.shape == (5, 32, 32, 3)
@@ -98,44 +105,93 @@ def test_cifar100(tmp_path, version, above):
     assert data.classes == ("apple", "aquarium_fish")
 
 
-def test_cifar100_truncated_or_in_part(tmp_path):
-    path = trees.cifar_binary(tmp_path) / "train.bin"
+def test_cifar100_truncated_in_part_or_pickled_by_strangers(tmp_path):
+    path = trees.cifar_binary(tmp_path / "binary") / "train.bin"
     content = path.read_bytes()
     path.write_bytes(content[:-1])
-    refused(lambda: cifar100.read("cifar100", str(tmp_path)), "9221 bytes", "3074")
+    refused(lambda: cifar100.read("cifar100", str(tmp_path / "binary")), "9221 bytes", "3074")
     path.write_bytes(content)
-    (tmp_path / "test.bin").unlink()
-    refused(lambda: cifar100.read("cifar100", str(tmp_path)), "test.bin is missing", "prepare-data cifar100")
+    path.with_name("test.bin").unlink()
+    refused(lambda: cifar100.read("cifar100", str(tmp_path / "binary")), "test.bin is missing")
+    pickled = trees.cifar_python(tmp_path / "python")
+    refused(lambda: cifar100.read("cifar100", str(pickled)), str(pickled), "published md5")
 
 
-class Malice:
-    """Pickles to a call that would make a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple:
-        return Path.touch, (self.path,)
+# Checks -------------------------------------------------------------------------------------------------------------
 
 
-def test_cifar100_runs_nothing_that_a_pickle_asks_for(tmp_path):
-    trees.cifar_python(tmp_path)
-    (tmp_path / "train").write_bytes(pickle.dumps({"data": Malice(tmp_path / "made"), "fine_labels": []}))
-    refused(lambda: cifar100.read("cifar100", str(tmp_path)), "it asks for", "binary version")
-    assert not (tmp_path / "made").exists()
+def test_problems_are_wrong_counts_and_missing_and_broken_images(tmp_path):
+    assert problems(cub.read("cub", str(trees.cub(tmp_path))), {"classes": 2, "train": 3, "test": 2}) == []
+    wren = tmp_path / "images/002.Wren"
+    content = trees.put_image(wren / "w1.jpg", size=(200, 200)).read_bytes()
+    (wren / "w1.jpg").write_bytes(content[:-300])  # cut within the pixels: it opens, but cannot be decoded
+    (wren / "w2.jpg").unlink()
+    data = cub.read("cub", str(tmp_path))
+    found = problems(data, cub.READER.official)
+    assert found[:-1] == [
+        *("classes: 2 instead of 200", "train: 3 instead of 5994", "test: 2 instead of 5794"),
+        "1 images are missing, first images/002.Wren/w2.jpg",
+    ]
+    assert found[-1].startswith("1 images cannot be decoded, first images/002.Wren/w1.jpg (")
+    assert "truncated" in found[-1]
+    assert problems(data, {}, images=False) == found[3:4]
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", "refused"),
-        (pickle.dumps([1]), "no data"),
-        (pickle.dumps({"data": [[1]], "fine_labels": [1]}), "shape (1, 1)"),
-    ],
-)
-def test_cifar100_damaged_pickle(tmp_path, content, words):
-    (trees.cifar_python(tmp_path) / "train").write_bytes(content)
-    refused(lambda: cifar100.read("cifar100", str(tmp_path)), words)
+def test_a_missing_file_is_reported_with_the_visible_content_of_its_folder(tmp_path):
+    trees.put_lines(tmp_path / ".cub.lock", [])
+    trees.put_lines(tmp_path / "birds.tgz", [])
+    text = refused(lambda: cub.read("cub", str(tmp_path / "CUB_200_2011")), f"({tmp_path} holds birds.tgz)")
+    assert "run cotune-bench prepare-data cub" in text
+    refused(lambda: cub.read("cub", "/nowhere/CUB"), "/nowhere/CUB/images.txt is missing (there is no /nowhere):")
+
+
+def test_a_run_stops_where_images_are_missing(tmp_path):
+    data = cub.read("cub", str(trees.cub(tmp_path)))
+    require_files(data)
+    (tmp_path / "images/002.Wren/w2.jpg").unlink()
+    refused(lambda: require_files(data), "1 of 5 images", "images/002.Wren/w2.jpg")
+
+
+# Yaml files ---------------------------------------------------------------------------------------------------------
+
+TREES = {
+    "cub": trees.cub,
+    "cars": trees.cars,
+    "aircraft": trees.aircraft,
+    "coco70": trees.coco70,
+    "flowers": trees.flowers,
+    "indoors": trees.indoors,
+    "eurosat": trees.eurosat,
+    "cifar100": lambda root: trees.cifar_binary(root / "cifar-100-binary"),
+    "folder": lambda root: trees.folders(root, {"cat": 2, "dog": 2}),
+    "imagelist": trees.tllib,
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_yaml_finds_the_data_set_where_its_archive_puts_it(tmp_path, name):
+    section = OmegaConf.load(CONF / "data" / f"{name}.yaml")
+    assert section.pop("defaults")
+    config = OmegaConf.create(
+        {"data_root": str(tmp_path), "rate": 0.15, "split_seed": 0, "cache": str(tmp_path / "cache")}
+    )
+    config.data = section
+    TREES[name](Path(config.data.root))
+    data = build(config.data)
+    assert data.name == name
+    assert not isinstance(data, ImageList) or not missing_files(data)
+
+
+@pytest.mark.parametrize("module", [cub, cars, aircraft, coco70, flowers, indoors, eurosat, cifar100])
+def test_the_page_of_data_sets_has_the_official_numbers(module):
+    name = module.__name__.rpartition(".")[2]
+    page = (Path(__file__).parents[1] / "docs/data/README.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+    numbers = [
+        int(cell.strip().replace(",", "")) for cell in row.split("|") if cell.strip().replace(",", "").isdigit()
+    ]
+    official = module.READER.official
+    assert numbers == [official[part] for part in ("classes", "train", "val", "test") if part in official]
 
 
 @pytest.mark.parametrize("root", [".", "clothing-dataset-small"])

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from cotune_bench.data.target import TargetData
 from cotune_bench.errors import UserError
 from cotune_bench.inference.evaluate import evaluate, predict
 from cotune_bench.inference.execution import devices
+from cotune_bench.inference.kept_network import preprocessing
 from cotune_bench.inference.predict import Predictor, predict_files
 from cotune_bench.methods.base import Method
 from cotune_bench.storage.cache import Cache
@@ -32,15 +34,13 @@ class Data:
         target: batches and views; ``data.target.train(0)`` is the first batch.
         protocol: schedule, augmentation, views and split.
         cache: folder of weights and statistics.
-        crop_bottom: rows that are cut off below every image file.
-        upright: whether image files are turned as EXIF asks.
+        seen: what an image goes through before the network sees it.
     """
 
     target: TargetData
     protocol: Protocol
     cache: Path
-    crop_bottom: int = 0
-    upright: bool = False
+    seen: Mapping[str, Any]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -67,20 +67,18 @@ class Fitted:
         Raises:
             UserError: the pixels have another shape or type, or a file cannot be read.
         """
-        views, protocol = self.data.target.test, self.data.protocol
+        views = self.data.target.test
         if images is None:
             logits = predict(self.method, views).double() / len(views.offsets)
             return torch.softmax(logits, dim=1).numpy()
-        predictor = Predictor(self.method, {**vars(protocol), "upright": self.data.upright}, views.normalize)
+        predictor = Predictor(self.method, self.data.seen, views.normalize.device)
         if not isinstance(images, np.ndarray):
-            files = [Path(file).expanduser() for file in images]
-            return predict_files(predictor, files, self.data.crop_bottom)[1].probabilities
+            return predict_files(predictor, [Path(file).expanduser() for file in images])[1].probabilities
         if images.ndim != 4 or images.dtype != np.uint8:
             raise UserError(f"images are {images.dtype} {images.shape}: give uint8 pixels (N, H, W, C), or files")
-        rows = np.arange(len(images))
-        labels = np.zeros(len(images), np.int64)
-        given = Dataset(name="images", pixels=images, labels=labels, classes=("",), train=rows[:0], test=rows)
-        return predictor(predictor.squashed(given), rows).probabilities
+        rows, labels = np.arange(len(images)), np.zeros(len(images), np.int64)
+        given = Dataset(name="images", pixels=images, labels=labels, classes=("",), test=rows)
+        return predictor(given, rows).probabilities
 
 
 def load_backbone(name: str, **settings: object) -> Backbone:
@@ -127,9 +125,8 @@ def load_data(
     dataset = build(config.data) if named else data
     cache = Cache(Path(config.cache))
     target = assemble_data(dataset, backbone, protocol, folder=cache.folder, **more)
-    if isinstance(dataset, ImageList):
-        return Data(target, protocol, Path(config.cache), dataset.crop_bottom, dataset.upright)
-    return Data(target, protocol, Path(config.cache))
+    seen = preprocessing(protocol, backbone, dataset if isinstance(dataset, ImageList) else None)
+    return Data(target, protocol, Path(config.cache), seen)
 
 
 def fit(method: Method, data: Data, *, device: str = "auto", report: engine.Report | None = None) -> Fitted:

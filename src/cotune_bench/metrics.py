@@ -42,16 +42,9 @@ def reliability(
     values = np.asarray(probabilities, dtype=np.float64)
     sure, right = values.max(axis=1), values.argmax(axis=1) == np.asarray(labels)
     number = np.clip(np.ceil(sure * count).astype(int) - 1, 0, count - 1)
-    members = [(place, number == place) for place in range(count)]
-    return Reliability(
-        temperature,
-        tuple(
-            (place, int(inside.sum()), float(sure[inside].mean()), float(right[inside].mean()))
-            for place, inside in members
-            if inside.any()
-        ),
-        count,
-    )
+    members = {int(place): number == place for place in np.unique(number)}
+    bins = [(n, int(rows.sum()), float(sure[rows].mean()), float(right[rows].mean())) for n, rows in members.items()]
+    return Reliability(temperature, tuple(bins), count)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -122,15 +121,17 @@ def devices() -> Iterator[Line]:
 
 def folders(config: "DictConfig") -> Iterator[Line]:
     """Whether results and cache can be written, and the free space."""
+    from cotune_bench.errors import UserError
+    from cotune_bench.storage.files import check_writable
+
     for name in ("results", "cache"):
         path = Path(config[name]).expanduser()
-        existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
         try:
-            tempfile.TemporaryFile(dir=existing).close()
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            yield Line(name, WRONG, f"{path} cannot be written ({reason}): choose another with {name}=FOLDER")
+            check_writable(path, f"{name}=")
+        except UserError as error:
+            yield Line(name, WRONG, str(error))
             continue
+        existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
         free = shutil.disk_usage(existing).free
         full = free < LEAST_FREE
         remedy = f": make room, or choose another with {name}=FOLDER" if full else ""
@@ -152,7 +153,7 @@ def weights(folder: Path) -> Iterator[Line]:
 
 
 def data_sets(config: "DictConfig") -> Iterator[Line]:
-    """Every published data set: its counts against the official ones; files are looked for, not decoded."""
+    """Every published data set of files: its counts against the official ones; files are looked for, not decoded."""
     from cotune_bench.config import choices, compose_config
     from cotune_bench.config.overrides import path_override
     from cotune_bench.config.own_images import OWN_IMAGES
@@ -161,33 +162,29 @@ def data_sets(config: "DictConfig") -> Iterator[Line]:
     for name in choices("data"):
         if name not in OWN_IMAGES:
             asked = name == config.data.name  # its folder may be given
-            yield _data_set(name, config if asked else compose_config([f"data={name}", shared]))
+            one = config if asked else compose_config([f"data={name}", shared])
+            if "cache" not in one.data:  # the others are drawn
+                yield _data_set(name, one)
 
 
 def _data_set(name: str, config: "DictConfig") -> Line:
     from cotune_bench.config import build
     from cotune_bench.data.prepare.run import expected_counts
-    from cotune_bench.data.readers.common import check
+    from cotune_bench.data.readers.common import counts, problems
     from cotune_bench.errors import UserError
 
     root = config.data.get("root")
-    absent = Line("data", NONE, f"{name} is not in {root}: cotune-bench prepare-data {name}, if you want it")
-    if root is not None and not (Path(root).is_dir() and any(Path(root).iterdir())):
-        return absent
     try:
         official = expected_counts(name, config.data)
-        with tempfile.TemporaryDirectory() as folder:  # the doctor leaves nothing in the cache
-            own = {"cache": folder} if "cache" in config.data else {}
-            report = check(build(config.data, **own), official, images=False)
+        data = build(config.data)
     except UserError as error:
-        if root is None:  # it comes with a package, perhaps an extra
-            return Line("data", NONE, str(error))
         # The folder of all data sets need not hold this one.
-        return absent if root == config.data_root else Line("data", WRONG, str(error))
-    if report.problems:
-        return Line("data", WRONG, f"{name}: {'; '.join(report.problems)}: cotune-bench prepare-data {name}")
-    counts = ", ".join(f"{number:,} {what}" for what, number in report.counts.items())
-    return Line("data", OK, f"{name}: {counts}{' as published' if official else ''}")
+        partly = root not in (None, config.data_root) and Path(root).is_dir() and any(Path(root).iterdir())
+        return Line("data", WRONG if partly else NONE, str(error).removeprefix("data "))
+    if found := problems(data, official, images=False):
+        return Line("data", WRONG, f"{name}: {'; '.join(found)}: cotune-bench prepare-data {name}")
+    counted = ", ".join(f"{number:,} {part}" for part, number in counts(data).items())
+    return Line("data", OK, f"{name}: {counted}{' as published' if official else ''}")
 
 
 def own_data(config: "DictConfig") -> list[Line]:
@@ -201,6 +198,6 @@ def own_data(config: "DictConfig") -> list[Line]:
     try:
         first, *rest = report(config)
     except UserError as error:
-        return [Line("data", WRONG, str(error))]
+        return [Line("data", WRONG, str(error).removeprefix("data "))]
     warnings = [Line("data", NONE, line.removeprefix("warning: ")) for line in rest]
     return [Line("data", OK, first.removeprefix("data ")), *warnings]

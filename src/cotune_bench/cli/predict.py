@@ -4,15 +4,20 @@ Runs keep their network with keep_checkpoint=true, which is the default for data
 results=FOLDER names the results folder, device=cpu the device.
 """
 
+import json
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cotune_bench.cli.parser import Parser
-from cotune_bench.cli.predictions import as_json, as_lines, image_files
 from cotune_bench.config.protocol import VIEWS
+from cotune_bench.data.readers.folder import IMAGES
 from cotune_bench.errors import UserError
 from cotune_bench.inference.kept_network import Kept
 from cotune_bench.storage.find_run import find_run
+from cotune_bench.storage.relationship_file import Share, shares
+
+Rows = list[tuple[Path, list[Share], list[Share]]]
 
 
 def main(arguments: list[str]) -> int:
@@ -35,10 +40,12 @@ def main(arguments: list[str]) -> int:
     from cotune_bench.inference.predict import Predictor, predict_files
 
     predictor = Predictor.of(kept, devices(given.device)[0], views=given.views, explain=given.explain)
-    good, predicted, bad = predict_files(predictor, files, kept.card["input"]["crop_bottom"], skip_bad=given.skip_bad)
-    show = as_json if given.json else as_lines
-    sources = kept.card["source"].get("classes", ())
-    for line in show(good, predicted.probabilities, kept.classes, given.top, predicted.source, sources):
+    good, predicted, bad = predict_files(predictor, files, skip_bad=given.skip_bad)
+    targets = [shares(row, kept.classes)[: given.top] for row in predicted.probabilities]
+    heads = [] if predicted.source is None else predicted.source
+    sources = [shares(row, kept.card["source"]["classes"])[: given.top] for row in heads] or [[]] * len(good)
+    rows = list(zip(good, targets, sources, strict=True))
+    for line in as_json(rows) if given.json else as_lines(rows):
         print(line)
     for line in bad:
         print(f"warning: left out {line}", file=sys.stderr)
@@ -46,3 +53,54 @@ def main(arguments: list[str]) -> int:
         left_out = f"{len(bad)} unreadable and {ignored} other files left out"
         print(f"warning: {len(good)} pictures predicted, {left_out}", file=sys.stderr)
     return 0
+
+
+def image_files(paths: Sequence[str]) -> tuple[list[Path], int]:
+    """The files named, and those in the folders named and below that end as images do, sorted; other files' number.
+
+    Raises:
+        UserError: a path does not exist, or a folder holds no images.
+    """
+    files: list[Path] = []
+    ignored = 0
+    for path in map(Path, paths):
+        if path.is_file():
+            files.append(path)
+            continue
+        if not path.is_dir():
+            raise UserError(f"{path} is no file and no folder: give images, or folders of images")
+        below = sorted(file.relative_to(path) for file in path.rglob("*") if file.is_file())
+        held = [file for file in below if not any(part.startswith(".") for part in file.parts)]
+        images = [path / file for file in held if file.suffix.lower() in IMAGES]
+        if not images:
+            raise UserError(f"{path} holds no images ({' '.join(sorted(IMAGES))}), in folders below it neither")
+        files += images
+        ignored += len(held) - len(images)
+    return files, ignored
+
+
+def as_json(rows: Rows) -> Iterator[str]:
+    """A line of JSON for each file: ``file``, ``top`` and, with a source head, ``resembles``."""
+    for file, targets, sources in rows:
+        named = {"top": targets, **({"resembles": sources} if sources else {})}
+        line = {
+            name: [{"class": share.source, "probability": share.percent / 100} for share in found]
+            for name, found in named.items()
+        }
+        yield json.dumps({"file": str(file), **line}, ensure_ascii=False)
+
+
+def as_lines(rows: Rows) -> Iterator[str]:
+    """A line for each file, its classes in percent; with a source head, another line of source classes."""
+    width = max(len(str(file)) for file, _, _ in rows)
+    cells = [[_percent(share) for share in targets] for _, targets, _ in rows]
+    columns = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for (file, _, sources), row in zip(rows, cells, strict=True):
+        padded = (text.ljust(wide) for text, wide in zip(row, columns, strict=True))
+        yield f"{str(file).ljust(width)}  {'  '.join(padded)}".rstrip()
+        if sources:
+            yield f"{' ' * width}  resembles {', '.join(map(_percent, sources))}"
+
+
+def _percent(share: Share) -> str:
+    return f"{share.source} {share.percent:.1f} %"

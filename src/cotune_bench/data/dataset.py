@@ -25,7 +25,7 @@ class Labelled:
     name: str
     labels: np.ndarray
     classes: tuple[str, ...]
-    train: np.ndarray
+    train: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     test: np.ndarray
     val: np.ndarray | None = None
     sampled: bool = False

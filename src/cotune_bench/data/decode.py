@@ -4,9 +4,8 @@ import hashlib
 import logging
 import os
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +30,7 @@ CHUNK = 256  # images that wait in memory to be written, at most
 
 
 def decode(
-    images: ImageList | Dataset,
-    *,
-    resize: int,
-    resize_filter: str,
-    folder: Path | None,
-    mode: str = "squash",
-    workers: int | None = None,
+    images: ImageList | Dataset, *, resize: int, resize_filter: str, folder: Path | None, mode: str = "squash"
 ) -> Dataset:
     """The data set as pixels (N, resize, resize, C), uint8, equal to ``as_rgb(image).resize(...)``.
 
@@ -50,28 +43,59 @@ def decode(
             the images again at every access.
         mode: ``squash`` gives up the aspect ratio; ``short_side`` keeps the central square of the image whose shorter
             side is ``resize``, torchvision's ``Resize`` and ``CenterCrop``.
-        workers: threads that decode, None for all cores.
 
     Raises:
         UserError: a file is missing or cannot be read, or the disk is full.
     """
-    squashed = Squashed(images, resize, resize_filter, workers or os.cpu_count() or 1, mode)
+    squares = Squares(images, resize, resize_filter, mode)
     if isinstance(images, Dataset) and images.pixels.shape[1:3] == (resize, resize):
-        return images if images.content else replace(images, content=squashed.key(folder))
-    key = squashed.key(folder)
-    pixels = squashed if folder is None else _stored(squashed, key, Path(folder).expanduser() / "decoded")
+        return images if images.content else replace(images, content=squares.key(folder))
+    key = squares.key(folder)
+    pixels = squares if folder is None else _stored(squares, key, Path(folder).expanduser() / "decoded")
     labelled = {entry.name: getattr(images, entry.name) for entry in fields(Labelled)}
     return Dataset(**labelled, pixels=pixels, content=key)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
-class Squashed:
-    """Images that are read and made square whenever they are asked for; indexed like an (N, H, W, C) uint8 array."""
+class Originals:
+    """Images in their own sizes, read by threads whenever they are asked for."""
 
     images: ImageList | Dataset
+
+    def __getitem__(self, index: np.ndarray) -> list[np.ndarray]:
+        """Pixels (H, W, C), uint8, of each of these images; UserError if one cannot be read."""
+        with ThreadPoolExecutor() as pool:  # PIL works outside of Python's lock
+            return list(pool.map(self.read, np.asarray(index).tolist()))
+
+    def read(self, row: int) -> np.ndarray:
+        """Pixels (H, W, C), uint8, of one image; UserError if it cannot be read."""
+        images = self.images
+        if isinstance(images, Dataset):
+            stored = images.pixels[row]
+            changed = self.change(Image.fromarray(stored[..., 0] if stored.shape[2] == 1 else stored))
+            return np.asarray(changed).reshape(changed.height, changed.width, -1)
+        file = images.files[row]
+        try:
+            with Image.open(images.root / file) as opened:
+                # In this order, as in the published loaders: palettes are not interpolated.
+                image = as_rgb(opened, upright=images.upright)
+                if images.crop_bottom:
+                    image = image.crop((0, 0, image.width, image.height - images.crop_bottom))
+                return np.asarray(self.change(image))
+        except Exception as error:  # PIL raises nearly anything at damaged files
+            raise UserError(f"{file}: {reason(error, images.root / file)}") from error
+
+    def change(self, image: Image.Image) -> Image.Image:
+        """What becomes of an image before it is an array."""
+        return image
+
+
+@dataclass(frozen=True)
+class Squares(Originals):
+    """Images made square whenever they are asked for; indexed like an (N, H, W, C) uint8 array."""
+
     resize: int
     resize_filter: str
-    workers: int
     mode: str = "squash"
 
     def __len__(self) -> int:
@@ -80,19 +104,15 @@ class Squashed:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(N, H, W, C)."""
-        return len(self), self.resize, self.resize, _channels(self.images)
+        channels = self.images.pixels.shape[3] if isinstance(self.images, Dataset) else 3
+        return len(self), self.resize, self.resize, channels
 
     def __getitem__(self, index: np.ndarray) -> np.ndarray:
         """Pixels (len(index), H, W, C)."""
-        with ThreadPoolExecutor(self.workers) as pool:
-            read = list(pool.map(self.read, np.asarray(index).tolist()))
-        return np.stack(read) if read else np.empty((0, *self.shape[1:]), np.uint8)
+        return np.stack(read) if (read := super().__getitem__(index)) else np.empty((0, *self.shape[1:]), np.uint8)
 
-    def read(self, row: int) -> np.ndarray:
-        """Pixels (H, W, C) of one image; UserError if it cannot be read."""
-        return _read(self.images, row, self._square).reshape(self.shape[1:])
-
-    def _square(self, image: Image.Image) -> Image.Image:
+    def change(self, image: Image.Image) -> Image.Image:
+        """The square of an image."""
         resample = Image.Resampling[self.resize_filter.upper()]
         if self.mode == "squash":
             return image.resize((self.resize, self.resize), resample)
@@ -110,94 +130,43 @@ class Squashed:
             require_files(images)
             sizes = [(images.root / file).stat().st_size for file in images.files]
             source = {"files": list(images.files), "sizes": sizes, "crop_bottom": images.crop_bottom}
-            source |= _peculiar(images, folder)
+            if images.upright:  # a user's own files, whose pixels depend on more than their format
+                looks = look(images.root, images.files, None if folder is None else Cache(folder))
+                ways = zip(images.files, looks.orientations.tolist(), strict=True)
+                turned = {file: way for file, way in ways if way != 1}
+                deep = [file for file, is_deep in zip(images.files, looks.deep, strict=True) if is_deep]
+                source |= {name: found for name, found in (("orientations", turned), ("upper_bits", deep)) if found}
         rule = {"version": VERSION, "resize": self.resize, "mode": self.mode, "filter": self.resize_filter}
         return digest({"name": images.name, **rule, **source})
 
 
-@dataclass(frozen=True)
-class Originals:
-    """Images in their own sizes, read by threads whenever they are asked for."""
-
-    images: ImageList | Dataset
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
-
-    def __getitem__(self, index: np.ndarray) -> list[np.ndarray]:
-        """Pixels (H, W, C), uint8, of each of these images; UserError if one cannot be read."""
-        with ThreadPoolExecutor(self.workers) as pool:
-            read = pool.map(lambda row: _read(self.images, row), np.asarray(index).tolist())
-            return [pixels.reshape(*pixels.shape[:2], _channels(self.images)) for pixels in read]
-
-
-def _peculiar(images: ImageList, folder: Path | None) -> dict[str, object]:
-    """A user's own files whose pixels depend on more than their format; empty without any."""
-    if not images.upright:
-        return {}
-    looks = look(images.root, images.files, None if folder is None else Cache(folder))
-    turned = {images.files[row]: int(looks.orientations[row]) for row in np.flatnonzero(looks.orientations != 1)}
-    deep = [images.files[row] for row in np.flatnonzero(looks.deep)]
-    return {name: found for name, found in (("orientations", turned), ("upper_bits", deep)) if found}
-
-
-def _channels(images: ImageList | Dataset) -> int:
-    return images.pixels.shape[3] if isinstance(images, Dataset) else 3
-
-
-def _read(
-    images: ImageList | Dataset, row: int, change: Callable[[Image.Image], Image.Image] = lambda image: image
-) -> np.ndarray:
-    """Pixels of one image after ``change``; UserError if it cannot be read."""
-    if isinstance(images, Dataset):
-        pixels = images.pixels[row]
-        return np.asarray(change(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)))
-    file = images.files[row]
-    try:
-        with Image.open(images.root / file) as image:
-            # In this order, as in the published loaders: palettes are not interpolated.
-            return np.asarray(change(_without_bottom(as_rgb(image, upright=images.upright), images.crop_bottom)))
-    except Exception as error:  # PIL raises nearly anything at damaged files
-        raise UserError(f"{file}: {reason(error, images.root / file)}") from error
-
-
-def _without_bottom(image: Image.Image, rows: int) -> Image.Image:
-    return image.crop((0, 0, image.width, image.height - rows)) if rows else image
-
-
-def _stored(squashed: Squashed, key: str, folder: Path) -> np.ndarray:
+def _stored(squares: Squares, key: str, folder: Path) -> np.ndarray:
     """The pixels as a read-only memory map of a finished file."""
-    name = squashed.images.name
-    path = folder / f"{name}-{squashed.resize}-{squashed.resize_filter}-{key[:16]}.uint8"
+    name = squares.images.name
+    path = folder / f"{name}-{squares.resize}-{squares.resize_filter}-{key[:16]}.uint8"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         log.info("data %s: decoding into %s, or waiting for the process that does", name, path)
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():
-                _build(squashed, path)
-    return np.asarray(np.memmap(path, np.uint8, "r", shape=squashed.shape))
+                _build(squares, path)
+    return np.asarray(np.memmap(path, np.uint8, "r", shape=squares.shape))
 
 
-def _build(squashed: Squashed, path: Path) -> None:
+def _build(squares: Squares, path: Path) -> None:
     """Decode into a file beside ``path`` and rename it at the end."""
-    name, temporary, broken = squashed.images.name, path.with_suffix(".part"), []
-    rows = np.array_split(np.arange(len(squashed)), len(squashed) // CHUNK + 1)
+    name, temporary = squares.images.name, path.with_suffix(".part")
+    rows = np.array_split(np.arange(len(squares)), len(squares) // CHUNK + 1)
     shown = {"console": Console(stderr=True), "transient": True, "disable": not sys.stderr.isatty()}
     try:
-        # Threads: PIL works outside of Python's lock, and a sweep's worker may start them, unlike processes.
-        with temporary.open("wb") as file, ThreadPoolExecutor(squashed.workers) as pool:
+        with temporary.open("wb") as file:
             for chunk in track(rows, f"data {name}: decoding", **shown):
-                for future in [pool.submit(squashed.read, row) for row in chunk.tolist()]:
-                    if error := future.exception():
-                        broken.append(str(error))
-                    else:
-                        file.write(future.result().tobytes())
+                file.write(squares[chunk].tobytes())
             file.flush()
             os.fsync(file.fileno())
-        if broken:
-            some = ", ".join(broken[:3]) + (f" and {len(broken) - 3} more" if len(broken) > 3 else "")
-            raise UserError(
-                f"data {name}: {len(broken)} of the images ({some}) cannot be read: get the data set again"
-            )
         os.replace(temporary, path)
+    except UserError as error:
+        raise UserError(f"data {name}: an image cannot be read ({error}): get the data set again") from error
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error}): make room, or choose another cache=FOLDER") from error
     finally:

@@ -57,11 +57,11 @@ def _looked(root: Path, files: Sequence[str]) -> Arrays:
         seen = list(pool.map(lambda file: _one(root / file), files))
     reasons, hashes, pictures, orientations, deep = zip(*seen, strict=True) if seen else [()] * 5
     return {
-        "reasons": np.array(reasons, dtype=np.str_),
-        "hashes": np.array(hashes, dtype=np.uint64),
-        "pictures": np.array(pictures, dtype=np.uint8).reshape(-1, SIDE, SIDE),
-        "orientations": np.array(orientations, dtype=np.uint8),
-        "deep": np.array(deep, dtype=np.bool_),
+        "reasons": np.array(reasons, np.str_),
+        "hashes": np.array(hashes, np.uint64),
+        "pictures": np.array(pictures, np.uint8).reshape(-1, SIDE, SIDE),
+        "orientations": np.array(orientations, np.uint8),
+        "deep": np.array(deep, np.bool_),
     }
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -45,16 +44,14 @@ class Normalize:
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
-        self.device = device
+        self.mean, self.std, self.device = mean, std, device
         # (x / 255 - mean) / std as one multiplication and one addition per pixel.
         self.scale = (1 / (255 * torch.tensor(std, dtype=torch.float64))).float().to(device)
         self.shift = (-torch.tensor(mean, dtype=torch.float64) / torch.tensor(std)).float().to(device)
 
     def to(self, device: torch.device) -> "Normalize":
         """The same on another device."""
-        moved = copy(self)
-        moved.device, moved.scale, moved.shift = device, self.scale.to(device), self.shift.to(device)
-        return moved
+        return Normalize(self.mean, self.std, device)
 
     def __call__(self, images: np.ndarray | Tensor) -> Tensor:
         """Normalised images (..., C, H, W) on the device."""
@@ -189,14 +186,16 @@ class TargetData:
     @cached_property
     def fingerprint(self) -> str:
         """Hex SHA-256 of images, labels and split: what trains, validates and tests."""
-        parts = {name: getattr(self, name).images.fingerprint() for name in ("plain", "val", "test")}
-        return digest({"data": self.name, "classes": list(self.classes), "content": self.content, **parts})
+        return self._fingerprint("plain", "val", "test")
 
     @cached_property
     def test_fingerprint(self) -> str:
         """Hex SHA-256 of the test images and their labels, equal whatever the split, the sample and the rate are."""
-        parts = {"data": self.name, "classes": list(self.classes), "content": self.content}
-        return digest({**parts, "test": self.test.images.fingerprint()})
+        return self._fingerprint("test")
+
+    def _fingerprint(self, *parts: str) -> str:
+        images = {part: getattr(self, part).images.fingerprint() for part in parts}
+        return digest({"data": self.name, "classes": list(self.classes), "content": self.content, **images})
 
 
 def target_data(

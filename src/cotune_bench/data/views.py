@@ -19,22 +19,19 @@ def crop_offsets(resize: int, crop: int, kind: str) -> np.ndarray:
     if not 0 < crop <= resize:
         raise UserError(f"crop={crop} does not fit resize={resize}: it must be above 0 and at most resize")
     last = resize - crop
+    # Python rounds .5 to the even neighbour, as PIL and the published code do.
     if kind == "center":
-        middle = _half_to_even(last / 2)
+        middle = round(last / 2)
         return np.array([(middle, middle, 0)])
     if kind == "official10":
-        last, middle = max(last - 1, 0), _half_to_even(max(last - 1, 0) / 2)
+        last, middle = max(last - 1, 0), round(max(last - 1, 0) / 2)
         corners = [(0, 0), (last, last), (last, 0), (0, last), (middle, middle)]
         return np.array([(x, y, flip) for flip in (1, 0) for x, y in corners])
     if kind == "torchvision10":
-        middle = _half_to_even(last / 2)
+        middle = round(last / 2)
         corners = [(0, 0), (last, 0), (0, last), (last, last), (middle, middle)]
         return np.array([(x, y, flip) for flip in (0, 1) for x, y in corners])
     raise UserError(f"views={kind} is unknown: choose center, official10 or torchvision10")
-
-
-def _half_to_even(value: float) -> int:
-    return round(value)  # Python rounds .5 to the even neighbour, as PIL and the published code do
 
 
 def crop_views(images: Tensor, crop: int, offsets: np.ndarray) -> Tensor:

@@ -3,9 +3,8 @@
 import io
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,19 +22,12 @@ TOLERANCE = 1e-4
 Call = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
-class Exported:
-    """A network for another program.
-
-    Attributes:
-        content: of the file.
-        load: gives the network that the content holds, as the other program would call it.
-        lines: Python that loads the file from a path, which stands for ``PATH``.
-    """
+class Exported(NamedTuple):
+    """A network for another program: a file's content, what loads it, and lines of Python that load a file."""
 
     content: bytes
     load: Callable[[], Call]
-    lines: tuple[str, str, str]
+    lines: tuple[str, ...]
 
 
 def export(kept: Kept, to: str, path: Path) -> list[str]:
@@ -49,11 +41,6 @@ def export(kept: Kept, to: str, path: Path) -> list[str]:
     if path.is_dir():
         raise UserError(f"{path} is a folder: give the file to write with --out")
     plain, network = kept.plain()
-    if plain.library == "glyphnet" and to == "state_dict":
-        raise UserError(
-            "glyphnet is this package's own network: no other library builds it around a state_dict file, "
-            "use --to torch_export or --to onnx"
-        )
     images = example(kept, 4)
     exported = FORMATS[to](network, plain, images[:2])
     difference = compare(network, exported.load(), images)
@@ -92,34 +79,34 @@ def compare(network: Call, other: Call, images: Tensor) -> float:
 
 
 def _state_dict(network: nn.Module, plain: Plain, _images: Tensor) -> Exported:
+    if plain.library == "glyphnet":
+        raise UserError(
+            "glyphnet is this package's own network: no other library builds it around a state_dict file, "
+            "use --to torch_export or --to onnx"
+        )
     buffer = io.BytesIO()
     torch.save(network.state_dict(), buffer)
-    content = buffer.getvalue()
 
     def load() -> Call:
         fresh = plain.build()
-        fresh.load_state_dict(torch.load(io.BytesIO(content), weights_only=True))
+        fresh.load_state_dict(torch.load(io.BytesIO(buffer.getvalue()), weights_only=True))
         return fresh
 
     options = "".join(f", {name}={value}" for name, value in plain.options.items())
-    made = {
-        "torchvision": f"torchvision.models.{plain.model}(num_classes={plain.num_classes}{options})",
-        "timm": f'timm.create_model("{plain.model}", num_classes={plain.num_classes}{options})',
-    }[plain.library]
+    make = {"torchvision": f"torchvision.models.{plain.model}(", "timm": f'timm.create_model("{plain.model}", '}
     lines = (
         f"import torch, {plain.library}",
-        f"network = {made}.eval()",
+        f"network = {make[plain.library]}num_classes={plain.num_classes}{options}).eval()",
         'network.load_state_dict(torch.load("PATH", weights_only=True))',
     )
-    return Exported(content, load, lines)
+    return Exported(buffer.getvalue(), load, lines)
 
 
 def _torch_export(network: nn.Module, _plain: Plain, images: Tensor) -> Exported:
     buffer = io.BytesIO()
     torch.export.save(_traced(network, images), buffer)
-    content = buffer.getvalue()
     lines = ("import torch", 'network = torch.export.load("PATH").module()', "logits = network(images)")
-    return Exported(content, lambda: torch.export.load(io.BytesIO(content)).module(), lines)
+    return Exported(buffer.getvalue(), lambda: torch.export.load(io.BytesIO(buffer.getvalue())).module(), lines)
 
 
 def _onnx(network: nn.Module, _plain: Plain, images: Tensor) -> Exported:
@@ -148,12 +135,7 @@ def _onnx(network: nn.Module, _plain: Plain, images: Tensor) -> Exported:
 
 def _traced(network: nn.Module, images: Tensor) -> torch.export.ExportedProgram:
     """The network's computation for any number of images."""
-    shapes = ({0: torch.export.Dim("batch")},)
-    return torch.export.export(network, (images,), dynamic_shapes=shapes)
+    return torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
 
 
-FORMATS: dict[str, Callable[[nn.Module, Plain, Tensor], Exported]] = {
-    "state_dict": _state_dict,
-    "torch_export": _torch_export,
-    "onnx": _onnx,
-}
+FORMATS = {"state_dict": _state_dict, "torch_export": _torch_export, "onnx": _onnx}

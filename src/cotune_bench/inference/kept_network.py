@@ -16,7 +16,7 @@ from cotune_bench.backbones.base import Backbone
 from cotune_bench.backbones.plain_network import Plain
 from cotune_bench.config import with_targets
 from cotune_bench.config.own_images import own_images
-from cotune_bench.config.protocol import channels_last
+from cotune_bench.config.protocol import Protocol, channels_last
 from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.task import Classification
 from cotune_bench.errors import UserError
@@ -155,7 +155,7 @@ def keep(
         **{name: record.config[name] for name in ("method", "backbone", "protocol", "rate", "seed", "split_seed")},
         "data": _reader(config),
         "classes": list(classes),
-        "input": _input(config.protocol, backbone, files),
+        "input": preprocessing(config.protocol, backbone, files),
         "precision": method.precision,
         "network": plain.to_dict() if plain and foldable else None,
         "source": {
@@ -183,11 +183,11 @@ def _reader(config: DictConfig) -> dict[str, Any]:
     return {str(name): value for name, value in values.items() if name != "cache"}
 
 
-def _input(protocol: DictConfig, backbone: Backbone, files: ImageList | None) -> dict[str, Any]:
-    """What an image goes through before the network sees it."""
+def preprocessing(protocol: DictConfig | Protocol, backbone: Backbone, files: ImageList | None) -> dict[str, Any]:
+    """What an image goes through before the network sees it; ``files`` is None where images came as pixels."""
     return {
         "channels": len(backbone.info.mean),
-        **{name: protocol[name] for name in ("resize", "resize_mode", "resize_filter", "crop", "views")},
+        **{name: getattr(protocol, name) for name in ("resize", "resize_mode", "resize_filter", "crop", "views")},
         "upright": files is not None and files.upright,
         "crop_bottom": files.crop_bottom if files else 0,
         "mean": list(backbone.info.mean),
@@ -201,27 +201,29 @@ def card_text(card: Mapping[str, Any]) -> str:
     validation = "" if card["val_accuracy"] is None else f" (validation {card['val_accuracy']:.2f} %)"
     settings = {name: value for name, value in card["method"].items() if name not in ("name", "_target_")}
     text = ", ".join(f"{name} {value}" for name, value in settings.items())
-    versions = ", ".join(f"{name} {value}" for name, value in card["versions"].items())
+    rows = {
+        "data": f"{card['data']['name']}: {images['train']} training and {images['test']} test images, "
+        f"{len(card['classes'])} classes",
+        "method": f"{card['method']['name']}{f' ({text})' if text else ''}",
+        "protocol": f"{protocol['name']}: {protocol['updates']} updates of {protocol['batch_size']} images; "
+        f"rate {card['rate']:g}, seed {card['seed']}, split seed {card['split_seed']}",
+        "test accuracy": f"{card['accuracy']:.2f} %{validation}, views {seen['views']}",
+        "input": f"{seen['channels']} channels; {'turned as EXIF asks; ' if seen['upright'] else ''}"
+        f"{seen['resize_mode']} to {seen['resize']} px ({seen['resize_filter']}), crop {seen['crop']} px, "
+        f"scaled to [0, 1], mean {seen['mean']}, std {seen['std']}",
+        "computed in": f"{card['precision']}{', channels last' if channels_last(seen['crop']) else ''}",
+        "source weights": f"{source['backbone']} {source['weights']}, SHA-256 {source['sha256'] or 'none'}",
+        "licence": f"{source['licence']} The training images' own terms hold, too.",
+        "versions": ", ".join(f"{name} {value}" for name, value in card["versions"].items()),
+        "finished": card["finished"],
+    }
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     classes = "\n".join(f"{number}. {name}" for number, name in enumerate(card["classes"]))
     return f"""# {card["key"]}
 
 | | |
 |---|---|
-| data | {card["data"]["name"]}: {images["train"]} training and {images["test"]} test images, \
-{len(card["classes"])} classes |
-| method | {card["method"]["name"]}{f" ({text})" if text else ""} |
-| protocol | {protocol["name"]}: {protocol["updates"]} updates of {protocol["batch_size"]} images; \
-rate {card["rate"]:g}, seed {card["seed"]}, split seed {card["split_seed"]} |
-| test accuracy | {card["accuracy"]:.2f} %{validation}, views {seen["views"]} |
-| network | {source["backbone"]}, {len(card["classes"])} outputs |
-| input | {seen["channels"]} channels; {"turned as EXIF asks; " if seen["upright"] else ""}\
-{seen["resize_mode"]} to {seen["resize"]} px ({seen["resize_filter"]}), crop \
-{seen["crop"]} px, scaled to [0, 1], mean {seen["mean"]}, std {seen["std"]} |
-| computed in | {card["precision"]}{", channels last" if channels_last(seen["crop"]) else ""} |
-| source weights | {source["backbone"]} {source["weights"]}, SHA-256 {source["sha256"] or "none"} |
-| licence | {source["licence"]} The training images' own terms hold, too. |
-| versions | {versions} |
-| finished | {card["finished"]} |
+{table}
 
 `{WEIGHTS}` holds the state of the trained method, `{CARD}` its configuration and this page for programs.
 

@@ -45,16 +45,14 @@ def _in_folder(folder: Path) -> ImageList:
     home = folder / "test" if class_folders(folder / "test") else folder
     members = scan(folder.name, home)
     classes = in_order(members)
-    files = [(f"{kind}/{file}", label) for label, kind in enumerate(classes) for file in members[kind]]
-    rows = np.arange(len(files))
+    files = {f"{kind}/{file}": label for label, kind in enumerate(classes) for file in members[kind]}
     return ImageList(
         name=folder.name,
         root=home,
-        files=tuple(file for file, _ in files),
-        labels=np.array([label for _, label in files], np.int64),
+        files=tuple(files),
+        labels=np.array(list(files.values()), np.int64),
         classes=classes,
-        train=rows[:0],
-        test=rows,
+        test=np.arange(len(files)),
     )
 
 

