@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 import tarfile
 import zipfile
@@ -14,6 +15,7 @@ from typing import BinaryIO
 from cotune_bench.errors import UserError
 
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError)
+OUTSIDE = re.compile(r"[/\\]|[A-Za-z]:|(.*[/\\])?\.\.([/\\]|$)")
 
 
 class Joined(io.RawIOBase):
@@ -34,7 +36,7 @@ def unpack(files: Sequence[Path], target: Path, holds: str = "") -> None:
     to a hidden folder beside ``target`` first.
 
     Raises:
-        UserError: the archive is damaged, lacks that folder, or leads outside of itself.
+        UserError: the archive is damaged, lacks that folder, or names anything outside of itself.
     """
     temporary = target.with_name(f".{target.name}.unpacking")
     shutil.rmtree(temporary, ignore_errors=True)  # of a command that was killed
@@ -49,7 +51,7 @@ def unpack(files: Sequence[Path], target: Path, holds: str = "") -> None:
             target.rmdir()  # Windows replaces no folder, not even an empty one
         os.replace(found, target)
     except tarfile.FilterError as error:
-        raise UserError(f"{files[0]} is not unpacked ({error}): get it elsewhere") from error
+        raise _unsafe(files[0], f"{error.tarinfo.name} (a link or special file)") from error
     except DAMAGED as error:
         sizes = ", ".join(f"{file.name} ({file.stat().st_size:,} bytes)" for file in files)
         raise UserError(
@@ -60,11 +62,25 @@ def unpack(files: Sequence[Path], target: Path, holds: str = "") -> None:
 
 
 def _extract(files: Sequence[Path], folder: Path) -> None:
+    def inside(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+        require_inside(member.name)
+        return tarfile.data_filter(member, folder)
+
+    def require_inside(name: str) -> None:  # Python would rename such members
+        if OUTSIDE.match(name):
+            raise _unsafe(files[0], name)
+
     if zipfile.is_zipfile(files[0]):
         with zipfile.ZipFile(files[0]) as archive:
-            archive.extractall(folder)  # noqa: S202 (names that lead outside are put inside; links become plain files)
+            for name in archive.namelist():
+                require_inside(name)
+            archive.extractall(folder)  # noqa: S202 (their names are checked; links become plain files)
         return
     with ExitStack() as stack:
         joined = Joined([stack.enter_context(file.open("rb")) for file in files])
         archive = stack.enter_context(tarfile.open(fileobj=joined, mode="r|*"))
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder, filter=inside)  # noqa: S202
+
+
+def _unsafe(file: Path, member: str) -> UserError:
+    return UserError(f"{file} is not unpacked, because {member} leaves its folder: get it elsewhere")
