@@ -19,6 +19,12 @@ def test_folder_with_its_own_parts(tmp_path, validation):
     assert parts(data)["val"] == [(f"{validation}/2/001.jpg", 0), (f"{validation}/10/001.jpg", 1)]
 
 
+def test_folder_takes_nested_classes_by_their_paths(tmp_path):
+    data = folder.read("mine", str(trees.folders(tmp_path, {"fruit/apple/gala": 3, "fruit/pear": 3, "milk": 3})))
+    assert data.classes == ("fruit/apple/gala", "fruit/pear", "milk")
+    assert data.files[0].startswith("fruit/apple/gala/")
+
+
 def test_folder_distinguishes_names_that_differ_in_special_characters(tmp_path):
     trees.folders(tmp_path, {f"{part}/{kind}": 1 for part in ("train", "test") for kind in ("c++", "c", "C")})
     data = folder.read("mine", str(tmp_path))
@@ -53,7 +59,7 @@ def test_folder_leaves_out_what_is_no_image(tmp_path):
         ({"cat": 3}, "one class folder"),
         ({"cat": 3, "dog": 1}, "dog holds one image: "),
         ({"cat": 1, "dog": 1}, "cat holds one image (2 such classes): "),
-        ({"cat": 3, "dog/young": 3}, "holds a folder (young)"),
+        ({"cat": 3, "dog": 3, "dog/young": 3}, "dog holds images and a folder (young)"),
         ({"mine/train/cat": 2, "mine/train/dog": 2}, "one class folder"),
         ({"train/cat": 2, "train/dog": 2}, "test is missing"),
         ({"train": 2, "test": 2}, "no class folders"),

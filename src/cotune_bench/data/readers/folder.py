@@ -138,7 +138,10 @@ def in_order(folders: Iterable[str]) -> tuple[str, ...]:
 
 
 def scan(name: str, folder: Path) -> Members:
-    """Image files, sorted, of every class folder in a folder; ``name`` is that of the data set, for messages."""
+    """Image files, sorted, of every class folder in a folder; ``name`` is that of the data set, for messages.
+
+    A class folder may be nested in others, which hold no images: its class is then called by the whole path.
+    """
     if not folder.is_dir():
         raise missing(name, folder, REMEDY)
     kinds = class_folders(folder)
@@ -149,14 +152,23 @@ def scan(name: str, folder: Path) -> Members:
         number = "one class folder" if kinds else "no class folders"
         raise UserError(f"data {name}: {folder} holds {number}, at least 2 are needed: {remedy}")
     members = {}
-    for kind in kinds:
-        if nested := class_folders(folder / kind):
-            raise UserError(f"data {name}: {folder / kind} holds a folder ({nested[0]}) instead of images: {REMEDY}")
+    for kind in (leaf for kind in kinds for leaf in _leaves(name, folder, kind)):
         members[kind] = [entry.name for entry in _entries(folder / kind) if _is_image(entry.name)]
         if not members[kind]:
             endings = " ".join(sorted(IMAGES))
             raise UserError(f"data {name}: {folder / kind} holds no images ({endings}): {REMEDY}")
     return members
+
+
+def _leaves(name: str, folder: Path, kind: str) -> list[str]:
+    """The class folders at the ends of a tree: Fruit/Apple/Gala; ``kind`` itself if it holds no folders."""
+    nested = class_folders(folder / kind)
+    if nested and any(_is_image(entry.name) for entry in _entries(folder / kind)):
+        raise UserError(
+            f"data {name}: {folder / kind} holds images and a folder ({nested[0]}): "
+            "put its images into a folder of their own"
+        )
+    return [leaf for each in nested for leaf in _leaves(name, folder, f"{kind}/{each}")] or [kind]
 
 
 def class_folders(folder: Path) -> list[str]:
