@@ -99,7 +99,7 @@ def protocol_text(name: str, values: Mapping[str, Any]) -> str:
 
 @cache
 def usual_values(group: str, name: str) -> dict[str, Any]:
-    """The yaml of a group's choice, as it is; empty if there is none."""
+    """The yaml of a group's choice, as it is; empty without one."""
     path = CONF / group / f"{name}.yaml"
     return OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}  # pyright: ignore
 

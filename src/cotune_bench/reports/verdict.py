@@ -16,22 +16,15 @@ SUGGESTED = 10  # replicates for a table that has none
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Found):
     """What one column says.
 
     Attributes:
-        data, rate: the column.
-        methods: the contenders with runs.
-        units: the replicates that all of them have.
         best: the methods that no other is shown to beat; empty if nothing can be said.
         pairs: every pair of contenders, with simultaneous intervals.
         sentence: all of it in words.
     """
 
-    data: str
-    rate: float
-    methods: tuple[str, ...]
-    units: tuple[int, ...]
     best: tuple[str, ...]
     pairs: tuple[Pair, ...]
     sentence: str
@@ -73,7 +66,7 @@ def _verdict(grid: Grid, found: Found, command: str) -> Verdict:
         names = f"Replicate{'s' * (len(found.clashing) > 1)} {listed([str(unit) for unit in found.clashing])}"
         text += f" {names} left out: the methods had different training images or source weights."
     sentence = f"{found.data}, {display_rate(found.rate)}: {text}"
-    return Verdict(found.data, found.rate, found.methods, found.units, best, pairs, sentence)
+    return Verdict(**vars(found), best=best, pairs=pairs, sentence=sentence)
 
 
 def _clear(grid: Grid, found: Found, best: str, pairs: Sequence[Pair]) -> str:
