@@ -152,7 +152,7 @@ def scan(name: str, folder: Path) -> Members:
         number = "one class folder" if kinds else "no class folders"
         raise UserError(f"data {name}: {folder} holds {number}, at least 2 are needed: {remedy}")
     members = {}
-    for kind in (leaf for kind in kinds for leaf in _leaves(name, folder, kind)):
+    for kind in (leaf for outer in kinds for leaf in _leaves(name, folder, outer)):
         members[kind] = [entry.name for entry in _entries(folder / kind) if _is_image(entry.name)]
         if not members[kind]:
             endings = " ".join(sorted(IMAGES))
