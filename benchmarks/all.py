@@ -28,6 +28,7 @@ SHORT = {
     "startup": ["--rounds", "3"],
     "data_path": ["--rounds", "5"],
     "step": ["--rounds", "3"],
+    "photo": ["--rounds", "2", "--updates", "3"],
     "curve": ["--rounds", "3", "--methods", "cotuning"],
     "relationship": [],
 }

@@ -30,7 +30,7 @@ def test_the_selection_reaches_the_formula_and_the_calibration(select, cache):
     train, val = (source_probabilities(part, make_backbone()) for part in (data.plain, data.val))
     expected = reverse_relationship(train, data.plain.labels, val, data.val.labels, 3, select=select)
     np.testing.assert_allclose(found.relationship, expected, atol=1e-4)
-    assert len(list((cache.folder / "relationship").glob("*.npz"))) == 3
+    assert len(list((cache.folder / "relationship").glob("*.arrays"))) == 3
     # the kept calibration is that of the images that were held out
     rows = list(csv.DictReader(found.artifacts()["calibration.csv"].splitlines()))
     images = sum(int(row["images"]) for row in rows if row["state"] == "before")

@@ -66,7 +66,7 @@ def test_the_file_is_built_once(tmp_path, monkeypatch):
     np.testing.assert_array_equal(pixels, again.pixels)
     assert not again.pixels.flags.writeable
     assert isinstance(again.pixels.base, np.memmap)
-    assert {path.suffix for path in (folder / "decoded").iterdir()} <= {".uint8", ".lock"}
+    assert {path.suffix for path in (folder / "decoded").iterdir()} <= {".uint8", ".lock", ".crc32"}
     assert (again.name, again.classes, again.val, again.sampled) == ("toy", ("a", "b"), None, False)
     for name in ("labels", "train", "test"):
         np.testing.assert_array_equal(getattr(again, name), getattr(images, name))
@@ -87,9 +87,25 @@ def test_what_defines_the_pixels_names_the_file(tmp_path):
     assert files() == 4
     built(image_list(tmp_path, list(images.files[::-1])), folder)
     assert files() == 5
-    Image.new("RGB", (9, 9)).save(tmp_path / images.files[0])  # another file of that name
+    path = tmp_path / images.files[0]
+    content = path.read_bytes()
+    Image.new("RGB", (9, 9)).save(path)  # another file of that name
+    path.write_bytes(path.read_bytes().ljust(len(content), b"\0"))  # and of that size
+    assert path.stat().st_size == len(content)
     assert not built(images, folder).pixels[0].any()
     assert files() == 6
+
+
+@pytest.mark.parametrize("keep", [slice(0, 0), slice(0, 100), slice(1, None)])
+def test_a_damaged_file_is_named_and_made_again(tmp_path, caplog, keep):
+    images, folder = write_images(tmp_path), tmp_path / "cache"
+    pixels = np.array(built(images, folder).pixels)
+    (path,) = (folder / "decoded").glob("*.uint8")
+    content = path.read_bytes()
+    path.write_bytes(content[keep].rjust(len(content), b"\0"))
+    np.testing.assert_array_equal(built(images, folder).pixels, pixels)
+    assert f"{path} is damaged" in caplog.text
+    assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -136,6 +152,8 @@ def test_missing_and_damaged_files_are_named_before_training(tmp_path):
 )
 def test_a_build_that_stops_leaves_nothing_half_used(tmp_path, monkeypatch, error, seen, words):
     images = write_images(tmp_path)
+    built(images, tmp_path / "cache", resize=8)
+    before = sorted((tmp_path / "cache" / "decoded").iterdir())
 
     def stops(_handle: int) -> None:
         raise error
@@ -144,7 +162,8 @@ def test_a_build_that_stops_leaves_nothing_half_used(tmp_path, monkeypatch, erro
         patch.setattr(os, "fsync", stops)
         with pytest.raises(seen, match=words):
             built(images, tmp_path / "cache")
-    assert [path.suffix for path in (tmp_path / "cache" / "decoded").iterdir()] == [".lock"]
+    left = set((tmp_path / "cache" / "decoded").iterdir()) - set(before)
+    assert [path.suffix for path in left] == [".lock"]
     expected = built(images, None).pixels[np.arange(6)]
     np.testing.assert_array_equal(built(images, tmp_path / "cache").pixels, expected)
 

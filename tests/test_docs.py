@@ -132,7 +132,7 @@ def test_the_results_page_lists_every_field_and_column():
     text = (DOCS / "results-format.md").read_text(encoding="utf-8")
     record, rest = text.split("## A record")[1].split("| field of `environment`")
     fields = re.findall(r"^\| (`.*`) \| (?:text|number|integer|object)", record, re.MULTILINE)
-    assert sorted(re.findall(r"`(\w+)`", "".join(fields))) == sorted(KINDS | {"schema": int})
+    assert sorted(re.findall(r"`(\w+)`", "".join(fields))) == sorted(KINDS | {"schema": int, "sha256": str})
     rows = re.findall(r"^\| (`.*?`) \|", rest.partition("```")[0], re.MULTILINE)
     known = environment(torch.device("cpu")).keys() | {"precision", "compile"}
     assert known <= set(re.findall(r"`(\w+)`", "".join(rows)))

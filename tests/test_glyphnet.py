@@ -106,7 +106,7 @@ def test_every_number_of_the_recipe_defines_the_cached_network(tiny, tmp_path, m
 
     def train(seed: int) -> int:
         glyphnet.load("glyphnet", tmp_path, weights="train", seed=seed)
-        return len(list(tmp_path.glob("glyphnet/*.npz")))
+        return len(list(tmp_path.glob("glyphnet/*.arrays")))
 
     assert [train(0), train(1), train(1)] == [1, 2, 2]
     for count, (number, value) in enumerate(vars(TINY).items(), start=3):

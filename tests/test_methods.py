@@ -175,7 +175,7 @@ def test_delta_refuses_a_backbone_without_taps_and_an_unknown_regularisation():
 def test_delta_on_plain_feature_maps_needs_no_preparation(cache):
     method = Delta(make_backbone(), CLASSES, regularisation="feature_map", alpha=0.5)
     method.prepare(make_data(), cache)
-    assert not list(cache.folder.rglob("*.npz"))
+    assert not list(cache.folder.rglob("*.arrays"))
     assert method.preparation(1000) == 0
     batch = make_data().train(0)
     with tap(method.trunk, method.taps) as maps, tap(method.source.module, method.taps) as source:

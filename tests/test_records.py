@@ -1,5 +1,6 @@
 """Records: their contents, what their keys depend on, and what happens to damaged or contested files."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -21,13 +22,15 @@ def make_record(key: str = "toy-bss-rate0.15-seed0-0123456789", **changes) -> Re
     return toy_record(**{"key": key, "nll": 0.1 + 0.2, "test_images": 20, **changes})
 
 
-def text_with(**changes) -> str:
-    return json.dumps({**json.loads(make_record().to_json()), **changes})
+def text_with(*lacking: str, **changes) -> str:
+    """A record's text with other values, as if it had been written with them."""
+    values = {**json.loads(make_record().to_json()), **changes}
+    values = {name: value for name, value in values.items() if name not in ("sha256", *lacking)}
+    content = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return json.dumps({**values, "sha256": hashlib.sha256(content.encode()).hexdigest()})
 
 
-LACKING = json.dumps(
-    {name: value for name, value in json.loads(text_with()).items() if name not in ("correct", "metrics")}
-)
+LACKING = text_with("correct", "metrics")
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def test_a_record_comes_back_as_it_was(store):
     assert path == store.path(record.key) == store.folder / f"{record.key}.json"
     assert store.read() == ([record], [])
     assert Record.from_json(record.to_json()) == record
-    assert json.loads(path.read_text())["schema"] == 3
+    assert json.loads(path.read_text())["schema"] == 4
     assert [file.name for file in store.folder.iterdir()] == [path.name]
     assert path.stat().st_mode & 0o777 == 0o644
 
@@ -51,11 +54,19 @@ def test_a_record_comes_back_as_it_was(store):
 def test_records_of_schema_1_and_2_are_read(store, schema, validation):
     values = json.loads(make_record(correct="", test_sha256="", validation=validation).to_json())
     older = {**values, **values.pop("metrics"), "val_accuracy": values.pop("validation").get("accuracy")}
-    for name in ("metrics", "validation", "primary", *(("correct", "test_sha256") if schema == 1 else ())):
+    for name in ("sha256", "metrics", "validation", "primary", *(("correct", "test_sha256") if schema == 1 else ())):
         older.pop(name, None)
     store.folder.mkdir(parents=True)
     store.path(values["key"]).write_text(json.dumps({**older, "schema": schema}))
     assert store.read() == ([make_record(correct="", test_sha256="", validation=validation)], [])
+
+
+def test_records_of_schema_3_are_read(store):
+    values = {**json.loads(make_record().to_json()), "schema": 3}
+    del values["sha256"]
+    store.folder.mkdir(parents=True)
+    store.path(values["key"]).write_text(json.dumps(values))
+    assert store.read() == ([make_record()], [])
 
 
 def test_which_images_are_right_comes_back_as_it_was():
@@ -110,7 +121,14 @@ def test_reading_takes_the_wanted_keys_in_order_of_key_and_time(store):
         ("", "Expecting value"),
         (make_record().to_json()[:-30], "Expecting|Unterminated"),
         ("[1]", "it is not a JSON object"),
-        (text_with(schema=4), "its schema is 4, this version reads 1 to 3"),
+        (text_with(schema=5), "its schema is 5, this version reads 1 to 4"),
+        (
+            make_record().to_json().replace('"seed": 0', '"seed": 1', 1),
+            "its content has changed since it was",
+        ),
+        (text_with(metrics={"accuracy": 400.0}), "its accuracy is 400.0"),
+        (text_with(metrics={"accuracy": -5.0}), "its accuracy is -5.0"),
+        (text_with(metrics={"accuracy": 50.0, "nll": 7}).replace("7", "1e999"), "Out of range float values"),
         (text_with(correct="AAA="), "its correct contains 2 bytes, not those of 20 images"),
         (text_with(correct="?"), "base64"),
         (text_with(surprise=1), "it contains the unknown surprise"),

