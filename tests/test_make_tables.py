@@ -95,6 +95,7 @@ def test_strict_has_a_line_for_every_table(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
+        (lambda values: values | {"schema": 4}, "its content has changed"),
         (lambda values: values | {"schema": 99}, "its schema is 99, this version reads"),
         (lambda values: {name: values[name] for name in values if name != "weights"}, "it lacks weights"),
         (lambda values: values | {"config": {"protocol": {}}}, "its config lacks"),
@@ -103,7 +104,9 @@ def test_strict_has_a_line_for_every_table(tmp_path, monkeypatch, capsys):
 )
 def test_a_damaged_record_is_named_left_out_and_missing(here, capsys, edit, message):
     path = a_record(here)
-    path.write_text(json.dumps(edit(json.loads(path.read_text()))))
+    values = {**json.loads(path.read_text()), "schema": 3}  # which has no hash
+    del values["sha256"]
+    path.write_text(json.dumps(edit(values)))
     assert ask("table=desk", *TWO, "--strict") == 1
     warned, lacking = capsys.readouterr().err.splitlines()
     assert warned.startswith("warning: ")

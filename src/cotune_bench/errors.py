@@ -10,7 +10,9 @@ class UserError(ValueError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """``did you mean NAME? `` for the nearest known name, empty if none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    known = list(known)
+    spelled = {one.lower(): one for one in known}
+    near = [spelled[name.lower()]] if name.lower() in spelled else difflib.get_close_matches(name, known, 1, 0.5)
     return f"did you mean {near[0]}? " if near else ""
 
 

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.metadata import version
 
 from cotune_bench.errors import UserError, suggest
 from cotune_bench.training.interrupts import InterruptedRun
@@ -65,6 +66,9 @@ def _command(arguments: list[str]) -> int:
     first = arguments[0] if arguments else "--help"
     if first in ("-h", "--help"):
         print(HELP)
+        return 0
+    if first == "--version":
+        print(f"cotune_bench {version('cotune_bench')}")
         return 0
     if first in COMMANDS:
         return import_module(f"{__name__}.{first.replace('-', '_')}").main(arguments[1:])

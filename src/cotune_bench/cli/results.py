@@ -68,6 +68,8 @@ def main(arguments: list[str]) -> int:
 
 def chosen(store: RecordStore, filters: list[str]) -> list[Record]:
     """Records that meet the filters; if none does, a warning for each filter that alone leaves none."""
+    if not store.results.is_dir():
+        raise UserError(f"there is no folder {store.results}: name one that holds records with results=FOLDER")
     records, damaged = store.read()
     warn(damaged)
     found = select(records, filters)

@@ -26,7 +26,7 @@ from cotune_bench.training import runner, sweeps
 from cotune_bench.training.loggers import require_logger
 
 #: Flags that Hydra answers itself, without running anything.
-HYDRA_ANSWERS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version")
+HYDRA_ANSWERS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i")
 HYDRA_ANSWERS += ("--shell-completion", "-sc")
 
 

@@ -1,9 +1,12 @@
 """Render tables, figures and the report: of every table that has runs, or of those named by table=NAME."""
 
 import sys
+from pathlib import Path
 
 from cotune_bench.cli.parser import Parser, take_tables
+from cotune_bench.config import compose_config
 from cotune_bench.reports.build import make_tables
+from cotune_bench.storage.files import check_writable
 
 
 def main(arguments: list[str]) -> int:
@@ -14,7 +17,9 @@ def main(arguments: list[str]) -> int:
         "--strict", action="store_true", help="count the missing runs of each table, and exit with 1 if there are any"
     )
     given = parser.read(arguments)
-    _, lacking = make_tables(*take_tables(given.overrides))
+    tables, overrides = take_tables(given.overrides)
+    check_writable(Path(compose_config([one for one in overrides if one.startswith("results=")]).results))
+    _, lacking = make_tables(tables, overrides)
     for line in lacking if given.strict else ():
         print(line, file=sys.stderr)
     return 1 if given.strict and lacking else 0

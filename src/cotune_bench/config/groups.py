@@ -17,5 +17,7 @@ def choices(group: str) -> list[str]:
 
 def check_choice(group: str, name: str) -> None:
     """UserError if a group has no yaml file of this name."""
+    if group == "data" and ("/" in name or "\\" in name):
+        raise UserError(f"data={name} is no data set: data=folder data.root={name} takes a folder of images")
     if name not in choices(group):
         raise UserError(f"{group}={name} is unknown: {suggest(name, choices(group))}")

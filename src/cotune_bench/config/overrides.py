@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -10,6 +11,8 @@ from hydra.errors import HydraException
 
 from cotune_bench.errors import UserError
 
+#: Values of one axis of a sweep.
+MOST = 100_000
 #: Path settings, which may contain characters that are special to Hydra.
 PATHS = ("data.root", "data_root", "results", "cache")
 
@@ -27,12 +30,16 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
 def axes(overrides: Sequence[str]) -> list[list[str]]:
     """For every override the overrides it sweeps over, itself if it names one value."""
-    return [
-        [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
-        if one.is_sweep_override()
-        else [one.input_line or ""]
-        for one in parse(overrides)
-    ]
+    spread = []
+    for one in parse(overrides):
+        values = [one.input_line or ""]
+        if one.is_sweep_override():
+            first = list(islice(one.sweep_string_iterator(), MOST + 1))
+            if len(first) > MOST:
+                raise UserError(f"{one.input_line} names more than {MOST:,} values: sweep over fewer")
+            values = [f"{one.get_key_element()}={value}" for value in first]
+        spread.append(values)
+    return spread
 
 
 def readable(override: str) -> str:

@@ -76,7 +76,8 @@ class Protocol:
         self._require("drop_factor", 0 < self.drop_factor <= 1, "above 0 and at most 1")
         for name in ("weight_decay", "backbone_ratio", "momentum", "shift"):
             self._require(name, getattr(self, name) >= 0, "0 or more")
-        self._require("val", 0 <= self.val < 1, "in [0, 1)")
+        self._require("momentum", self.momentum < 1, "below 1")
+        self._require("val", 0 <= self.val <= 0.9, "in [0, 0.9]")
         self._require("crop", self.crop <= self.resize, f"at most resize={self.resize}")
         self._require("drop_at", all(step > 0 for step in self.drop_at), "a list of numbers above 0")
         self._require(

@@ -20,6 +20,10 @@ CHOICES = {
     "recompute": ("never", "always"),
     "logger": ("none", "tensorboard"),
 }
+#: What Hydra may be told: launchers, and how much it prints.
+HYDRA = ("hydra/launcher", "hydra.launcher.", "hydra.verbose", "hydra.sweep.")
+#: Names by which settings are known elsewhere.
+ALIASES = {"epochs": ["protocol.updates"], "steps": ["protocol.updates"], "learning_rate": ["protocol.lr"]}
 FOLDERS = ("results", "cache", "data_root")
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list [a,b]"}
 #: Seeds are given to several generators; torch and numpy agree on these.
@@ -29,16 +33,21 @@ SEEDS = range(2**32)
 def check_names(parsed: Iterable[Override], usual: DictConfig) -> None:
     """UserError if an override sets what is not a setting of these yaml files."""
     known = set(_names(OmegaConf.to_container(usual, resolve=False)))
-    for name in (one.key_or_group for one in parsed):
-        if "/" in name or name.startswith("hydra.") or name in (*known, *groups.GROUPS):
+    for one in parsed:
+        name = one.key_or_group
+        if name.startswith(HYDRA) or name in (*known, *groups.GROUPS) or "@" in name:
             continue
         group, _, key = name.partition(".")
         others = [other for other in groups.choices(group) if key in OmegaConf.load(_yaml(group, other))]
         if others:
             others = f"of {group}={usual[group].name}, but of {', '.join(others)}: leave it out"
             raise UserError(f"{name} is not a setting {others}")
-        hint = nearest(name, known) or "cotune-bench run --cfg job shows all settings"
-        raise UserError(f"{name} is not a setting: {hint.strip()}")
+        if name.startswith("hydra") or not name:
+            allowed = "of Hydra's own settings hydra/launcher, hydra.launcher.NAME and hydra.verbose"
+            raise UserError(f"{one.input_line} cannot be used: give settings as name=value, {allowed}")
+        inner = [other for other in known if other.endswith(f".{name}")] + ALIASES.get(name, [])
+        hint = f"did you mean {' or '.join(sorted(inner))}?" if inner else nearest(name, known).strip()
+        raise UserError(f"{name} is not a setting: {hint or 'cotune-bench run --cfg job shows all settings'}")
 
 
 def _yaml(group: str, name: str) -> str:
@@ -93,6 +102,8 @@ def check_range(name: str, value: Any) -> None:
         raise UserError(f"rate={value} cannot be used: it is a share of the training images, in (0, 1]")
     if name in ("replicate", "seed", "split_seed") and value not in SEEDS:
         raise UserError(f"{name}={value} cannot be used: it must be 0 or more, and below {SEEDS.stop}")
+    if name == "device" and str(value).startswith("meta"):
+        raise UserError(f"device={value} cannot be used: it has no numbers; choose auto, cpu or cuda")
     if name == "checkpoint_every" and value < 1:
         raise UserError(f"{name}={value} cannot be used: it must be 1 or more")
     if name == "jobs" and value < 1 and value != -1:

@@ -48,6 +48,12 @@ class Experiment:
     def build(cls, config: DictConfig) -> "Experiment":
         """Data, backbone and method of a configuration on the CPU; UserError where they do not fit together."""
         protocol = Protocol(**OmegaConf.to_container(config.protocol, resolve=True))  # type: ignore[arg-type]
+        if late := [step for step in protocol.drop_at if step >= protocol.updates]:
+            log.warning(
+                "protocol.drop_at=%s is not reached in protocol.updates=%d: the learning rate does not drop there",
+                late,
+                protocol.updates,
+            )
         keep_freed_memory()
         set_threads(protocol.threads)
         device = devices(config.device)[0]
