@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 Report = Callable[[int, float, dict[str, float]], None]
 
 
-#: A term this many times the cross-entropy, over this many updates, leaves nothing of the task.
-DOMINANCE, DOMINANT_UPDATES = 100, 50
+#: A term this many times the cross-entropy, over this many updates, leaves little of the task.
+DOMINANCE, DOMINANT_UPDATES = 10, 50
 
 AFRESH = "delete its checkpoint-*.pt to start the run from its first update"
 
