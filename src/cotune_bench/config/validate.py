@@ -20,7 +20,7 @@ CHOICES = {
     "recompute": ("never", "always"),
     "logger": ("none", "tensorboard"),
 }
-#: What Hydra may be told: launchers, and how much it prints.
+#: Settings of Hydra that may be given: launchers, and how much it prints.
 HYDRA = ("hydra/launcher", "hydra.launcher.", "hydra.verbose", "hydra.sweep.")
 #: Names by which settings are known elsewhere.
 ALIASES = {"epochs": ["protocol.updates"], "steps": ["protocol.updates"], "learning_rate": ["protocol.lr"]}
