@@ -144,8 +144,6 @@ def test_an_archive_in_parts_is_read_as_one(tmp_path):
     assert (tmp_path / "out" / "b.txt").read_bytes() == b"b"
 
 
-
-
 @pytest.mark.parametrize(
     ("make", "evil"),
     [

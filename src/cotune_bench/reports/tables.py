@@ -27,13 +27,15 @@ METHOD_NAMES = {
     "svm": "SVM on pixels",
     "stochnorm": "StochNorm",
     "lwf": "LWF",
-    "bituning": "Bi-Tuning",
+    "bi_tuning": "Bi-Tuning",
     "spottune": "SpotTune",
     "zootuning": "Zoo-Tuning",
     "lite_zootuning": "Lite Zoo-Tuning",
     "knowledge_flow": "Knowledge Flow",
     "ensemble": "Ensemble",
     "distill": "Distillation",
+    "bn_only": "BN-only",
+    "bitfit": "BitFit",
 }
 
 
