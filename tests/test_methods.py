@@ -145,6 +145,7 @@ def test_terms_and_gradients_are_the_same_behind_distributed_data_parallel(name,
     def found(network: torch.nn.Module) -> tuple[dict, list]:
         prepared.load_state_dict(state)
         prepared.zero_grad()
+        torch.manual_seed(0)  # as the engine does before every update
         terms = network(batch)
         torch.stack(list(terms.values())).sum().backward()
         return terms, [parameter.grad.clone() for parameter in prepared.parameters() if parameter.grad is not None]
