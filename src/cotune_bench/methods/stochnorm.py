@@ -35,7 +35,8 @@ def stochastic_normalization(
     if weight is not None:
         scale = scale * weight
     shift = -mean * scale if bias is None else bias - mean * scale
-    return x * _per_channel(scale, x) + _per_channel(shift, x)
+    shape = (-1, *[1] * (x.dim() - 2))
+    return x * scale.view(shape) + shift.view(shape)
 
 
 class StochNorm(nn.BatchNorm2d):
@@ -79,8 +80,6 @@ class StochNorm(nn.BatchNorm2d):
 class StochNormFineTune(FineTune):
     """Fine-tuning in which every layer of batch normalisation of the trunk is a StochNorm.
 
-    Prediction is that of the ordinary layers.
-
     Args:
         p: probability that a channel is normalised by batch statistics; 1 is fine-tuning.
 
@@ -99,8 +98,12 @@ class StochNormFineTune(FineTune):
         super().__init__(backbone, num_classes, head_init=head_init)
         if not 0 <= p <= 1:
             raise UserError(f"method.p={p} cannot be used: it must be in [0, 1]")
-        children = [(module, *child) for module in self.trunk.modules() for child in module.named_children()]
-        norms = [child for child in children if isinstance(child[2], nn.BatchNorm2d)]
+        norms = [
+            (module, name, child)
+            for module in self.trunk.modules()
+            for name, child in module.named_children()
+            if isinstance(child, nn.BatchNorm2d)
+        ]
         if not norms:
             raise UserError(f"backbone {backbone.name} has no batch normalisation: choose another backbone")
         for module, name, norm in norms:
@@ -116,7 +119,3 @@ class StochNormFineTune(FineTune):
 def _moments(x: Tensor, correction: int = 0) -> tuple[Tensor, Tensor]:
     """Variance and mean (C,) of maps (B, C, ...)."""
     return torch.var_mean(x, dim=[0, *range(2, x.dim())], correction=correction)
-
-
-def _per_channel(values: Tensor, x: Tensor) -> Tensor:
-    return values.view(-1, *(1,) * (x.dim() - 2))

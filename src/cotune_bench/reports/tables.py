@@ -26,7 +26,7 @@ METHOD_NAMES = {
     "linear_probe": "Linear probe",
     "svm": "SVM on pixels",
     "stochnorm": "StochNorm",
-    "lwf": "LWF",
+    "lwf": "LwF",
     "bi_tuning": "Bi-Tuning",
     "spottune": "SpotTune",
     "zootuning": "Zoo-Tuning",
