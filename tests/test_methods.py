@@ -138,6 +138,7 @@ def test_no_checkpoint_holds_the_frozen_source_or_the_starting_point(name, prepa
     more += 200 if name == "cotuning" else 0  # source head and relationship
     following = [value for key, value in prepared.state_dict().items() if key.startswith(FOLLOWING.get(name, ()))]
     more += sum(value.numel() for value in following) + (128 * 5 if name == "bi_tuning" else 0)  # projector
+    more += sum(value.numel() for value in [*prepared.down, *prepared.up]) if name == "lora" else 0
     assert held <= sum(value.numel() for value in network) + more
 
 

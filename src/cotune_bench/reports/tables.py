@@ -36,6 +36,7 @@ METHOD_NAMES = {
     "distill": "Distillation",
     "bn_only": "BN-only",
     "bitfit": "BitFit",
+    "lora": "LoRA",
 }
 
 
