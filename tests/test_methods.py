@@ -17,7 +17,7 @@ from cotune_bench.training.engine import fit
 
 CLASSES = 3
 #: What follows the trained weights in training, by prefix of its name.
-FOLLOWING = {"bi_tuning": ("key.", "queue_", "place")}
+FOLLOWING = {"bi_tuning": ("key.", "queue_", "place"), "ema": ("average.", "updates")}
 
 
 def make_method(name: str, seed: int = 0, *, classes: int = CLASSES, head_init: str = "normal", **options) -> Method:

@@ -37,6 +37,8 @@ METHOD_NAMES = {
     "bn_only": "BN-only",
     "bitfit": "BitFit",
     "lora": "LoRA",
+    "lp_ft": "LP-FT",
+    "ema": "EMA",
 }
 
 
