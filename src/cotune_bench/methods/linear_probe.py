@@ -1,12 +1,15 @@
 """Linear probe: the trunk stays as it is, a logistic regression on its features is the head."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from cotune_bench.data.target import TargetData
+from cotune_bench.data.target import TargetData, Views
+from cotune_bench.methods.base import Method
 from cotune_bench.methods.penalty_grid import PenaltyGrid
 from cotune_bench.methods.source_features import source_features
 from cotune_bench.penalty_trials import accuracy, log_likelihood
@@ -29,23 +32,40 @@ class LinearProbe(PenaltyGrid):
 
     def prepare(self, data: TargetData, cache: Cache) -> None:
         """Solve the regression and write it into the head."""
+        solve_head(self, data, cache, self.grid, self.without_validation)
 
-        def features(part) -> Array:
-            return source_features(self.trunk, part, data, cache, weights_id=self.weights_id).double().cpu().numpy()
 
-        train, labels = features(data.plain), data.plain.labels
-        if len(data.val):
-            val, truth = features(data.val), data.val.labels
+@torch.no_grad()
+def solve_head(
+    method: Method, data: TargetData, cache: Cache, grid: Sequence[float], without_validation: float
+) -> None:
+    """Write the logistic regression on the trunk's features into a method's head.
 
-            def score(solution: tuple[Array, Array]) -> tuple[float, float]:
-                logits = val @ solution[0].T + solution[1]
-                return accuracy(logits, truth), log_likelihood(logits, truth)
+    Args:
+        method: whose trunk is untrained.
+        data: of the run.
+        cache: of the features.
+        grid: values of C; the one with the best validation accuracy, then the least validation loss, is used.
+        without_validation: C where there are no validation images.
+    """
 
-            weights, bias = max((logistic_regression(train, labels, C) for C in self.grid), key=score)
-        else:
-            weights, bias = logistic_regression(train, labels, self.without_validation)
-        self.head.weight.copy_(torch.from_numpy(weights))
-        self.head.bias.copy_(torch.from_numpy(bias))
+    def features(part: Views) -> Array:
+        found = source_features(method.trunk, part, data, cache, weights_id=method.weights_id)
+        return found.double().cpu().numpy()
+
+    train, labels = features(data.plain), data.plain.labels
+    if len(data.val):
+        val, truth = features(data.val), data.val.labels
+
+        def score(solution: tuple[Array, Array]) -> tuple[float, float]:
+            logits = val @ solution[0].T + solution[1]
+            return accuracy(logits, truth), log_likelihood(logits, truth)
+
+        weights, bias = max((logistic_regression(train, labels, C) for C in grid), key=score)
+    else:
+        weights, bias = logistic_regression(train, labels, without_validation)
+    method.head.weight.copy_(torch.from_numpy(weights))
+    method.head.bias.copy_(torch.from_numpy(bias))
 
 
 def logistic_regression(features: Array, labels: NDArray[np.integer], C: float) -> tuple[Array, Array]:

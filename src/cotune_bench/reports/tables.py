@@ -26,14 +26,19 @@ METHOD_NAMES = {
     "linear_probe": "Linear probe",
     "svm": "SVM on pixels",
     "stochnorm": "StochNorm",
-    "lwf": "LWF",
-    "bituning": "Bi-Tuning",
+    "lwf": "LwF",
+    "bi_tuning": "Bi-Tuning",
     "spottune": "SpotTune",
     "zootuning": "Zoo-Tuning",
     "lite_zootuning": "Lite Zoo-Tuning",
     "knowledge_flow": "Knowledge Flow",
     "ensemble": "Ensemble",
     "distill": "Distillation",
+    "bn_only": "BN-only",
+    "bitfit": "BitFit",
+    "lora": "LoRA",
+    "lp_ft": "LP-FT",
+    "ema": "EMA",
 }
 
 
