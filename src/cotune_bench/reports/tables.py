@@ -34,6 +34,12 @@ METHOD_NAMES = {
     "knowledge_flow": "Knowledge Flow",
     "ensemble": "Ensemble",
     "distill": "Distillation",
+    "feature_extractor": "Feature extractor",
+    "last_k": "Last k blocks",
+    "stochastic_blocks": "Stochastic blocks",
+    "random_policy": "Random policy",
+    "spottune_global": "SpotTune (Global-k)",
+    "progressive": "Progressive nets",
 }
 
 
