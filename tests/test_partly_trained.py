@@ -113,7 +113,7 @@ def test_features_are_computed_once_where_images_are_not_augmented(cache):
 
 
 @pytest.mark.parametrize("protocol", [FLIPPED, replace(PROTOCOL, augment="shift", shift=1)])
-def test_augmented_images_are_seen_anew_at_every_update(protocol, cache):
+def test_augmented_images_are_computed_at_every_update(protocol, cache):
     method = FeatureExtractor(make_backbone(), 3)
     passes = []
     method.trunk.conv1.register_forward_hook(lambda *_: passes.append(0))

@@ -11,8 +11,8 @@ from cotune_bench.methods.partly_trained import PartlyTrained, require_blocks
 
 def random_half(blocks: Sequence[str]) -> list[str]:
     """Half of the blocks, rounded down but at least one, in their order; drawn from torch's generator."""
-    drawn = torch.randperm(len(blocks))[: max(len(blocks) // 2, 1)]
-    return [blocks[place] for place in sorted(drawn.tolist())]
+    drawn = set(torch.randperm(len(blocks))[: max(len(blocks) // 2, 1)].tolist())
+    return [block for place, block in enumerate(blocks) if place in drawn]
 
 
 class StochasticBlocks(PartlyTrained):
