@@ -1,5 +1,7 @@
 """Settings that define a result, and the key of a run made from them."""
 
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,14 @@ def _without_targets(value: Any) -> Any:
 def run_key(config: DictConfig) -> str:
     """Readable cell and a hash of all that defines the result: the name of the run's record and folder."""
     return key_of(run_config(config))
+
+
+def variants(config: DictConfig, values: Mapping[str, Sequence[str]]) -> list[DictConfig]:
+    """The same configuration with each other combination of these values of the method's settings."""
+    changed = [
+        OmegaConf.merge(config, {"method": dict(zip(values, one, strict=True))}) for one in product(*values.values())
+    ]
+    return [other for other in changed if other.method != config.method]  # pyright: ignore[reportReturnType]
 
 
 def key_of(defining: dict) -> str:

@@ -71,7 +71,7 @@ class Batches:
 
     A pass over the images is one random order, cut into full batches; its remainder is dropped, as in the
     published recipes. With fewer images than ``batch_size`` every batch holds all of them. Of several ``views`` each
-    is augmented on its own.
+    is augmented on its own. Where they are not ``augmented``, the inputs are the plain views of the same images.
     """
 
     images: Images
@@ -81,6 +81,7 @@ class Batches:
     normalize: Normalize
     task: Classification
     views: int = 1
+    augmented: bool = True
 
     def positions(self, step: int) -> np.ndarray:
         """Which images, as positions in ``images``, make the batch of this step."""
@@ -252,7 +253,15 @@ def target_data(
     return TargetData(
         name=dataset.name,
         classes=dataset.classes,
-        train=Batches(trained, protocol.batch_size, seed, augment, normalize, task),
+        train=Batches(
+            trained,
+            protocol.batch_size,
+            seed,
+            augment,
+            normalize,
+            task,
+            augmented=protocol.augment != "none" or protocol.flip,
+        ),
         plain=Views(plain, protocol.crop, center, normalize),
         val=Views(images_of(dataset, val), protocol.crop, center, normalize),
         test=Views(images_of(dataset, dataset.test), protocol.crop, views, normalize),

@@ -1,6 +1,6 @@
 """The contract between a method of fine-tuning and the one engine that optimises it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -66,6 +66,9 @@ class Method(nn.Module):
     compilable: ClassVar[bool] = True
     #: Augmented views of every training image in a batch.
     train_views: ClassVar[int] = 1
+    #: Settings, attributes of the same names, that ``predict`` alone reads, with their values: a training gives a
+    #: record for each value, under the key of a run with that setting.
+    variants: ClassVar[Mapping[str, Sequence[str]]] = {}
     #: Of the trunk while it trains and predicts: fp32, tf32 or bf16.
     precision: str = "fp32"
 
@@ -131,6 +134,10 @@ class Method(nn.Module):
     def predict(self, images: Tensor) -> Tensor:
         """Logits (B, K)."""
         return self.head(self.features(images))
+
+    def policies(self, images: Tensor) -> dict[str, Tensor]:
+        """Whether each image is to use the trained copy of a block, (B,) of 0 and 1 by block; nothing by default."""
+        return {}
 
     def plain(self) -> tuple[nn.Module, nn.Linear] | None:
         """Trunk and head that alone predict what the method does, and can be exported; None without such."""

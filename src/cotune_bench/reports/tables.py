@@ -39,6 +39,12 @@ METHOD_NAMES = {
     "lora": "LoRA",
     "lp_ft": "LP-FT",
     "ema": "EMA",
+    "feature_extractor": "Feature extractor",
+    "last_k": "Last k blocks",
+    "stochastic_blocks": "Stochastic blocks",
+    "random_policy": "Random policy",
+    "spottune_global": "SpotTune (Global-k)",
+    "progressive": "Progressive nets",
 }
 
 

@@ -2,20 +2,24 @@
 
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.config import build, run_config, run_key
+from cotune_bench.config.keys import variants
 from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.split_lists import SplitFiles, split_files
 from cotune_bench.data.target import TargetData
 from cotune_bench.inference.evaluate import evaluate
 from cotune_bench.inference.execution import devices, keep_freed_memory, set_threads
+from cotune_bench.inference.policies import Policies, policies_of
 from cotune_bench.methods.assemble import make_backbone, make_method
 from cotune_bench.methods.base import Method
 from cotune_bench.storage.cache import Cache
@@ -96,6 +100,24 @@ class Experiment:
             stop=stop,
         )
 
+    def variants(self) -> Iterator["Experiment"]:
+        """This experiment with each further way to predict that its method declares, while it predicts so."""
+        for config in variants(self.config, self.method.variants):
+            for name in self.method.variants:
+                setattr(self.method, name, config.method[name])
+            yield replace(self, config=config, key=run_key(config))
+        for name in self.method.variants:
+            setattr(self.method, name, self.config.method[name])
+
+    @cached_property
+    def policies(self) -> Policies | None:
+        """What the trained method chose for each test image; None where it chooses nothing."""
+        return policies_of(self.method, self.data.test)
+
+    def artifacts(self) -> dict[str, str]:
+        """Files that the run's folder keeps, texts by name."""
+        return self.method.artifacts() | (self.policies.texts(self.data.classes) if self.policies else {})
+
     def validate(self) -> dict[str, float] | None:
         """Scores on the validation images, None without any; the test images are not read."""
         return evaluate(self.method, self.data.val)[0] if len(self.data.val) else None
@@ -103,6 +125,8 @@ class Experiment:
     def record(self, started: float) -> Record:
         """Validate, read the test set once, and return all scores."""
         test, correct = evaluate(self.method, self.data.test)
+        if self.policies:
+            test["tuned_blocks"] = self.policies.tuned_blocks
         config = run_config(self.config)
         left_out = len(self.files.unreadable) if self.files else 0
         return Record(

@@ -6,15 +6,17 @@ import socket
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from cotune_bench.config import run_config, run_key
+from cotune_bench.config.keys import variants
 from cotune_bench.errors import UserError
 from cotune_bench.storage.files import write_atomically
 from cotune_bench.storage.find_run import CARD
@@ -22,6 +24,9 @@ from cotune_bench.storage.records import Record, RecordStore
 from cotune_bench.training.interrupts import InterruptedRun, StopRequest
 from cotune_bench.training.loggers import require_logger
 from cotune_bench.training.progress import RunProgress
+
+if TYPE_CHECKING:
+    from cotune_bench.training.experiment import Experiment
 
 log = logging.getLogger("cotune_bench")
 
@@ -69,7 +74,7 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
         checkpoints.started = started
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(folder / "lock", blocking=False), _log_file(folder / "run.log"), StopRequest() as stop:
+            with _alone(experiment, folder), _log_file(folder / "run.log"), StopRequest() as stop:
                 if store.finished(key) and not config.force:
                     return Outcome(key, SKIPPED, f"{key}: finished meanwhile by another process")
                 OmegaConf.save(OmegaConf.create(run_config(config)), folder / "config.yaml")
@@ -77,14 +82,17 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
                 with progress:
                     placed = experiment.placed()
                     placed.train(progress, checkpoints, stop)
-                    for name, text in placed.method.artifacts().items():
+                    for name, text in placed.artifacts().items():
                         write_atomically(folder / name, text.encode())
+                    further = [variant.record(checkpoints.started) for variant in placed.variants()]
                     record = placed.record(checkpoints.started)
                     if progress.logger:
                         progress.logger.end(record, config.protocol.updates)
                     if kept:  # first: a run that is finished has its weights
                         names, files = placed.data.classes, placed.files
                         keep(config, record, placed.method, placed.backbone, names, files, folder)
+                for other in further:  # first: a run that is finished has them all
+                    log.info(_summary(config, other, store.add(other, again=config.force)))
                 line = _summary(config, record, store.add(record, again=config.force))
                 log.info(line)
                 checkpoints.delete()
@@ -94,6 +102,17 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
     if stop.number:  # after the last update: the cell is done, but the sweep it belongs to is to end
         raise InterruptedRun(stop.number)
     return Outcome(key, DONE, line)
+
+
+@contextmanager
+def _alone(experiment: "Experiment", folder: Path) -> Iterator[None]:
+    """Hold the lock of the run, and that of the runs which its training gives records of; Timeout if one is taken."""
+    keys = {experiment.key, *(run_key(one) for one in variants(experiment.config, experiment.method.variants))}
+    with ExitStack() as stack:
+        for place in dict.fromkeys([folder, folder.with_name(min(keys))]):
+            place.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(place / "lock", blocking=False))
+        yield
 
 
 def _require_kept(config: DictConfig, key: str) -> None:

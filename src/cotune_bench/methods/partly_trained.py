@@ -1,0 +1,57 @@
+"""Fine-tuning of a part of the trunk; the rest stays as it was pre-trained."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from cotune_bench.backbones.base import Backbone
+from cotune_bench.data.task import Batch, Classification
+from cotune_bench.errors import UserError
+from cotune_bench.methods.base import Method
+
+
+def require_blocks(backbone: Backbone, method: str) -> tuple[str, ...]:
+    """Names of a backbone's residual blocks, first to last; UserError if it names none."""
+    if not backbone.blocks:
+        raise UserError(
+            f"backbone {backbone.name} names no residual blocks, which method={method} needs: use glyphnet or ResNets"
+        )
+    return backbone.blocks
+
+
+class PartlyTrained(Method):
+    """Cross-entropy; all of the trunk but the named layers is frozen, batch statistics too.
+
+    Args:
+        trained: names of the layers of the trunk that train, beside the head.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int | Classification,
+        trained: Sequence[str],
+        *,
+        head_init: str | None = None,
+    ) -> None:
+        super().__init__(backbone, num_classes, head_init=head_init)
+        self.trained = tuple(trained)
+        self.trunk.requires_grad_(False)
+        for name in self.trained:
+            self.trunk.get_submodule(name).requires_grad_(True)
+
+    def train(self, mode: bool = True) -> "PartlyTrained":
+        """Frozen layers stay in evaluation mode."""
+        super().train(mode)
+        self.trunk.eval()
+        for name in self.trained:
+            self.trunk.get_submodule(name).train(mode)
+        return self
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """``ce``."""
+        return {"ce": self.task.loss(self.predict(batch.inputs), batch.labels)}
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """Those of the layers that train."""
+        return [parameter for parameter in self.trunk.parameters() if parameter.requires_grad]
