@@ -27,7 +27,7 @@ WITHOUT_TORCH = ("storage", "config", "reports")
 #: Modules that import others by name: what the yaml files name, the public names, commands, an optional library.
 DYNAMIC = {"config/build.py", "__init__.py", "cli/__init__.py", "backbones/timm.py", "backbones/plain_network.py"}
 MOST_LINES = 300
-MOST_FILES = {"reports": 18, "cli": 18}  # 16 elsewhere
+MOST_FILES = {"reports": 18, "cli": 18, "methods": 20}  # 16 elsewhere
 
 FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
 MODULES = [file for file in FILES if file != "__init__.py"]  # its imports are the public names
