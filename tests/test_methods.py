@@ -39,6 +39,8 @@ def make_method(name: str, seed: int = 0, *, classes: int = CLASSES, head_init: 
     return build(section, first, classes, drop=["name", "tune"], head_init=head_init, **further)
 
 
+#: Methods of which no plain network predicts the same.
+NOT_PLAIN = ("svm", "spottune", "random_policy", "progressive", "zoo_tuning")
 TRAINED = [name for name in choices("method") if not make_method(name).solved]
 trained_methods = pytest.mark.parametrize("name", TRAINED)
 
@@ -76,7 +78,9 @@ def test_parameter_groups_hold_each_trainable_parameter_once(prepared):
 @trained_methods
 def test_head_learns_at_lr_and_the_pretrained_at_the_ratio(name, prepared):
     groups = {group["name"]: group for group in prepared.param_groups(0.2, 0.25)}
-    trained = [p for p in prepared.trunk.parameters() if p.requires_grad]
+    fresh = {id(p) for p in groups.get("gates", {"params": []})["params"]}  # new weights, too
+    assert all(groups[group]["lr"] == 0.2 for group in groups if group == "gates")
+    trained = [p for p in prepared.trunk.parameters() if p.requires_grad and id(p) not in fresh]
     expected = 0.2 if name == "random_start" else 0.05
     for group, parameters, lr in (("head", prepared.head.parameters(), 0.2), ("pretrained", trained, expected)):
         assert {id(p) for p in parameters} <= {id(p) for p in groups[group]["params"]}
@@ -93,6 +97,7 @@ def test_training_moves_what_is_grouped_and_batch_statistics_and_nothing_else(na
     grouped = {id(p) for group in method.param_groups(0.1, 0.1) for p in group["params"]}
     norms = [module for module in method.train().modules() if isinstance(module, torch.nn.BatchNorm2d)]
     statistics = {id(buffer) for module in norms if module.training for buffer in module.buffers(recurse=False)}
+    statistics |= {id(buffer) for key, buffer in method.trunk.named_buffers() if key.endswith("running_gate")}
     for norm in (module for module in method.trunk.modules() if module in norms):  # frozen weights, frozen statistics
         assert norm.training == norm.weight.requires_grad
     for key, value in method.state_dict(keep_vars=True).items():
@@ -120,7 +125,7 @@ def test_predict_gives_repeatable_logits_which_trunk_and_head_alone_give_where_t
     assert logits.shape == (len(data.test), classes)
     assert torch.isfinite(logits).all()
     assert torch.equal(logits, predict(method, data.test))
-    assert (plain is None) == (name in ("svm", "spottune", "random_policy", "progressive"))
+    assert (plain is None) == (name in NOT_PLAIN)
     images = data.train(0).inputs
     if plain:
         torch.testing.assert_close(method.predict(images), plain[1](plain[0](images)))

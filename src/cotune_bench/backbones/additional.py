@@ -1,6 +1,7 @@
 """Backbones beside the first, such as teachers, which the yaml of a method names."""
 
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 
 from omegaconf import DictConfig
 
@@ -35,6 +36,24 @@ def further_backbones(
         return backbone
 
     return {str(name): loaded(method[name], f"method.{name}") for name in method if _names_backbones(method[name])}
+
+
+def require_one_architecture(first: Backbone, others: Mapping[str, Backbone]) -> None:
+    """UserError unless the trunks have equal layers; it names the first layer that differs."""
+    expected = _layers(first)
+    for name, other in others.items():
+        for (place, layer), (found_place, found) in zip_longest(expected, _layers(other), fillvalue=("", "nothing")):
+            if (place, layer) != (found_place, found):
+                raise UserError(
+                    f"source {name} has another architecture than backbone {first.name}: its layer "
+                    f"{found_place or place} is {found}, not {layer} {place}: choose sources of one architecture"
+                )
+
+
+def _layers(backbone: Backbone) -> list[tuple[str, str]]:
+    """Names of a trunk's layers, and what each of them is."""
+    modules = backbone.trunk.named_modules()
+    return [(name, f"{type(layer).__name__}({layer.extra_repr()})") for name, layer in modules if name]
 
 
 def weights_of(further: Mapping[str, Further]) -> list[dict[str, str]]:

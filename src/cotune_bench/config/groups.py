@@ -7,7 +7,7 @@ from cotune_bench.errors import UserError, suggest
 PACKAGE = Path(__file__).parents[1]
 #: The yaml files: inside an installed package, else at the top of the checkout.
 CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parents[1] / "conf") if path.is_dir())
-GROUPS = ("method", "data", "backbone", "protocol", "table")
+GROUPS = ("method", "data", "backbone", "protocol", "table", "zoo")
 
 
 def choices(group: str) -> list[str]:
