@@ -99,7 +99,7 @@ def test_training_moves_what_is_grouped_and_batch_statistics_and_nothing_else(na
     statistics = {id(buffer) for module in norms if module.training for buffer in module.buffers(recurse=False)}
     statistics |= {id(buffer) for key, buffer in method.trunk.named_buffers() if key.endswith("running_gate")}
     for norm in (module for module in method.trunk.modules() if module in norms):  # frozen weights, frozen statistics
-        assert norm.training == norm.weight.requires_grad
+        assert norm.training == (norm.weight.requires_grad or norm.bias.requires_grad or name == "lora")
     for key, value in method.state_dict(keep_vars=True).items():
         if key.startswith(FOLLOWING.get(name, ())) and id(value) not in statistics:
             continue
