@@ -25,6 +25,9 @@ WITHOUT_EFFECT = {
 #: is no part of the key, so that their records stay in their tables.
 LATER = {"cotuning": {"select": "accuracy"}, "delta": {"regularisation": "attention", "distance": "published"}}
 
+#: The same of protocols.
+LATER_PROTOCOL = {"optimizer": "sgd", "schedule": "step", "warmup": 0, "label_smoothing": 0, "mixup": 0}
+
 
 def run_config(config: DictConfig) -> dict:
     """The part of a configuration that defines the result, as plain data."""
@@ -82,10 +85,17 @@ def run_key(config: DictConfig) -> str:
 def key_of(defining: dict) -> str:
     """The key of the run that this result of :func:`run_config` defines."""
     data, method = defining["data"]["name"], defining["method"]["name"]
-    usual = LATER.get(method, {}).items()
-    values = {name: value for name, value in defining["method"].items() if (name, value) not in usual}
-    mark = digest(_canonical({**defining, "method": values, "version": RESULT_VERSION}))[:10]
+    values = {
+        "method": _without(LATER.get(method, {}), defining["method"]),
+        "protocol": _without(LATER_PROTOCOL, defining["protocol"]),
+    }
+    mark = digest(_canonical({**defining, **values, "version": RESULT_VERSION}))[:10]
     return f"{data}-{method}-rate{defining['rate']:g}-seed{defining['seed']}-{mark}"
+
+
+def _without(usual: dict, section: dict) -> dict:
+    """A section without the settings that have these values."""
+    return {name: value for name, value in section.items() if name not in usual or value != usual[name]}
 
 
 def _canonical(value: Any) -> Any:
