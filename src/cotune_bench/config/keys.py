@@ -35,9 +35,20 @@ def run_config(config: DictConfig) -> dict:
     defining = {name: whole[name] for name in DEFINING}
     for group, names in NOT_DEFINING.items():
         defining[group] = {name: value for name, value in defining[group].items() if name not in names}
+    method = defining["method"]
+    if method["name"] == "combine":  # all settings of each, those of its yaml, too
+        given = method["settings"] or {}
+        method["settings"] = {name: {**_settings(name), **given.get(name, {})} for name in method["of"]}
     if own_images(defining["data"]):
         defining["data"]["root"] = str(Path(config.data.root).expanduser().resolve())
     return _reduced(defining)
+
+
+def _settings(method: str) -> dict[str, Any]:
+    """Settings of a method's yaml, without its name and its grid."""
+    groups.check_choice("method", method)
+    yaml: Any = OmegaConf.to_container(OmegaConf.load(groups.CONF / "method" / f"{method}.yaml"))
+    return {name: value for name, value in yaml.items() if name not in ("_target_", "name", "tune", "defaults")}
 
 
 def upgraded(defining: dict) -> dict:
@@ -64,8 +75,8 @@ def with_targets(group: str, section: dict) -> dict:
         UserError: there is no such yaml.
     """
     nested = {name: with_targets("backbone", value) for name, value in section.items() if isinstance(value, dict)}
-    if "name" not in section:  # a group of further backbones
-        return nested
+    if "name" not in section:  # a group of further backbones, or settings of combined methods
+        return {**section, **nested}
     groups.check_choice(group, section["name"])
     yaml = OmegaConf.to_container(OmegaConf.load(groups.CONF / group / f"{section['name']}.yaml"))
     return {**section, **nested, "_target_": yaml["_target_"]}  # pyright: ignore

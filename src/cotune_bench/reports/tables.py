@@ -39,6 +39,7 @@ METHOD_NAMES = {
     "lora": "LoRA",
     "lp_ft": "LP-FT",
     "ema": "EMA",
+    "combine": "Combine",
 }
 
 
