@@ -94,7 +94,7 @@ def test_a_configuration_can_not_be_changed_by_accident():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("method=cotunning", "method=cotunning is unknown: did you mean cotuning? choose bss, cotuning,"),
+        ("method=cotunning", "method=cotunning is unknown: did you mean cotuning? choose bi_tuning, bitfit,"),
         ("data=zzz", "data=zzz is unknown: choose "),
         ("table=dsek", "table=dsek is unknown: did you mean desk? choose "),
         ("method=null", "method=None is unknown: choose "),
@@ -343,7 +343,7 @@ def test_an_unknown_table_or_a_table_of_unknown_things_is_named(conf):
         load_table("desc")
     (conf / "table" / "odd.yaml").write_text("data: [digits]\nmethod: [bss, bsx]\nseed: [0]\n")
     (conf / "table" / "both.yaml").write_text("data: [digits]\nmethod: [bss]\nseed: [0]\nreplicate: [0]\n")
-    with pytest.raises(UserError, match=r"table odd: method=bsx is unknown: did you mean bss\? choose bss"):
+    with pytest.raises(UserError, match=r"table odd: method=bsx is unknown: did you mean bss\? choose bi_tuning"):
         load_table("odd")
     with pytest.raises(UserError, match=r"table both: give either replicate: \[...\] or seed: \[...\]"):
         load_table("both")

@@ -8,7 +8,15 @@ import pytest
 
 from cotune_bench.config import PACKAGE
 
-GROUND = {"errors", "metrics", "relationship", "softmax_regression", "array_checks", "penalty_trials"}
+GROUND = {
+    "errors",
+    "metrics",
+    "transferability",
+    "relationship",
+    "softmax_regression",
+    "array_checks",
+    "penalty_trials",
+}
 #: Rooms that the modules of a room may import besides their own.
 ALLOWED = {
     **dict.fromkeys(GROUND, GROUND),

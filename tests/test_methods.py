@@ -152,7 +152,7 @@ def test_no_checkpoint_holds_the_frozen_source_or_the_starting_point(name, prepa
     held = sum(value.numel() for value in prepared.state_dict().values() if isinstance(value, torch.Tensor))
     network = [*prepared.trunk.state_dict().values(), *prepared.head.state_dict().values()]
     more = sum(value.numel() for value in network) if name == "svm" else 0  # its training images
-    more += 200 if name == "cotuning" else 0  # source head and relationship
+    more += 200 if name in ("cotuning", "combine") else 0  # source head and relationship
     following = [value for key, value in prepared.state_dict().items() if key.startswith(FOLLOWING.get(name, ()))]
     more += sum(value.numel() for value in following) + (128 * 5 if name == "bi_tuning" else 0)  # projector
     more += sum(value.numel() for value in [*prepared.down, *prepared.up]) if name == "lora" else 0

@@ -27,6 +27,9 @@ WITHOUT_EFFECT = {
 #: is no part of the key, so that their records stay in their tables.
 LATER = {"cotuning": {"select": "accuracy"}, "delta": {"regularisation": "attention", "distance": "published"}}
 
+#: The same of protocols.
+LATER_PROTOCOL = {"optimizer": "sgd", "schedule": "step", "warmup": 0, "label_smoothing": 0, "mixup": 0}
+
 
 def run_config(config: DictConfig) -> dict:
     """The part of a configuration that defines the result, as plain data."""
@@ -34,9 +37,20 @@ def run_config(config: DictConfig) -> dict:
     defining = {name: whole[name] for name in DEFINING}
     for group, names in NOT_DEFINING.items():
         defining[group] = {name: value for name, value in defining[group].items() if name not in names}
+    method = defining["method"]
+    if method["name"] == "combine":  # all settings of each, those of its yaml, too
+        given = method["settings"] or {}
+        method["settings"] = {name: {**_settings(name), **given.get(name, {})} for name in method["of"]}
     if own_images(defining["data"]):
         defining["data"]["root"] = str(Path(config.data.root).expanduser().resolve())
     return _reduced(defining)
+
+
+def _settings(method: str) -> dict[str, Any]:
+    """Settings of a method's yaml, without its name and its grid."""
+    groups.check_choice("method", method)
+    yaml: Any = OmegaConf.to_container(OmegaConf.load(groups.CONF / "method" / f"{method}.yaml"))
+    return {name: value for name, value in yaml.items() if name not in ("_target_", "name", "tune", "defaults")}
 
 
 def upgraded(defining: dict) -> dict:
@@ -63,8 +77,8 @@ def with_targets(group: str, section: dict) -> dict:
         UserError: there is no such yaml.
     """
     nested = {name: with_targets("backbone", value) for name, value in section.items() if isinstance(value, dict)}
-    if "name" not in section:  # a group of further backbones
-        return nested
+    if "name" not in section:  # a group of further backbones, or settings of combined methods
+        return {**section, **nested}
     groups.check_choice(group, section["name"])
     yaml = OmegaConf.to_container(OmegaConf.load(groups.CONF / group / f"{section['name']}.yaml"))
     return {**section, **nested, "_target_": yaml["_target_"]}  # pyright: ignore
@@ -92,10 +106,17 @@ def variants(config: DictConfig, values: Mapping[str, Sequence[str]]) -> list[Di
 def key_of(defining: dict) -> str:
     """The key of the run that this result of :func:`run_config` defines."""
     data, method = defining["data"]["name"], defining["method"]["name"]
-    usual = LATER.get(method, {}).items()
-    values = {name: value for name, value in defining["method"].items() if (name, value) not in usual}
-    mark = digest(_canonical({**defining, "method": values, "version": RESULT_VERSION}))[:10]
+    values = {
+        "method": _without(LATER.get(method, {}), defining["method"]),
+        "protocol": _without(LATER_PROTOCOL, defining["protocol"]),
+    }
+    mark = digest(_canonical({**defining, **values, "version": RESULT_VERSION}))[:10]
     return f"{data}-{method}-rate{defining['rate']:g}-seed{defining['seed']}-{mark}"
+
+
+def _without(usual: dict, section: dict) -> dict:
+    """A section without the settings that have these values."""
+    return {name: value for name, value in section.items() if name not in usual or value != usual[name]}
 
 
 def _canonical(value: Any) -> Any:

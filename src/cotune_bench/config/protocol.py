@@ -11,6 +11,8 @@ RESIZE_MODES = ("squash", "short_side")
 FILTERS = ("nearest", "bilinear", "bicubic")
 SPLIT_ORDERS = ("split_then_sample", "sample_then_split")
 PRECISIONS = ("auto", "fp32", "tf32", "bf16")
+OPTIMIZERS = ("sgd", "adamw")
+SCHEDULES = ("step", "cosine")
 
 
 def channels_last(crop: int) -> bool:
@@ -40,6 +42,11 @@ class Protocol:
         val: share of every class's training images that is held out, 0 for none.
         split_order: whether validation images are taken before or after sampling at the rate.
         precision: of the trunk's arithmetic; ``auto`` is bf16 where the device is made for it, else fp32.
+        optimizer: ``sgd``, or ``adamw``, of which ``momentum`` is the first beta and 0.999 the second.
+        schedule: ``step`` drops the learning rate at ``drop_at``; ``cosine`` lowers it to 0 along half a cosine.
+        warmup: share of the updates over which the learning rate rises linearly to its value first.
+        label_smoothing: share of every label that is spread evenly over all classes in training.
+        mixup: alpha of mixup (Zhang et al., ICLR 2018), which trains on weighted means of two images; 0 for none.
         threads: CPU threads, None for all cores; sums differ in their last bits between thread counts.
     """
 
@@ -66,6 +73,11 @@ class Protocol:
     val: float
     split_order: str
     precision: str = "fp32"
+    optimizer: str = "sgd"
+    schedule: str = "step"
+    warmup: float = 0.0
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -74,10 +86,13 @@ class Protocol:
         for name in ("updates", "batch_size", "lr", "resize", "crop"):
             self._require(name, getattr(self, name) > 0, "above 0")
         self._require("drop_factor", 0 < self.drop_factor <= 1, "above 0 and at most 1")
-        for name in ("weight_decay", "backbone_ratio", "momentum", "shift"):
+        for name in ("weight_decay", "backbone_ratio", "momentum", "shift", "mixup"):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         self._require("momentum", self.momentum < 1, "below 1")
         self._require("val", 0 <= self.val <= 0.9, "in [0, 0.9]")
+        for name in ("warmup", "label_smoothing"):
+            self._require(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+        self._require("nesterov", not (self.nesterov and self.optimizer == "adamw"), "false for adamw")
         self._require("crop", self.crop <= self.resize, f"at most resize={self.resize}")
         self._require("drop_at", all(step > 0 for step in self.drop_at), "a list of numbers above 0")
         self._require(
@@ -93,6 +108,8 @@ class Protocol:
             ("resize_filter", FILTERS),
             ("split_order", SPLIT_ORDERS),
             ("precision", PRECISIONS),
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
         ):
             self._require(name, getattr(self, name) in choices, "one of " + ", ".join(choices))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.augment import Augment, make_augment
@@ -71,7 +72,8 @@ class Batches:
 
     A pass over the images is one random order, cut into full batches; its remainder is dropped, as in the
     published recipes. With fewer images than ``batch_size`` every batch holds all of them. Of several ``views`` each
-    is augmented on its own. Where they are not ``augmented``, the inputs are the plain views of the same images.
+    is augmented on its own; ``mixup`` above 0 mixes pairs of images. Where they are not ``augmented``, the inputs are
+    the plain views of the same images.
     """
 
     images: Images
@@ -82,6 +84,7 @@ class Batches:
     task: Classification
     views: int = 1
     augmented: bool = True
+    mixup: float = 0.0
 
     def positions(self, step: int) -> np.ndarray:
         """Which images, as positions in ``images``, make the batch of this step."""
@@ -93,7 +96,7 @@ class Batches:
 
     def __call__(self, step: int) -> Batch:
         """The batch of this step, on the device."""
-        return self._on_device(*self._on_host(step))
+        return self._mixed(self._on_device(*self._on_host(step)), step)
 
     def stream(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of these steps in order; a GPU works on one while the host makes the next."""
@@ -106,7 +109,7 @@ class Batches:
                 made = ahead.result()
                 if step + 1 < last:
                     ahead = pool.submit(self._on_host, step + 1)
-                yield self._on_device(*made)
+                yield self._mixed(self._on_device(*made), step)
 
     def _on_host(self, step: int) -> list[Tensor]:
         """Labels, positions and the pixels of each view."""
@@ -119,6 +122,17 @@ class Batches:
     def _on_device(self, labels: Tensor, index: Tensor, *pixels: Tensor) -> Batch:
         device = self.normalize.device
         return self.task.collate(list(map(self.normalize, pixels)), sent(labels, device), sent(index, device))
+
+    def _mixed(self, batch: Batch, step: int) -> Batch:
+        """Of mixup: each image and another of the batch, in shares that one draw of Beta(mixup, mixup) gives."""
+        if not self.mixup:
+            return batch
+        rng = np.random.default_rng([self.seed, 3, step])
+        share = rng.beta(self.mixup, self.mixup)
+        order = sent(staged(rng.permutation(len(batch.labels)), self.normalize.device), self.normalize.device)
+        labels = one_hot(batch.labels, self.task.num_classes).float()
+        values = [share * rows + (1 - share) * rows[order] for rows in (batch.inputs, labels, *batch.views)]
+        return replace(batch, inputs=values[0], shares=values[1], views=tuple(values[2:]))
 
 
 @dataclass(frozen=True)
@@ -247,7 +261,7 @@ def target_data(
     center = crop_offsets(protocol.resize, protocol.crop, "center")
     views = crop_offsets(protocol.resize, protocol.crop, protocol.views)
     plain = trained = images_of(dataset, train)
-    task = Classification(len(dataset.classes))
+    task = Classification(len(dataset.classes), protocol.label_smoothing)
     if protocol.resize_mode == "short_side" and protocol.augment == "resized_crop":
         trained = replace(plain, pixels=Originals(images))
     return TargetData(
@@ -260,7 +274,8 @@ def target_data(
             augment,
             normalize,
             task,
-            augmented=protocol.augment != "none" or protocol.flip,
+            augmented=protocol.augment != "none" or protocol.flip or protocol.mixup > 0,
+            mixup=protocol.mixup,
         ),
         plain=Views(plain, protocol.crop, center, normalize),
         val=Views(images_of(dataset, val), protocol.crop, center, normalize),

@@ -18,12 +18,20 @@ class Batch:
         labels: (B,) int64.
         index: (B,) int64, positions among the training images; None where a batch has no data set.
         views: further augmented views (B, C, h, w) of the same images, for methods whose ``train_views`` is above 1.
+        shares: (B, K) of the classes in each input where the protocol mixes images, else None; ``labels`` are those
+            of the first of two images.
     """
 
     inputs: Tensor
     labels: Tensor
     index: Tensor | None = None
     views: tuple[Tensor, ...] = ()
+    shares: Tensor | None = None
+
+    @property
+    def targets(self) -> Tensor:
+        """What a loss on labels takes: labels (B,), or shares (B, K) of mixed images."""
+        return self.labels if self.shares is None else self.shares
 
 
 @dataclass(frozen=True)
@@ -32,9 +40,11 @@ class Classification:
 
     Args:
         num_classes: K.
+        label_smoothing: share of each label that the loss spreads evenly over all classes.
     """
 
     num_classes: int
+    label_smoothing: float = 0.0
 
     #: The metric that tables show and that methods are compared by.
     primary: ClassVar[str] = "accuracy"
@@ -47,9 +57,9 @@ class Classification:
         """A new head from features (B, width) to logits (B, K), in torch's default initialisation."""
         return nn.Linear(width, self.num_classes)
 
-    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of logits (B, K) and labels (B,)."""
-        return cross_entropy(outputs, labels)
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy of logits (B, K) and labels (B,) or shares of classes (B, K)."""
+        return cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
 
     def correct(self, outputs: Tensor, labels: Tensor) -> np.ndarray:
         """(N,) bool: which inputs have their largest logit, of (N, K), at their label (N,)."""

@@ -8,6 +8,7 @@ from torch.nn.functional import log_softmax, normalize, pad
 
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.backbones.precision import in_precision
+from cotune_bench.data.target import TargetData
 from cotune_bench.data.task import Batch, Classification
 from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method, require_at_least, require_positive
@@ -84,6 +85,13 @@ class BiTuning(Method):
             self.register_buffer(f"queue_{name}", normalize(torch.randn(classes, queue_size, width), dim=2))
         self.register_buffer("place", torch.zeros(classes, dtype=torch.int64))
 
+    def check(self, data: TargetData) -> None:
+        """Mixed images are refused."""
+        if data.train.mixup:
+            raise UserError(
+                "method bi_tuning has queues of single images and protocol.mixup mixes them: use protocol.mixup=0"
+            )
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """``ce``, and the contrastive losses ``z`` of projections and ``y`` of the classifier."""
         features = self.features(batch.inputs)
@@ -101,7 +109,7 @@ class BiTuning(Method):
         own = weights[batch.labels]
         scores = torch.einsum("bd,kqd->bkq", own, self.queue_h)
         by_y = contrastive_loss((h * own).sum(dim=1), scores, batch.labels, self.temperature)
-        ce = self.task.loss(self.head(features), batch.labels)
+        ce = self.task.loss(self.head(features), batch.targets)
         return {"ce": ce, "z": self.weight * by_z, "y": self.weight * by_y}
 
     def after_step(self) -> None:

@@ -51,6 +51,6 @@ class BSS(Method):
         """``ce`` and ``bss``."""
         features = self.features(batch.inputs)
         return {
-            "ce": self.task.loss(self.head(features), batch.labels),
+            "ce": self.task.loss(self.head(features), batch.targets),
             "bss": self.weight * spectral_shrinkage(features, self.k),
         }

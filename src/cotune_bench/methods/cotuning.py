@@ -110,8 +110,10 @@ class CoTuning(Method):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """``ce`` on the target labels and ``source``, the soft cross-entropy of the source head."""
         features = self.features(batch.inputs)
-        source = soft_cross_entropy(self.source_head(features), self.relationship[batch.labels])
-        return {"ce": self.task.loss(self.head(features), batch.labels), "source": self.trade_off * source}
+        shares = batch.shares
+        wanted = self.relationship[batch.labels] if shares is None else shares @ self.relationship
+        source = soft_cross_entropy(self.source_head(features), wanted)
+        return {"ce": self.task.loss(self.head(features), batch.targets), "source": self.trade_off * source}
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """The trunk's and the source head's."""

@@ -144,7 +144,7 @@ class Delta(Method):
         source_maps, target_maps = ([found[name] for name in self.taps] for found in (source, target))
         penalty = feature_map_penalty(source_maps, target_maps, self.attention, relative=self.relative)
         return {
-            "ce": self.task.loss(logits, batch.labels),
+            "ce": self.task.loss(logits, batch.targets),
             "maps": self.alpha * penalty,
         }
 

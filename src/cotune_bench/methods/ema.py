@@ -47,7 +47,7 @@ class EMA(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """``ce``."""
-        return {"ce": self.task.loss(self.head(self.features(batch.inputs)), batch.labels)}
+        return {"ce": self.task.loss(self.head(self.features(batch.inputs)), batch.targets)}
 
     @torch.no_grad()
     def after_step(self) -> None:

@@ -11,4 +11,4 @@ class FineTune(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """``ce``."""
-        return {"ce": self.task.loss(self.predict(batch.inputs), batch.labels)}
+        return {"ce": self.task.loss(self.predict(batch.inputs), batch.targets)}

@@ -60,7 +60,7 @@ class L2SP(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """``ce``; the penalties do not need the images."""
-        return {"ce": self.task.loss(self.predict(batch.inputs), batch.labels)}
+        return {"ce": self.task.loss(self.predict(batch.inputs), batch.targets)}
 
     def penalties(self) -> dict[str, Penalty]:
         """``sp`` (distance to the start) and ``head`` (plain L2 of the head)."""

@@ -55,6 +55,14 @@ class LwF(Method):
         self.source = Frozen(self.trunk) if teacher_view == "train" else None
         self.register_buffer("teacher", None, persistent=False)
 
+    def check(self, data: TargetData) -> None:
+        """Mixed images are refused."""
+        if data.train.mixup and self.source is None:
+            raise UserError(
+                "method lwf knows teacher logits of single images and protocol.mixup mixes them: "
+                "use method.teacher_view=train"
+            )
+
     def preparation(self, images: int) -> float:
         """One pass of each image for teacher logits on plain views."""
         return 0.0 if self.source else float(images)
@@ -70,7 +78,7 @@ class LwF(Method):
         """``ce`` on the target labels and ``kd``, the distillation of source logits."""
         features = self.features(batch.inputs)
         kd = distillation_loss(self.source_head(features), self._teacher_logits(batch), self.temperature)
-        return {"ce": self.task.loss(self.head(features), batch.labels), "kd": self.weight * kd}
+        return {"ce": self.task.loss(self.head(features), batch.targets), "kd": self.weight * kd}
 
     def _teacher_logits(self, batch: Batch) -> Tensor:
         if self.source is not None:

@@ -45,6 +45,7 @@ METHOD_NAMES = {
     "random_policy": "Random policy",
     "spottune_global": "SpotTune (Global-k)",
     "progressive": "Progressive nets",
+    "combine": "Combine",
 }
 
 

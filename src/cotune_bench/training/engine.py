@@ -92,7 +92,7 @@ def fit(
     batches = replace(data.train, views=method.train_views).stream(first, protocol.updates)
     for step, batch in zip(range(first, protocol.updates), batches, strict=True):
         set_learning_rates(optimizer, protocol, step)
-        lr = protocol.lr * _dropped(protocol, protocol.drop_at, step)
+        lr = protocol.lr * rate_factor(protocol, protocol.drop_at, step)
         _set_random_state(_mix(seed, step))
         try:
             with arithmetic(method.precision):
@@ -148,22 +148,26 @@ class DominanceWatch:
 def make_optimizer(method: Method, protocol: Protocol) -> torch.optim.Optimizer:
     """The protocol's optimiser of a method's parameter groups, which may bring their own weight decay."""
     groups = method.param_groups(protocol.lr, protocol.backbone_ratio)
-    return torch.optim.SGD(
-        [{**group, "first_lr": group["lr"]} for group in groups],
-        momentum=protocol.momentum,
-        nesterov=protocol.nesterov,
-        weight_decay=protocol.weight_decay,
-        fused=True,
-    )
+    groups = [{**group, "first_lr": group["lr"]} for group in groups]
+    options = {"weight_decay": protocol.weight_decay, "fused": True}
+    if protocol.optimizer == "adamw":
+        return torch.optim.AdamW(groups, betas=(protocol.momentum, 0.999), **options)
+    return torch.optim.SGD(groups, momentum=protocol.momentum, nesterov=protocol.nesterov, **options)
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, protocol: Protocol, step: int) -> None:
-    """The schedule: each group's rate at this step, dropped at its own steps or else at the protocol's."""
+    """The schedule: each group's rate at this step; a group may have other steps to drop at than the protocol."""
     for group in optimizer.param_groups:
-        group["lr"] = group["first_lr"] * _dropped(protocol, group.get("drop_at", protocol.drop_at), step)
+        group["lr"] = group["first_lr"] * rate_factor(protocol, group.get("drop_at", protocol.drop_at), step)
 
 
-def _dropped(protocol: Protocol, drop_at: Sequence[int], step: int) -> float:
+def rate_factor(protocol: Protocol, drop_at: Sequence[int], step: int) -> float:
+    """Factor on the learning rate at this step, from 0: warm-up, then drops or half a cosine."""
+    warmup = round(protocol.warmup * protocol.updates)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if protocol.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (protocol.updates - warmup)))
     return protocol.drop_factor ** sum(step >= drop for drop in drop_at)
 
 
