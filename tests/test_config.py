@@ -101,7 +101,10 @@ def test_a_configuration_can_not_be_changed_by_accident():
         ("~method", "~method cannot be used: "),
         ("rat=0.5", "rat is not a setting: did you mean rate?"),
         ("method.trade_of=1", "method.trade_of is not a setting: did you mean method.trade_off?"),
-        ("method.k=1", "method.k is not a setting of method=cotuning, but of bss, last_k, spottune_global: leave it out"),
+        (
+            "method.k=1",
+            "method.k is not a setting of method=cotuning, but of bss, last_k, spottune_global: leave it out",
+        ),
         ("data.crop_banner=true", "data.crop_banner is not a setting of data=digits, but of aircraft: leave it out"),
         ("+foo=1", "foo is not a setting: "),
         ("rate=0", "rate=0 cannot be used: it is a share"),

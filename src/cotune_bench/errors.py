@@ -10,7 +10,7 @@ class UserError(ValueError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """``did you mean NAME? `` for the nearest known name, empty if none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.51)
     return f"did you mean {near[0]}? " if near else ""
 
 
