@@ -11,15 +11,18 @@ import pytest
 import torch
 from conftest import PROTOCOL, make_backbone, make_data
 from filelock import FileLock
+from kept_runs import train
 from torch import Tensor, nn
 
 from cotune_bench.api import load_backbone
 from cotune_bench.backbones.base import Backbone, SourceInfo
 from cotune_bench.config import compose_config, run_key
 from cotune_bench.data.dataset import Dataset
+from cotune_bench.data.readers.digits import read
 from cotune_bench.errors import UserError
 from cotune_bench.inference.evaluate import evaluate, predict
 from cotune_bench.inference.policies import Policies, policies_of
+from cotune_bench.inference.predict import Predictor, predict_labelled
 from cotune_bench.methods.base import Method
 from cotune_bench.methods.feature_extractor import FeatureExtractor
 from cotune_bench.methods.finetune import FineTune
@@ -497,3 +500,21 @@ def test_a_progressive_column_may_start_at_random():
         "adapters": 0.2,
     }
     assert len(Progressive(load_backbone("resnet18", weights="random"), 3).adapters) == 4
+
+
+@pytest.mark.parametrize("name", ["spottune", "spottune_global", "progressive"])
+def test_a_kept_network_predicts_as_its_run_did(tmp_path, name):
+    kept = train(tmp_path, f"method={name}", "data=digits", "rate=0.15", "protocol.updates=20")
+    predicted, labels, _ = predict_labelled(Predictor.of(kept, torch.device("cpu")), read("digits"))
+    assert 100 * (predicted.logits.argmax(1).numpy() == labels).mean() == pytest.approx(kept.card["accuracy"])
+    assert kept.card["accuracy"] > 60
+    assert (kept.card["network"] is None) == (name != "spottune_global")
+
+
+def test_a_plain_trunk_of_global_k_has_the_fixed_copies(cache):
+    method = SpotTuneGlobal(make_backbone(), 3, k=1, **SMALL)
+    fit(method, make_data(), PROTOCOL, seed=0, cache=cache)
+    method.shares.copy_(torch.tensor([0.1, 0.9]))
+    state, source = method.plain()[0].state_dict(), make_backbone().trunk.state_dict()
+    for name, value in state.items():
+        assert torch.equal(value, method.trunk.state_dict()[name] if name.startswith("layer2") else source[name])

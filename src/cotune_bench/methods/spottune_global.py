@@ -1,7 +1,8 @@
 """SpotTune (Global-k): one set of k blocks is fine-tuned for the whole task (Guo et al., CVPR 2019)."""
 
 import copy
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,8 @@ class SpotTuneGlobal(SpotTune):
     Args:
         k: number of fine-tuned blocks, at most all.
         count_weight, entropy_weight: of the two terms.
-        settings: of :class:`SpotTune`, but for ``test_policy``.
+        tau, frozen_bn, policy_size, policy_widths, policy_blocks, policy_lr, policy_weight_decay: as for
+            :class:`SpotTune`.
     """
 
     variants: ClassVar = {}
@@ -51,12 +53,29 @@ class SpotTuneGlobal(SpotTune):
         k: int = 3,
         count_weight: float = 0.1,
         entropy_weight: float = 0.1,
+        tau: float = 5.0,
+        frozen_bn: str = "eval",
+        policy_size: int = 112,
+        policy_widths: Sequence[int] = (16, 32, 64, 128),
+        policy_blocks: int = 2,
+        policy_lr: float = 0.01,
+        policy_weight_decay: float = 0.001,
         head_init: str | None = None,
-        **settings: Any,
     ) -> None:
         require_at_least(0, count_weight=count_weight, entropy_weight=entropy_weight)
         require_at_least(1, k=k)
-        super().__init__(backbone, num_classes, head_init=head_init, **settings)
+        super().__init__(
+            backbone,
+            num_classes,
+            tau=tau,
+            frozen_bn=frozen_bn,
+            policy_size=policy_size,
+            policy_widths=policy_widths,
+            policy_blocks=policy_blocks,
+            policy_lr=policy_lr,
+            policy_weight_decay=policy_weight_decay,
+            head_init=head_init,
+        )
         self.k, self.count_weight, self.entropy_weight = k, count_weight, entropy_weight
         self.register_buffer("shares", torch.full((len(self.blocks),), 0.5))
 
