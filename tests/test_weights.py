@@ -15,6 +15,7 @@ from cotune_bench.backbones.torchvision import build as build_network
 from cotune_bench.backbones.torchvision import load
 from cotune_bench.backbones.weights import fetch, fill, read_state, source_temperature
 from cotune_bench.errors import UserError
+from cotune_bench.methods.cotuning import CoTuning
 
 
 def load_resnet18(cache: Path, weights: object = "V1", **options) -> Backbone:
@@ -96,6 +97,69 @@ def test_a_file_without_named_tensors_is_refused(tmp_path, content):
     with pytest.raises(UserError, match=r"file\.pth is no file of named tensors") as error:
         read_state(path)
     assert ("it holds the entries epoch, state_dict" in one_line(error)) == (content == "checkpoint")
+
+
+def load_resnet50(cache: Path, weights: str) -> Backbone:
+    return load("r50", cache, model="resnet50", weights=weights, temperature=None, temperature_logits=None, taps=[])
+
+
+@pytest.fixture(scope="module")
+def trunk50() -> dict[str, torch.Tensor]:
+    """A trunk of ResNet-50 under its own names, unlike the one of random weights."""
+    return {key: value + 1 for key, value in build_network("resnet50", 2).state_dict().items() if key[:3] != "fc."}
+
+
+def prefixed(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{prefix}{key}": value for key, value in state.items()}
+
+
+def test_mocos_query_encoder_is_a_trunk_without_source_head(tmp_path, trunk50):
+    inside = prefixed("module.encoder_q.", trunk50) | {"module.queue": torch.ones(2, 3)}
+    inside |= prefixed("module.encoder_k.", trunk50) | {"module.encoder_q.fc.weight": torch.ones(128, 2048)}
+    (tmp_path / "weights").mkdir()
+    torch.save({"epoch": 200, "arch": "resnet50", "state_dict": inside}, tmp_path / "weights" / "moco.pth.tar")
+    backbone = load_resnet50(tmp_path, "moco.pth.tar")  # in the cache, beside published weights
+    assert backbone.source_head is None
+    assert (backbone.width, backbone.info.classes, backbone.info.weights) == (2048, (), "moco.pth.tar")
+    loaded = backbone.trunk.state_dict()
+    assert loaded.keys() == trunk50.keys()
+    assert all(torch.equal(loaded[key], value) for key, value in trunk50.items())
+    with pytest.raises(UserError, match=r"weights moco\.pth\.tar of backbone r50 have no classifier") as error:
+        backbone(torch.zeros(1, 3, 32, 32))
+    assert one_line(error).startswith("a prediction of source classes needs a source head")
+    with pytest.raises(UserError, match="method cotuning needs a source head") as error:
+        CoTuning(backbone, 3)
+    one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "url", "label"),
+    [
+        ("maskrcnn", "backbone.body.", "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", "maskrcnn COCO_V1"),
+        ("keypointrcnn", "backbone.body.", "keypointrcnn_resnet50_fpn_coco-fc266e95.pth", "keypointrcnn COCO_V1"),
+        ("deeplabv3", "backbone.", "deeplabv3_resnet50_coco-cd0a2569.pth", "deeplabv3 COCO_WITH_VOC_LABELS_V1"),
+    ],
+)
+def test_trunks_of_other_tasks_are_loaded_by_name_and_hash(tmp_path, monkeypatch, trunk50, name, prefix, url, label):
+    state = prefixed(prefix, {key: value for key, value in trunk50.items() if "num_batches" not in key})
+    others = (
+        {"backbone.fpn.x": torch.ones(1)} if prefix.endswith("body.") else {"aux_classifier.0.weight": torch.ones(1)}
+    )
+    torch.save(state | others | {"classifier.0.weight": torch.ones(3, 3)}, tmp_path / "file.pth")
+    asked = []
+
+    def fetched(address, *_given, **_options):
+        asked.append(address.rpartition("/")[2])
+        return tmp_path / "file.pth", "ab12"
+
+    monkeypatch.setattr("cotune_bench.backbones.torchvision.fetch", fetched)
+    backbone = load_resnet50(tmp_path, name)
+    assert asked == [url]
+    assert (backbone.source_head, backbone.info.weights, backbone.info.sha256) == (None, label, "ab12")
+    assert torch.equal(backbone.trunk.state_dict()["layer4.2.conv3.weight"], trunk50["layer4.2.conv3.weight"])
+    torch.save(prefixed(prefix, {"conv1.weight": trunk50["conv1.weight"]}), tmp_path / "file.pth")
+    with pytest.raises(UserError, match=r"does not fit the trunk of resnet50: \d+ missing"):
+        load_resnet50(tmp_path, name)
 
 
 def test_unknown_names_are_refused_with_the_choices(tmp_path):

@@ -261,3 +261,9 @@ def test_the_zoo_of_glyphnet_is_the_next_four_source_networks_and_any_number_can
     alone = compose_config(["method=zoo_tuning", "zoo@method.sources=none", *more]).method.sources
     assert [(name, source.seed) for name, source in alone.items()] == [("mine", 9)]
     assert "sources" not in compose_config(["method=finetune"]).method
+
+
+def test_the_zoo_of_resnet50_is_the_paper_s():
+    section = compose_config(["method=zoo_tuning_lite", "data=cars", "protocol=zoo"]).method
+    weights = ["moco_v1_200ep_pretrain.pth.tar", "maskrcnn", "deeplabv3", "keypointrcnn"]
+    assert [source.weights for source in section.sources.values()] == weights

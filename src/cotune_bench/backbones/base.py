@@ -55,22 +55,24 @@ class Backbone(nn.Module):
     Args:
         name: the name of the configuration that made it.
         trunk: nested ``nn.Sequential`` of stages, so that a method can run a part of it.
-        source_head: linear layer from the features to the S source classes.
+        source_head: linear layer from the features to the S source classes; None for weights without a classifier.
         blocks: names of the residual blocks inside the trunk, first to last.
         taps: names of the convolutions, inside the trunk, whose maps DELTA compares.
         plain: how its own library builds it; None where a trained network cannot be kept.
+        width: of the features; needed where there is no source head.
     """
 
     def __init__(
         self,
         name: str,
         trunk: nn.Sequential,
-        source_head: nn.Linear,
+        source_head: nn.Linear | None,
         info: SourceInfo,
         *,
         blocks: Sequence[str] = (),
         taps: Sequence[str] = (),
         plain: Plain | None = None,
+        width: int | None = None,
     ) -> None:
         super().__init__()
         known = dict(trunk.named_modules())
@@ -81,14 +83,23 @@ class Backbone(nn.Module):
         self.trunk = trunk
         self.source_head = source_head
         self.info = info
-        self.width = source_head.in_features
+        self.width = width or self.required_source_head("a backbone without given width").in_features
         self.blocks = tuple(blocks)
         self.taps = tuple(taps)
         self.plain = plain
 
     def forward(self, images: Tensor) -> Tensor:
         """Source logits (B, S) of normalised images (B, C, H, W)."""
-        return self.source_head(self.trunk(images))
+        return self.required_source_head("a prediction of source classes")(self.trunk(images))
+
+    def required_source_head(self, what: str) -> nn.Linear:
+        """The source head; UserError says that ``what`` needs one, which these weights do not have."""
+        if self.source_head is None:
+            raise UserError(
+                f"{what} needs a source head, and the weights {self.info.weights} of backbone {self.name} have no "
+                "classifier: choose weights of a classifier"
+            )
+        return self.source_head
 
 
 class Frozen(nn.Module):

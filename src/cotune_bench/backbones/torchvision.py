@@ -24,10 +24,19 @@ from cotune_bench.backbones.weights import (
     fill,
     read_state,
     source_temperature,
+    without_classifier,
 )
 from cotune_bench.errors import UserError
 
 SHORT_NAMES = {"V1": "IMAGENET1K_V1", "V2": "IMAGENET1K_V2"}
+#: Weights of networks for other tasks, by the model that is their trunk; they have no classifier.
+OTHER_TASKS = {
+    "resnet50": {
+        "maskrcnn": models.detection.MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
+        "keypointrcnn": models.detection.KeypointRCNN_ResNet50_FPN_Weights.COCO_V1,
+        "deeplabv3": models.segmentation.DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1,
+    }
+}
 FAMILIES = ("resnet", "resnext", "wide_resnet", "densenet", "inception_v3")
 SEED = 0  # of random weights
 IMAGENET_CLASSES = 1000
@@ -50,7 +59,8 @@ def load(
         name: the name of the configuration.
         cache: published weights are kept in its folder ``weights``.
         model: torchvision's name of a ResNet, DenseNet or Inception-V3.
-        weights: ``V1``, ``V2`` (or torchvision's full names), ``random``, or the path of a state dict.
+        weights: ``V1``, ``V2`` (or torchvision's full names), a name of :data:`OTHER_TASKS`, ``random``, or the path
+            of a state dict, also that of a file beside published weights in the cache.
         temperature: of the source softmax; None: that known of these weights, else 1.
         temperature_logits: ``.npz`` file of logits and labels to fit the temperature on.
         taps: convolutions that DELTA compares.
@@ -62,23 +72,27 @@ def load(
     if model not in known_models():
         raise UserError(f"backbone.model={model} is unknown: {_nearest(model)}or use backbone=timm")
     label, path, sha256 = _weights(model, weights, Path(cache).expanduser() / "weights", base_url)
-    if path is None:
-        network = build(model)
+    state = None if path is None else with_current_names(read_state(path))
+    bare = None if state is None else without_classifier(state)
+    network = build(model, source_classes(state or {}))
+    if path is None or state is None:
         sha256 = state_sha256(network.state_dict())
-    else:
-        state = with_current_names(read_state(path))
-        network = build(model, source_classes(state))
+    elif bare is None:
         fill(network, state, path, model)
     trunk, head = take_apart(network)
+    width, classes = head.in_features, head.out_features
+    if path is not None and bare is not None:
+        fill(trunk, bare, path, f"the trunk of {model}")
+        head, classes = None, 0
     # torchvision feeds Inception-V3 images scaled to [-1, 1]: it undoes ImageNet's statistics inside the model
     half = isinstance(network, Inception3)
     info = SourceInfo(
         weights=label,
         sha256=sha256,
-        classes=class_names(head.out_features),
+        classes=class_names(classes),
         mean=(0.5,) * 3 if half else IMAGENET_MEAN,
         std=(0.5,) * 3 if half else IMAGENET_STD,
-        temperature=source_temperature(temperature, temperature_logits, sha256, head.out_features),
+        temperature=source_temperature(temperature, temperature_logits, sha256, classes),
     )
     blocks = [layer for layer, module in trunk.named_modules() if isinstance(module, BasicBlock | Bottleneck)]
     plain = Plain(
@@ -87,7 +101,7 @@ def load(
         head="classifier" if model.startswith("densenet") else "fc",
         options={"aux_logits": False, "init_weights": False} if half else {},
     )
-    return Backbone(name, trunk, head, info, blocks=blocks, taps=taps, plain=plain)
+    return Backbone(name, trunk, head, info, blocks=blocks, taps=taps, plain=plain, width=width)
 
 
 def known_models() -> list[str]:
@@ -135,11 +149,16 @@ def _weights(model: str, weights: str, folder: Path, base_url: str | None) -> tu
     label = SHORT_NAMES.get(weights, weights)
     if label in published:
         return label, *fetch(published[label].url, folder, base_url=base_url)
+    others = OTHER_TASKS.get(model, {})
+    if weights in others:
+        return f"{weights} {others[weights].name}", *fetch(others[weights].url, folder, base_url=base_url)
     path = Path(weights).expanduser()
+    if not path.is_file() and (folder / path.name).is_file() and path.name == weights:
+        path = folder / weights
     if not path.is_file():
-        offered = [short for short, long in SHORT_NAMES.items() if long in published]
+        offered = [*(short for short, long in SHORT_NAMES.items() if long in published), *others]
         raise UserError(
-            f"backbone.weights={weights} is no file and no name of weights for {model}: "
+            f"backbone.weights={weights} is no file here or in {folder} and no name of weights for {model}: "
             f"choose {', '.join(offered)}, random or the path of a state dict"
         )
     return path.name, path, file_sha256(path)

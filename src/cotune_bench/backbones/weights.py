@@ -26,6 +26,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 #: Co-Tuning authors' code; EfficientNet-Lite0, squashed as in the protocols, by benchmarks/source_temperature.py from
 #: 1,000 sample images, one of a class, which are probably training images of ImageNet: true values are higher.
 TEMPERATURES = {"0676ba61": {224: 1 / 0.8840456604957581}, "57934424": {224: 0.711, 128: 1.868, 96: 2.992}}
+#: What precedes the names of a trunk's layers: in MoCo's files, torchvision's detectors, its segmentation networks.
+TRUNK_PREFIXES = ("module.encoder_q.", "backbone.body.", "backbone.")
 
 
 def class_names(count: int) -> tuple[str, ...]:
@@ -84,11 +86,17 @@ def file_sha256(path: Path) -> str:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file of ``torch.save``; UserError if it holds anything but named tensors."""
+    """The state dict in a file of ``torch.save``; UserError if it holds anything but named tensors.
+
+    Of MoCo's checkpoints it is the entry ``state_dict``.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file that is no pickle can raise anything
         state = f"{type(error).__name__} while reading"
+    inner = state.get("state_dict") if isinstance(state, Mapping) else None
+    if isinstance(inner, Mapping) and any(str(key).startswith(TRUNK_PREFIXES[0]) for key in inner):
+        state = inner
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         found = state if isinstance(state, str) else f"it holds {_content(state)}"
         raise UserError(
@@ -102,6 +110,18 @@ def _content(state: object) -> str:
     return (
         f"the entries {', '.join(map(str, list(state)[:3]))}" if isinstance(state, Mapping) else type(state).__name__
     )
+
+
+def without_classifier(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """The trunk in the state dict of a network that classifies no images; None if it is of no such network.
+
+    The last layer of a contrastive encoder is a projection, and is left out.
+    """
+    for prefix in TRUNK_PREFIXES:
+        found = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        if found:
+            return {key: value for key, value in found.items() if not key.startswith("fc.")}
+    return None
 
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, name: str) -> None:

@@ -5,6 +5,7 @@ from cotune_bench.config.compose import OF_REPLICATE, check_sweep, compose_confi
 from cotune_bench.config.groups import CONF, PACKAGE, check_choice, choices
 from cotune_bench.config.keys import key_of, run_config, run_key, upgraded, with_reader, with_targets
 from cotune_bench.config.overrides import axes, parse
+from cotune_bench.config.single_runs import single_key
 
 __all__ = [
     "CONF",
@@ -21,6 +22,7 @@ __all__ = [
     "reader",
     "run_config",
     "run_key",
+    "single_key",
     "upgraded",
     "with_reader",
     "with_targets",

@@ -16,7 +16,11 @@ RESULT_VERSION = 1
 #: Settings that define the result; paths and devices do not. ``replicate`` is in its three seeds.
 DEFINING = ("method", "data", "backbone", "protocol", "rate", "seed", "split_seed")
 #: ``data.rate`` and ``data.split_seed``, where a reader takes them, repeat the settings of that name.
-NOT_DEFINING = {"method": ("tune",), "data": ("root", "rate", "split_seed", "cache"), "protocol": ("threads",)}
+NOT_DEFINING = {
+    "method": ("tune", "results"),
+    "data": ("root", "rate", "split_seed", "cache"),
+    "protocol": ("threads",),
+}
 #: Settings of a method that another of its settings turns off: (setting, value) and the names.
 WITHOUT_EFFECT = {
     ("relationship", "reverse"): ("relationship_split",),

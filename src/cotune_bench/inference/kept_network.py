@@ -75,7 +75,8 @@ class Kept:
         card, folder = self.card, self.folder
         sections = {group: OmegaConf.create(with_targets(group, card[group])) for group in ("backbone", "method")}
         backbone = make_backbone(sections["backbone"], folder, random=True)
-        backbone.source_head = nn.Linear(backbone.width, len(card["source"]["classes"]))
+        classes = len(card["source"]["classes"])
+        backbone.source_head = nn.Linear(backbone.width, classes) if classes else None
         task = Classification(len(self.classes))
         method, _ = make_method(sections["method"], backbone, task, folder, random=True)
         try:

@@ -60,7 +60,7 @@ class CoTuning(Method):
         require_at_least(0, trade_off=trade_off)
         if relationship == "direct" and calibrate == "target":
             raise UserError("method.calibrate=target has no meaning for method.relationship=direct: use source")
-        self.source_head = backbone.source_head
+        self.source_head = backbone.required_source_head("method cotuning")
         self.trade_off = trade_off
         self.approach = relationship
         self.calibrate_target = calibrate in ("target", "both")
