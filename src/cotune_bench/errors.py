@@ -12,7 +12,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """``did you mean NAME? `` for the nearest known name, empty if none is near."""
     known = list(known)
     spelled = {one.lower(): one for one in known}
-    near = [spelled[name.lower()]] if name.lower() in spelled else difflib.get_close_matches(name, known, 1, 0.51)
+    near = [spelled[name.lower()]] if name.lower() in spelled else difflib.get_close_matches(name, known, 1, 0.6)
     return f"did you mean {near[0]}? " if near else ""
 
 
