@@ -63,3 +63,9 @@ def test_logme_is_the_mean_over_one_hot_targets():
     assert logme(FEATURES, LABELS) == pytest.approx(expected, rel=1e-12)
     informative = np.eye(3)[LABELS] + 0.01 * RNG.normal(size=(12, 3))
     assert logme(informative, LABELS) > logme(FEATURES, LABELS)
+
+
+def test_the_command_prints_the_scores_of_each_backbone_best_first(here, ask):
+    answer = ask("rank-backbones", "data=digits", "rate=0.15", "--backbones", "glyphnet")
+    assert answer.code == 0
+    assert all(word in answer.out for word in ("glyphnet", "LogME", "LEEP", "NCE", "H-score"))

@@ -16,7 +16,7 @@ def nce(source_labels: ArrayLike, labels: ArrayLike) -> float:
 
 
 def leep(probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """Mean log-likelihood of labels (N,) under sum_s p(y | s) p(s | x), for p(s | x) (N, S) (Nguyen et al., 2020).
+    """Mean log-likelihood of labels (N,) under sum_s p(y | s) p(s | x), p(s | x) being (N, S) (Nguyen et al., 2020).
 
     The empirical p(y | s) comes from the same images.
     """

@@ -24,6 +24,7 @@ COMMANDS = {
     "doctor": "check packages, devices, folders, weights and data sets",
     "tune": "choose a method's trade-off on validation images",
     "relationship": "print which source classes each target class resembles",
+    "rank-backbones": "score backbones for your images without training",
     "parameter-shares": "count the task-specific parameters of networks",
 }
 HELP = f"""\
