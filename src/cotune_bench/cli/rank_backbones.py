@@ -36,7 +36,8 @@ def main(arguments: list[str]) -> int:
         method, plain = run.method, run.data.plain
         features = source_features(method.trunk, plain, run.data, run.cache, weights_id=method.weights_id).cpu()
         with torch.no_grad():
-            probabilities = run.backbone.source_head.cpu()(features).double().softmax(dim=1).numpy()
+            head = run.backbone.required_source_head("rank-backbones").cpu()
+            probabilities = head(features).double().softmax(dim=1).numpy()
         values, labels = features.double().numpy(), plain.labels
         source = probabilities.argmax(axis=1)
         scores = logme(values, labels), leep(probabilities, labels), nce(source, labels), h_score(values, labels)

@@ -51,7 +51,7 @@ class LwF(Method):
         require_choice("teacher_view", teacher_view, ("plain", "train"))
         self.weight = weight
         self.temperature = temperature
-        self.source_head = Frozen(backbone.source_head)
+        self.source_head = Frozen(backbone.required_source_head("method lwf"))
         self.source = Frozen(self.trunk) if teacher_view == "train" else None
         self.register_buffer("teacher", None, persistent=False)
 
