@@ -287,7 +287,10 @@ def test_help_of_a_run_names_the_choices_and_runs_nothing(here):
 
 def test_a_shell_completes_settings_behind_any_command(here):
     for line in ("cotune-bench method=b", "cotune-bench run method=b", "cotune-bench status method=b"):
-        assert command(here, "-sc", "query=bash", COMP_LINE=line).stdout == "method=bi_tuning method=bitfit method=bn_only method=bss\n"
+        assert (
+            command(here, "-sc", "query=bash", COMP_LINE=line).stdout
+            == "method=bi_tuning method=bitfit method=bn_only method=bss\n"
+        )
 
 
 def test_settings_are_shown_without_a_run(here, ask):

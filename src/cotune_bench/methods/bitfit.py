@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from cotune_bench.methods.partial import PartialFineTune
+from cotune_bench.methods.parameter_subset import ParameterSubset
 
 
-class BitFit(PartialFineTune):
+class BitFit(ParameterSubset):
     """Fine-tuning of the trunk's biases, those of normalisation layers included, and of the head."""
 
     @staticmethod

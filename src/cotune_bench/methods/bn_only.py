@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cotune_bench.methods.partial import PartialFineTune
+from cotune_bench.methods.parameter_subset import ParameterSubset
 
 
-class BNOnly(PartialFineTune):
+class BNOnly(ParameterSubset):
     """Fine-tuning of scales and shifts of the trunk's normalisation layers, and of the head."""
 
     @staticmethod

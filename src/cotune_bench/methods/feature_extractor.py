@@ -6,12 +6,12 @@ from torch import Tensor
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.data.target import TargetData
 from cotune_bench.data.task import Batch, Classification
-from cotune_bench.methods.partly_trained import PartlyTrained
+from cotune_bench.methods.layer_subset import LayerSubset
 from cotune_bench.methods.source_features import source_features
 from cotune_bench.storage.cache import Cache
 
 
-class FeatureExtractor(PartlyTrained):
+class FeatureExtractor(LayerSubset):
     """Cross-entropy of a head on frozen features; they are computed once where images are not augmented."""
 
     cached: Tensor | None

@@ -3,10 +3,10 @@
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.data.task import Classification
 from cotune_bench.errors import UserError
-from cotune_bench.methods.partly_trained import PartlyTrained, require_blocks
+from cotune_bench.methods.layer_subset import LayerSubset, require_blocks
 
 
-class LastK(PartlyTrained):
+class LastK(LayerSubset):
     """Cross-entropy; everything before the last ``k`` blocks is frozen."""
 
     def __init__(

@@ -10,7 +10,7 @@ from cotune_bench.backbones.precision import in_precision
 from cotune_bench.backbones.trunk import leaves
 from cotune_bench.data.task import Batch, Classification
 from cotune_bench.methods.base import Method, require_choice
-from cotune_bench.methods.partly_trained import require_blocks
+from cotune_bench.methods.layer_subset import require_blocks
 from cotune_bench.methods.random_start import reset
 
 

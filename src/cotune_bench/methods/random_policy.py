@@ -6,7 +6,7 @@ from torch import Tensor
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.data.task import Classification
 from cotune_bench.methods.base import require_at_least
-from cotune_bench.methods.partly_trained import require_blocks
+from cotune_bench.methods.layer_subset import require_blocks
 from cotune_bench.methods.routing import Routed, uniform_of
 
 

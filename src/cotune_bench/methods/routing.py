@@ -12,7 +12,7 @@ from cotune_bench.backbones.precision import in_precision
 from cotune_bench.backbones.trunk import leaves
 from cotune_bench.data.task import Classification
 from cotune_bench.methods.base import require_choice
-from cotune_bench.methods.partly_trained import PartlyTrained
+from cotune_bench.methods.layer_subset import LayerSubset
 
 
 def gate(shortcut: Tensor | float, frozen: Tensor, tuned: Tensor, policy: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ def uniform_of(images: Tensor, count: int) -> Tensor:
     return torch.stack(rows).to(images.device)
 
 
-class Routed(PartlyTrained):
+class Routed(LayerSubset):
     """Cross-entropy of a routed trunk; the stem is frozen, each block has a trained copy.
 
     Args:

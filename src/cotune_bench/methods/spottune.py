@@ -10,7 +10,7 @@ from cotune_bench.backbones.base import Backbone
 from cotune_bench.backbones.precision import in_precision
 from cotune_bench.data.task import Classification
 from cotune_bench.methods.base import require_at_least, require_choice, require_positive
-from cotune_bench.methods.partly_trained import require_blocks
+from cotune_bench.methods.layer_subset import require_blocks
 from cotune_bench.methods.policy_network import PolicyNetwork, straight_through_gumbel
 from cotune_bench.methods.routing import Routed, gate, uniform_of
 

@@ -6,7 +6,7 @@ import torch
 
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.data.task import Classification
-from cotune_bench.methods.partly_trained import PartlyTrained, require_blocks
+from cotune_bench.methods.layer_subset import LayerSubset, require_blocks
 
 
 def random_half(blocks: Sequence[str]) -> list[str]:
@@ -15,7 +15,7 @@ def random_half(blocks: Sequence[str]) -> list[str]:
     return [block for place, block in enumerate(blocks) if place in drawn]
 
 
-class StochasticBlocks(PartlyTrained):
+class StochasticBlocks(LayerSubset):
     """Cross-entropy; blocks that were not drawn, and the stem, are frozen."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Fine-tuning of a part of the trunk; the rest stays as it was pre-trained."""
+"""What methods share that train some layers of the trunk; the others stay as pre-trained, batch statistics too."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def require_blocks(backbone: Backbone, method: str) -> tuple[str, ...]:
     return backbone.blocks
 
 
-class PartlyTrained(Method):
+class LayerSubset(Method):
     """Cross-entropy; all of the trunk but the named layers is frozen, batch statistics too.
 
     Args:
@@ -40,7 +40,7 @@ class PartlyTrained(Method):
         for name in self.trained:
             self.trunk.get_submodule(name).requires_grad_(True)
 
-    def train(self, mode: bool = True) -> "PartlyTrained":
+    def train(self, mode: bool = True) -> "LayerSubset":
         """Frozen layers stay in evaluation mode."""
         super().train(mode)
         self.trunk.eval()

@@ -1,4 +1,4 @@
-"""What methods share that train some of the pre-trained parameters and freeze the others."""
+"""What methods share that train some parameters of the trunk and freeze the others; batch statistics move."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from cotune_bench.methods.base import require_positive
 from cotune_bench.methods.finetune import FineTune
 
 
-class PartialFineTune(FineTune):
+class ParameterSubset(FineTune):
     """Fine-tuning of the head and of the trunk's :meth:`chosen` parameters; batch statistics follow the target data.
 
     Args:
