@@ -13,6 +13,7 @@ from cotune_bench import cli
 from cotune_bench.backbones.plain_network import Plain
 from cotune_bench.config import build, choices, compose_config
 from cotune_bench.data.readers import digits
+from cotune_bench.data.readers import folder as own_images
 from cotune_bench.inference import kept_network
 from cotune_bench.inference.evaluate import evaluate
 from cotune_bench.inference.kept_network import TEXT, WEIGHTS, Kept, keep
@@ -143,8 +144,10 @@ def test_every_method_s_network_is_kept_and_predicts_what_its_run_scored(name, t
     if name == "svm":
         pytest.skip("it has no network")
     backbone = ("backbone=resnet18", "backbone.taps=[layer4.1.conv2]", "protocol.resize=40", "protocol.crop=32")
-    rest = ("protocol.batch_size=16", "protocol.updates=3", "protocol.flip=false", "precision=bf16", "rate=0.15")
-    random = ("data=digits", *backbone, "backbone.weights=random", *rest)
+    rest = ("protocol.batch_size=16", "protocol.updates=3", "protocol.flip=false", "precision=bf16")
+    pets = put_pets(tmp_path / "pets", count=20)
+    data = ("data=folder", f"data.root={pets}", "data.test_share=0.5", "protocol.views=center")
+    random = (*data, *backbone, "backbone.weights=random", *rest)
     section = compose_config([f"method={name}", *random]).method
     if "parts" in section:
         train(tmp_path, "method=finetune", *random)
@@ -153,7 +156,8 @@ def test_every_method_s_network_is_kept_and_predicts_what_its_run_scored(name, t
     assert f"{built.__module__}.{built.__name__}" == section["_target_"]
     first = kept.method().trunk.conv1.weight
     assert first.ndim == 3 or first.is_contiguous(memory_format=torch.channels_last)  # 3: of several sources
-    predicted, labels, _ = predict_labelled(Predictor.of(kept, torch.device("cpu")), digits.read("digits"))
+    images = own_images.read("pets", str(pets), test_share=0.5)
+    predicted, labels, _ = predict_labelled(Predictor.of(kept, torch.device("cpu")), images)
     nll = torch.nn.functional.cross_entropy(predicted.logits, torch.from_numpy(labels)).item()
     assert nll == pytest.approx(kept.card["nll"], rel=1e-6)
 
