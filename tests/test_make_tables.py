@@ -88,8 +88,16 @@ def test_strict_has_a_line_for_every_table(tmp_path, monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert [line.partition(":")[0] for line in err.splitlines()] == choices("table")
     assert "\ntable2: 180 of 180 runs are missing: cotune-bench status table=table2 results=results\n" in err
-    assert "desk: no run yet" in out
+    assert "desk: no run yet; cotune-bench run table=desk runs its 84 cells" in out
     assert not (tmp_path / "results").exists()
+
+
+def test_of_all_tables_those_with_runs_are_composed_and_the_others_take_a_line(here, capsys):
+    assert cli.main(["status", "results=results"]) == 0
+    out = capsys.readouterr().out
+    assert "desk in results" in out
+    assert "\ntable2: not begun, 180 cells\n" in out
+    assert "table3 in" not in out
 
 
 @pytest.mark.parametrize(

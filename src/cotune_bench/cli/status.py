@@ -2,7 +2,7 @@
 
 from cotune_bench.cli.parser import Parser, take_tables
 from cotune_bench.config import choices
-from cotune_bench.reports.status import rerun_commands, status_lines, table_status
+from cotune_bench.reports.status import not_begun, rerun_commands, status_lines, table_status
 
 
 def main(arguments: list[str]) -> int:
@@ -12,9 +12,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--failed", action="store_true", help="print the commands that run the failed cells again")
     given = parser.read(arguments)
     tables, overrides = take_tables(given.overrides)
-    for place, name in enumerate(tables or choices("table")):
+    empty = {} if tables else not_begun(overrides)
+    for name, count in {} if given.failed else empty.items():
+        print(f"{name}: not begun, {count} cells")
+    for place, name in enumerate(tables or [name for name in choices("table") if name not in empty]):
         table = table_status(name, overrides)
-        lines = rerun_commands(table) if given.failed else [""] * (place > 0) + status_lines(table)
-        for line in lines:
+        for line in rerun_commands(table) if given.failed else [""] * (place > 0) + status_lines(table):
             print(line)
     return 0

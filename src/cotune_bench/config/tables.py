@@ -50,13 +50,19 @@ def table_overrides(table: dict, overrides: Sequence[str]) -> list[str]:
     for override in parsed:
         if override.is_sweep_override() and override.key_or_group not in AXES:
             raise UserError(f"{override.input_line}: a table has one value for each setting but {', '.join(AXES)}")
-    swept = {**table, "method": table["method"] + table.get("baseline", [])}
+    swept = table_axes(table)
     if given >= set(UNITS):
         raise UserError("a table has replicates or seeds: give replicate= or seed=, not both")
     if given & set(UNITS):
         given |= set(UNITS)
-    wanted = [axis for axis in AXES if axis in swept and axis not in given]
+    wanted = [axis for axis in swept if axis not in given]
     return [f"{axis}={','.join(map(str, swept[axis]))}" for axis in wanted] + list(overrides)
+
+
+def table_axes(table: dict) -> dict[str, list]:
+    """The axes of a table and their values, baselines among the methods."""
+    swept = {**table, "method": table["method"] + table.get("baseline", [])}
+    return {axis: swept[axis] for axis in AXES if axis in swept}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.own_images import own_tables
 from cotune_bench.reports.page import Part, table_html, write_report
 from cotune_bench.reports.published import compare_texts, paper_table
-from cotune_bench.reports.status import table_status
+from cotune_bench.reports.status import not_begun, table_status
 from cotune_bench.reports.tables import print_grid, to_csv, to_latex, to_markdown
 from cotune_bench.storage.files import check_writable, write_atomically
 from cotune_bench.storage.records import RecordStore
@@ -64,21 +64,23 @@ def make_tables(
     Returns:
         the files written, and a line for each table that lacks runs.
     """
-    console, parts, damaged, lacking, empty = Console(), [], [], [], []
-    for name in names or choices("table"):
+    console, parts, damaged = Console(), [], []
+    empty = {} if names else not_begun(overrides)
+    lacking = [_lacking(name, overrides, count, count) for name, count in empty.items()]
+    for name in names or [name for name in choices("table") if name not in empty]:
         table = load_table(name)
         cells = table_cells(table, overrides)
         grid, results, unread = table_grid(name, overrides, cells)
         damaged += unread
         if missing := len(cells.keys) - len(grid.runs()):
-            status = shlex.join(["cotune-bench", "status", f"table={name}", *overrides])
-            lacking.append(f"{name}: {missing} of {len(cells.keys)} runs are missing: {status}")
+            lacking.append(_lacking(name, overrides, missing, len(cells.keys)))
         if not grid.runs() and not names:
-            console.print(f"{name}: no run yet; cotune-bench run table={name} runs its cells")
-            empty.append(name)
+            empty[name] = len(cells.keys)
             continue
         paper = paper_table(name, table.get("paper"))
         parts.append(Part(grid, paper, table_status(name, overrides, cells), results))
+    for name, count in empty.items():
+        console.print(f"{name}: no run yet; cotune-bench run table={name} runs its {count} cells")
     if not names:
         results = Path(compose_config([text for text in overrides if text.startswith("results=")]).results)
         own, unread = own_tables(results)
@@ -88,10 +90,15 @@ def make_tables(
         print(f"warning: {line}", file=sys.stderr)
     written = [path for part in parts for path in _part_files(part, console)]
     for results in dict.fromkeys(part.results for part in parts):
-        written.append(write_report([part for part in parts if part.results == results], empty, results))
+        written.append(write_report([part for part in parts if part.results == results], list(empty), results))
     for path in written:
         print(path)
     return written, lacking
+
+
+def _lacking(name: str, overrides: Sequence[str], missing: int, count: int) -> str:
+    status = shlex.join(["cotune-bench", "status", f"table={name}", *overrides])
+    return f"{name}: {missing} of {count} runs are missing: {status}"
 
 
 def _part_files(part: Part, console: Console) -> list[Path]:

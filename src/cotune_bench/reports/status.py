@@ -1,6 +1,7 @@
 """How far a table is, from the files alone: which cells are done, running, given up or not begun."""
 
 import json
+import math
 import os
 import shlex
 import socket
@@ -12,7 +13,7 @@ from itertools import groupby, product
 from pathlib import Path
 
 from cotune_bench import config as settings
-from cotune_bench.config.tables import AXES, Cells, load_table, table_cells
+from cotune_bench.config.tables import AXES, Cells, load_table, table_axes, table_cells
 from cotune_bench.reports.tables import spaced
 from cotune_bench.storage.records import RecordStore
 
@@ -68,6 +69,26 @@ def table_status(name: str, overrides: Sequence[str] = (), cells: Cells | None =
     shared = zip(settings.parse(overrides), overrides, strict=True)
     rest = [text for override, text in shared if override.key_or_group not in AXES]
     return TableStatus(name, cells.results, found, rest)
+
+
+def not_begun(overrides: Sequence[str]) -> dict[str, int]:
+    """Tables to which no record and no run's folder can belong, with the number of their cells.
+
+    They follow from the names of files, and only where no setting but ``results=`` is given: composing the cells of
+    every table would take half a minute.
+    """
+    if any(override.key_or_group != "results" for override in settings.parse(overrides)):
+        return {}
+    results = Path(settings.compose_config(overrides).results)
+    cells = {
+        path.name.partition("-rate")[0] for folder in ("records", "runs") for path in results.glob(f"{folder}/*")
+    }
+    tables = {name: table_axes(load_table(name)) for name in settings.choices("table")}
+    return {
+        name: math.prod(map(len, axes.values()))
+        for name, axes in tables.items()
+        if not any(f"{data}-{method}" in cells for data, method in product(axes["data"], axes["method"]))
+    }
 
 
 def cell_state(store: RecordStore, key: str) -> tuple[str, str]:
