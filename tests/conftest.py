@@ -14,6 +14,7 @@ from torch import nn
 
 from cotune_bench import cli
 from cotune_bench.backbones.base import Backbone, SourceInfo
+from cotune_bench.backbones.trunk import Trunk
 from cotune_bench.config import groups
 from cotune_bench.config.compose import _compose
 from cotune_bench.config.protocol import Protocol
@@ -43,7 +44,7 @@ def make_backbone(seed: int = 0, taps: tuple[str, ...] = ("layer1.0.conv2", "lay
     """Two stages of 4 channels on grey images, 5 source classes."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        trunk = nn.Sequential()
+        trunk = Trunk()
         trunk.add_module("conv1", nn.Conv2d(1, 4, 3, padding=1, bias=False))
         trunk.add_module("layer1", nn.Sequential(Block(4)))
         trunk.add_module("layer2", nn.Sequential(nn.AvgPool2d(2), Block(4)))

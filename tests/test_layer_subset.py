@@ -36,7 +36,7 @@ def test_a_backbone_without_named_blocks_is_refused_in_one_line(kind):
 
 @pytest.mark.parametrize("k", [0, 3])
 def test_no_more_blocks_train_than_there_are(k):
-    with pytest.raises(UserError, match=rf"method.k={k} cannot be used: backbone tiny has 1 to 2 blocks"):
+    with pytest.raises(UserError, match=rf"method.k={k} cannot be used: give 1 to 2, the blocks of tiny"):
         LastK(make_backbone(), 3, k=k)
 
 

@@ -58,7 +58,7 @@ def test_only_factors_and_head_are_trained_and_the_merged_network_is_the_same(ca
         assert (method.predict(images) - head(method.trunk(images))).abs().max() > 1e-4
     assert trunk.state_dict().keys() == method.trunk.state_dict().keys()
     change = trunk.conv1.weight - method.trunk.conv1.weight
-    assert torch.linalg.matrix_rank(change.flatten(1)) == 2
+    assert torch.linalg.matrix_rank(change.flatten(1), atol=1e-6, rtol=0) == 2
 
 
 def test_factors_learn_at_the_rate_of_the_head_and_settings_are_checked():
@@ -66,10 +66,6 @@ def test_factors_learn_at_the_rate_of_the_head_and_settings_are_checked():
     assert (groups["lora"]["lr"], groups["head"]["lr"], groups["pretrained"]["params"]) == (0.2, 0.2, [])
     with pytest.raises(UserError, match=r"method.rank=0 cannot be used: it must be 1 or more"):
         LoRA(make_backbone(), 3, rank=0)
-    method = LoRA(make_backbone(), 3)
-    method.trunk.recompute = True
-    with pytest.raises(UserError, match="recompute=always"):
-        method(make_data().train(0))
 
 
 def test_the_kept_network_is_exported_with_its_changes(tmp_path):

@@ -10,12 +10,16 @@ import torch
 from conftest import PROTOCOL, make_backbone, make_data, make_dataset
 from safetensors.torch import save_file
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
 from toy import toy_record
 
+from cotune_bench.backbones import trunk
 from cotune_bench.backbones.additional import further_backbones
 from cotune_bench.backbones.base import tap
 from cotune_bench.config import build, choices, compose_config, key_of, run_config, run_key, single_key
+from cotune_bench.errors import UserError
 from cotune_bench.inference.evaluate import evaluate, predict
+from cotune_bench.inference.execution import choose_execution
 from cotune_bench.methods.base import Method
 from cotune_bench.methods.delta import Delta
 from cotune_bench.methods.linear_probe import LinearProbe
@@ -30,6 +34,8 @@ FOLLOWING = {
     "ema": ("average.", "updates"),
     "spottune_global": ("shares",),
 }
+#: Settings for a backbone of two blocks.
+OF_TWO_BLOCKS = {"random_policy": ["method.always=1"], "spottune_global": ["method.k=1"]}
 #: Parts of a method beside trunk and head that prediction needs, and so its state holds.
 FURTHER = {
     "spottune": ("source", "policy_network"),
@@ -40,7 +46,10 @@ FURTHER = {
 
 
 def make_method(name: str, seed: int = 0, *, classes: int = CLASSES, head_init: str = "normal", **options) -> Method:
-    section, first = compose_config([f"method={name}"]).method, make_backbone(seed, **options)
+    section, first = (
+        compose_config([f"method={name}", *OF_TWO_BLOCKS.get(name, ())]).method,
+        make_backbone(seed, **options),
+    )
     seeds = count(seed + 1)
     further = further_backbones(section, first, lambda _section: make_backbone(next(seeds)))
     if "parts" in section:
@@ -107,7 +116,7 @@ def test_parameter_groups_hold_each_trainable_parameter_once(prepared):
 def test_head_learns_at_lr_and_the_pretrained_at_the_ratio(name, prepared):
     groups = {group["name"]: group for group in prepared.param_groups(0.2, 0.25)}
     fresh = {id(p) for p in groups.get("gates", {"params": []})["params"]}  # new weights, too
-    assert all(groups[group]["lr"] == 0.2 for group in groups if group == "gates")
+    assert "gates" not in groups or groups["gates"]["lr"] == 0.2
     trained = [p for p in prepared.trunk.parameters() if p.requires_grad and id(p) not in fresh]
     expected = 0.2 if name == "random_start" else 0.05
     for group, parameters, lr in (("head", prepared.head.parameters(), 0.2), ("pretrained", trained, expected)):
@@ -129,9 +138,7 @@ def test_training_moves_what_is_grouped_and_batch_statistics_and_nothing_else(na
     for norm in (module for module in method.trunk.modules() if module in norms):  # frozen weights, frozen statistics
         assert norm.training == (norm.weight.requires_grad or norm.bias.requires_grad or name == "lora")
     for key, value in method.state_dict(keep_vars=True).items():
-        if key.startswith(FOLLOWING.get(name, ())) and id(value) not in statistics:
-            continue
-        moves = id(value) in grouped | statistics
+        moves = id(value) in grouped | statistics or key.startswith(FOLLOWING.get(name, ()))
         assert moves != torch.equal(value, before[key]), key
 
 
@@ -211,6 +218,28 @@ def test_terms_and_gradients_are_the_same_behind_distributed_data_parallel(name,
         torch.testing.assert_close(found(DistributedDataParallel(prepared)), alone)
     finally:
         torch.distributed.destroy_process_group()
+
+
+@trained_methods
+def test_recomputing_blocks_changes_no_term_or_gradient_or_is_refused(name, cache, monkeypatch):
+    found, again = [], []
+    monkeypatch.setattr(
+        trunk, "checkpoint", lambda block, *rest, **more: again.append(block) or checkpoint(block, *rest, **more)
+    )
+    for recompute in ("never", "always"):
+        method = make_method(name)
+        method.prepare(make_data(), cache)
+        if not method.recomputable:
+            with pytest.raises(UserError, match="recompute=always cannot be used with this method"):
+                choose_execution(method, PROTOCOL, torch.device("cpu"), recompute="always")
+            return
+        choose_execution(method, PROTOCOL, torch.device("cpu"), recompute=recompute)
+        torch.manual_seed(0)
+        terms = method.train()(make_data().train(0))
+        torch.stack(list(terms.values())).sum().backward()
+        found.append((terms, [parameter.grad for parameter in method.parameters() if parameter.grad is not None]))
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+    assert bool(again) == bool(method.pretrained_parameters())
 
 
 def test_head_starts_small_or_as_the_library_likes(name):

@@ -258,7 +258,9 @@ def test_random_policy_tosses_a_fair_coin_for_every_image_and_block_but_the_last
         assert coins.unique().tolist() == [0, 1]
         assert coins.mean(dim=0).tolist() == pytest.approx([0.5, 0.5], abs=5 * 0.5 / 2000**0.5)
         assert (coins[:, 0] == coins[:, 1]).float().mean().item() == pytest.approx(0.5, abs=5 * 0.5 / 2000**0.5)
-    assert RandomPolicy(make_backbone(), 3).routed_blocks == ()
+    assert RandomPolicy(make_backbone(), 3, always=2).routed_blocks == ()
+    with pytest.raises(UserError, match=r"method.always=3 cannot be used: give 0 to 2, the blocks of tiny"):
+        RandomPolicy(make_backbone(), 3)
     chosen = method.eval().policies(torch.randn(3, 1, 8, 8))
     assert list(chosen) == ["layer1.0", "layer2.0", "layer3.0"]
     assert chosen["layer3.0"].tolist() == [1, 1, 1]
@@ -277,7 +279,9 @@ def test_global_k_follows_the_shares_of_its_blocks_and_fixes_the_largest():
     assert method.eval().policy(batch.inputs).unique(dim=0).tolist() == [[1, 0]]
     terms = method(batch)
     assert terms["count"].item() == 0
-    assert SpotTuneGlobal(make_backbone(), 3, **SMALL).fixed().tolist() == [1, 1]  # 3 of 2
+    assert SpotTuneGlobal(make_backbone(), 3, k=2, **SMALL).fixed().tolist() == [1, 1]
+    with pytest.raises(UserError, match=r"method.k=3 cannot be used: give 1 to 2, the blocks of tiny"):
+        SpotTuneGlobal(make_backbone(), 3, **SMALL)
 
 
 def test_global_k_learns_to_use_k_blocks(cache):

@@ -103,7 +103,3 @@ def test_what_cannot_be_used_is_refused():
     backbone.trunk = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
     with pytest.raises(UserError, match="tiny has no batch normalisation"):
         StochNormFineTune(backbone, 3)
-    method = StochNormFineTune(make_backbone(), 3)
-    method.trunk.recompute = True
-    with pytest.raises(UserError, match="recompute=always"):
-        method(make_data().train(0))

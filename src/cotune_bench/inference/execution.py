@@ -46,8 +46,11 @@ def choose_execution(
     """Precision, memory layout, memory and compilation of a method's trunk; UserError where they do not fit."""
     compute_as(method, resolve(protocol.precision, device), protocol.crop)
     if recompute == "always":
-        if not isinstance(method.trunk, Trunk):
-            raise UserError("recompute=always is not known of this backbone: use a smaller protocol.batch_size")
+        for part, able in (("method", method.recomputable), ("backbone", isinstance(method.trunk, Trunk))):
+            if not able:
+                raise UserError(
+                    f"recompute=always cannot be used with this {part}: use a smaller protocol.batch_size"
+                )
         method.trunk.recompute = True
     if compile_mode != "none":
         if not method.compilable:

@@ -64,6 +64,8 @@ class Method(nn.Module):
     solved: ClassVar[bool] = False
     #: Whether ``torch.compile`` may be used on the trunk.
     compilable: ClassVar[bool] = True
+    #: Whether ``recompute=always`` may be used: blocks of the trunk are then computed again in the backward pass.
+    recomputable: ClassVar[bool] = True
     #: Augmented views of every training image in a batch.
     train_views: ClassVar[int] = 1
     #: Settings, attributes of the same names, that ``predict`` alone reads, with their values: a training gives a

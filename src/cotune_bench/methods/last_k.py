@@ -2,8 +2,7 @@
 
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.data.task import Classification
-from cotune_bench.errors import UserError
-from cotune_bench.methods.layer_subset import LayerSubset, require_blocks
+from cotune_bench.methods.layer_subset import LayerSubset, require_blocks, require_count
 
 
 class LastK(LayerSubset):
@@ -13,6 +12,5 @@ class LastK(LayerSubset):
         self, backbone: Backbone, num_classes: int | Classification, *, k: int = 1, head_init: str | None = None
     ) -> None:
         blocks = require_blocks(backbone, "last_k")
-        if not 1 <= k <= len(blocks):
-            raise UserError(f"method.k={k} cannot be used: backbone {backbone.name} has 1 to {len(blocks)} blocks")
+        require_count(1, blocks, backbone, k=k)
         super().__init__(backbone, num_classes, blocks[-k:], head_init=head_init)

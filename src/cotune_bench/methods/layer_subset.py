@@ -19,6 +19,15 @@ def require_blocks(backbone: Backbone, method: str) -> tuple[str, ...]:
     return backbone.blocks
 
 
+def require_count(least: int, blocks: Sequence[str], backbone: Backbone, **setting: int) -> None:
+    """UserError unless a setting counts at least so many of a backbone's blocks, and not more than there are."""
+    for name, value in setting.items():
+        if not least <= value <= len(blocks):
+            raise UserError(
+                f"method.{name}={value} cannot be used: give {least} to {len(blocks)}, the blocks of {backbone.name}"
+            )
+
+
 class LayerSubset(Method):
     """Cross-entropy; all of the trunk but the named layers is frozen, batch statistics too.
 

@@ -10,7 +10,6 @@ from torch.func import functional_call
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.backbones.precision import in_precision
 from cotune_bench.data.task import Classification
-from cotune_bench.errors import UserError
 from cotune_bench.methods.base import require_at_least, require_positive
 from cotune_bench.methods.finetune import FineTune
 
@@ -39,6 +38,7 @@ class LoRA(FineTune):
     """
 
     compilable = False  # weights are replaced during a pass
+    recomputable = False  # the second computation would see the weights without changes
 
     def __init__(
         self,
@@ -76,8 +76,6 @@ class LoRA(FineTune):
 
     def features(self, images: Tensor) -> Tensor:
         """Features (B, width) of the trunk with changed weights."""
-        if getattr(self.trunk, "recompute", False):  # the second computation would see the weights without changes
-            raise UserError("recompute=always cannot be used with method lora: use recompute=never")
         weights = self.weights()
         return in_precision(self.precision, lambda maps: functional_call(self.trunk, weights, (maps,)), images)
 

@@ -1,4 +1,4 @@
-"""What the baselines that are solved share: a penalty C, chosen from a grid on validation images."""
+"""What methods share that solve for a head: a penalty C, chosen from a grid on validation images."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from cotune_bench.methods.base import Method, require_positive
 
 
 class PenaltyGrid(Method):
-    """A method without optimiser, which ``prepare`` solves for values of C; the network is not trained.
+    """A method that ``prepare`` solves for values of C; where that is all, the network is not trained.
 
     Args:
         grid: values of C, the inverse strength of the penalty; the one with the best validation accuracy is used.
@@ -29,6 +29,6 @@ class PenaltyGrid(Method):
         super().__init__(backbone, num_classes, head_init=head_init)
         require_positive("grid", grid)
         require_positive("without_validation", [without_validation])
-        self.requires_grad_(False)
+        self.requires_grad_(not self.solved)
         self.grid = tuple(grid)
         self.without_validation = without_validation

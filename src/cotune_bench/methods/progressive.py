@@ -33,6 +33,7 @@ class Progressive(Method):
     """
 
     compilable = False  # hooks on the frozen column come and go with every update
+    recomputable = False  # it runs the layers of the trunk itself
 
     def __init__(
         self,

@@ -5,8 +5,7 @@ from torch import Tensor
 
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.data.task import Classification
-from cotune_bench.methods.base import require_at_least
-from cotune_bench.methods.layer_subset import require_blocks
+from cotune_bench.methods.layer_subset import require_blocks, require_count
 from cotune_bench.methods.routing import Routed, uniform_of
 
 
@@ -16,7 +15,7 @@ class RandomPolicy(Routed):
     A coin is fair; at test it is a function of the image.
 
     Args:
-        always: number of last blocks that are always fine-tuned, at most all.
+        always: number of last blocks that are always fine-tuned.
         frozen_bn: ``eval`` or ``as_released``, see :class:`Routed`.
     """
 
@@ -29,9 +28,9 @@ class RandomPolicy(Routed):
         frozen_bn: str = "eval",
         head_init: str | None = None,
     ) -> None:
-        require_at_least(0, always=always)
         blocks = require_blocks(backbone, "random_policy")
-        by_coin = blocks[: max(len(blocks) - always, 0)]
+        require_count(0, blocks, backbone, always=always)
+        by_coin = blocks[: len(blocks) - always]
         super().__init__(backbone, num_classes, by_coin, frozen_bn=frozen_bn, head_init=head_init)
 
     def policy(self, images: Tensor) -> Tensor:

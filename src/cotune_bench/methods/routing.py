@@ -63,6 +63,7 @@ class Routed(LayerSubset):
     """
 
     compilable = False  # which rows a copy sees depends on the images
+    recomputable = False  # it runs the layers of the trunk itself
 
     def __init__(
         self,

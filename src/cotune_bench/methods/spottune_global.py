@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.data.task import Batch, Classification
 from cotune_bench.methods.base import require_at_least
+from cotune_bench.methods.layer_subset import require_count
 from cotune_bench.methods.spottune import SpotTune
 
 #: Of the running mean of shares: about the last hundred updates decide.
@@ -35,7 +36,7 @@ class SpotTuneGlobal(SpotTune):
     """SpotTune whose policies are pulled towards one set of ``k`` blocks; prediction fixes the k largest shares.
 
     Args:
-        k: number of fine-tuned blocks, at most all.
+        k: number of fine-tuned blocks.
         count_weight, entropy_weight: of the two terms.
         tau, frozen_bn, policy_size, policy_widths, policy_blocks, policy_lr, policy_weight_decay: as for
             :class:`SpotTune`.
@@ -63,7 +64,6 @@ class SpotTuneGlobal(SpotTune):
         head_init: str | None = None,
     ) -> None:
         require_at_least(0, count_weight=count_weight, entropy_weight=entropy_weight)
-        require_at_least(1, k=k)
         super().__init__(
             backbone,
             num_classes,
@@ -76,6 +76,7 @@ class SpotTuneGlobal(SpotTune):
             policy_weight_decay=policy_weight_decay,
             head_init=head_init,
         )
+        require_count(1, self.blocks, backbone, k=k)
         self.k, self.count_weight, self.entropy_weight = k, count_weight, entropy_weight
         self.register_buffer("shares", torch.full((len(self.blocks),), 0.5))
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from cotune_bench.backbones.base import Backbone
-from cotune_bench.data.task import Batch, Classification
+from cotune_bench.data.task import Classification
 from cotune_bench.errors import UserError
 from cotune_bench.methods.finetune import FineTune
 
@@ -87,6 +87,8 @@ class StochNormFineTune(FineTune):
         UserError: the backbone has no batch normalisation.
     """
 
+    recomputable = False  # the second computation would see moved statistics
+
     def __init__(
         self,
         backbone: Backbone,
@@ -108,12 +110,6 @@ class StochNormFineTune(FineTune):
             raise UserError(f"backbone {backbone.name} has no batch normalisation: choose another backbone")
         for module, name, norm in norms:
             setattr(module, name, StochNorm(norm, p))
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """``ce``."""
-        if getattr(self.trunk, "recompute", False):  # the second computation would see updated statistics
-            raise UserError("recompute=always cannot be used with method stochnorm: use recompute=never")
-        return super().forward(batch)
 
 
 def _moments(x: Tensor, correction: int = 0) -> tuple[Tensor, Tensor]:
