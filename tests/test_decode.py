@@ -188,6 +188,18 @@ def sorted_list(root: Path) -> ImageList:
     return image_list(root, sorted(str(path.relative_to(root)) for path in root.glob("class*/*")))
 
 
+def test_a_killed_decode_leaves_nothing_that_counts_and_starts_over(tmp_path):
+    write_images(tmp_path, count=8)
+    images, folder = sorted_list(tmp_path), tmp_path / "cache" / "decoded"
+    command = [sys.executable, "-c", CHILD.format(tests=str(Path(__file__).parent)), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().startswith("read")
+        child.kill()
+    assert {path.suffix for path in folder.iterdir()}.isdisjoint({".uint8", ".crc32"})
+    np.testing.assert_array_equal(built(images, tmp_path / "cache").pixels, built(images, None).pixels[np.arange(8)])
+
+
 def test_of_two_processes_one_builds_and_the_other_waits(tmp_path):
     write_images(tmp_path, count=8)
     images = sorted_list(tmp_path)
