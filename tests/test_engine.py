@@ -230,8 +230,11 @@ class Images:
         self.labels = np.array(labels)
         self.size = size
 
-    def __iter__(self):
-        return iter(self.views.split(self.size))
+    def batches(self) -> list[np.ndarray]:
+        return np.split(np.arange(len(self.labels)), range(self.size, len(self.labels), self.size))
+
+    def take(self, positions: np.ndarray) -> Tensor:
+        return self.views[positions]
 
 
 class Told(Method):

@@ -10,6 +10,7 @@ from cotune_bench.config import PACKAGE
 
 GROUND = {
     "errors",
+    "parallel",
     "metrics",
     "transferability",
     "relationship",

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from cotune_bench.parallel import inside
+
 
 class Trunk(nn.Sequential):
     """A trunk that can compute the maps inside its blocks again in the backward pass: same bits, less memory.
@@ -43,18 +45,19 @@ def leaves(module: nn.Sequential, prefix: str = "") -> Iterator[tuple[str, nn.Mo
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
     """For the first and the second computation of a block."""
-    return nullcontext(), _statistics_left_alone(block)
+    return nullcontext(), _second_time(block)
 
 
 @contextmanager
-def _statistics_left_alone(block: nn.Module) -> Iterator[None]:
+def _second_time(block: nn.Module) -> Iterator[None]:
     """Batch normalisation counts a batch once, however often it is computed."""
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
-        yield
+        with inside():
+            yield
     finally:
         for norm, (momentum, batches) in zip(norms, kept, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, batches

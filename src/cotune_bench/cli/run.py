@@ -19,6 +19,7 @@ from cotune_bench.config.overrides import readable
 from cotune_bench.config.own_images import auto_line, own_images
 from cotune_bench.config.tables import load_table, table_overrides
 from cotune_bench.errors import UserError
+from cotune_bench.parallel import processes
 from cotune_bench.storage.files import check_writable
 from cotune_bench.storage.find_run import CARD
 from cotune_bench.storage.records import RecordStore
@@ -62,6 +63,11 @@ def _single(overrides: list[str]) -> int:
     if config.force or not RecordStore(Path(config.results)).finished(settings.run_key(config)):
         _announce(config)
     try:
+        if processes(1) > 1 and os.environ["RANK"] != "0":  # of torchrun's processes, the first writes
+            from cotune_bench.training.company import follow
+
+            follow(config)
+            return 0
         outcome = runner.run(config, bar=sys.stderr.isatty())
     except UserError:
         raise
@@ -82,6 +88,8 @@ def _sweep(overrides: list[str]) -> tuple[int, bool]:
     cells = settings.check_sweep(overrides)
     first = settings.compose_config([values[0] for values in settings.axes(overrides)])
     require_logger(first.logger)
+    if first.devices > 1 and (first.jobs != 1 or any(text.startswith("hydra") for text in overrides)):
+        raise UserError(f"devices={first.devices} is for one run at a time: use jobs=1, or leave devices out")
     results = Path(first.results).absolute()
     check_writable(results)
     for one in _configs(overrides, "data", "data.root"):

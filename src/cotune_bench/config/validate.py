@@ -37,6 +37,8 @@ def check_names(parsed: Iterable[Override], usual: DictConfig) -> None:
         name = one.key_or_group
         if name.startswith(HYDRA) or name in (*known, *groups.GROUPS) or "@" in name:
             continue
+        if name.replace("method.tune.", "method.", 1) in known:  # a setting whose yaml does not name it for tuning
+            continue
         group, _, key = name.partition(".")
         others = [other for other in groups.choices(group) if key in OmegaConf.load(_yaml(group, other))]
         if others:
@@ -104,7 +106,7 @@ def check_range(name: str, value: Any) -> None:
         raise UserError(f"{name}={value} cannot be used: it must be 0 or more, and below {SEEDS.stop}")
     if name == "device" and str(value).startswith("meta"):
         raise UserError(f"device={value} cannot be used: it has no numbers; choose auto, cpu or cuda")
-    if name == "checkpoint_every" and value < 1:
+    if name in ("checkpoint_every", "devices") and value < 1:
         raise UserError(f"{name}={value} cannot be used: it must be 1 or more")
     if name == "jobs" and value < 1 and value != -1:
         raise UserError(f"{name}={value} cannot be used: it must be 1 or more, or -1 for all GPUs or cores")

@@ -154,12 +154,15 @@ class Views:
         return self.images.labels
 
     def __iter__(self) -> Iterator[Tensor]:
+        return map(self.take, self.batches())
+
+    def batches(self) -> list[np.ndarray]:
+        """Positions of the images that are seen together."""
         views = self.batch_size
         if self.normalize.device.type == "cpu":
             views = min(views, CPU_PIXELS // self.crop**2)
         size = max(views // len(self.offsets), 1)
-        for start in range(0, len(self), size):
-            yield self.take(np.arange(start, min(start + size, len(self))))
+        return [np.arange(start, min(start + size, len(self))) for start in range(0, len(self), size)]
 
     def take(self, positions: np.ndarray) -> Tensor:
         """Images (len(positions), V, C, h, w) at these positions."""

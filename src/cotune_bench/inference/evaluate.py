@@ -1,6 +1,6 @@
 """A method's network on images: outputs and metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,12 +10,20 @@ from cotune_bench.backbones.base import evaluating
 from cotune_bench.backbones.precision import arithmetic
 from cotune_bench.data.target import Views
 from cotune_bench.methods.base import Method
+from cotune_bench.parallel import gathered, rank, world
 
 
 def evaluate(method: Method, images: Views) -> tuple[dict[str, float], np.ndarray]:
     """The task's metrics of outputs summed over the views of each image, and (N,) bool: which images are right."""
-    outputs, labels = predict(method, images), torch.from_numpy(images.labels)
+    outputs, labels = _together(method, images), torch.from_numpy(images.labels)
     return method.task.metrics(outputs, labels), method.task.correct(outputs, labels)
+
+
+def _together(method: Method, images: Views) -> Tensor:
+    """Outputs (N, K) of :func:`predict`; the processes of a run take turns at the batches."""
+    batches = images.batches()
+    parts = gathered(_outputs(method, images, method.predict, batches[rank() :: world()]))
+    return torch.cat([parts[number % world()][number // world()] for number in range(len(batches))])
 
 
 def predict(method: Method, images: Views, ask: Callable[[Tensor], Tensor] | None = None) -> Tensor:
@@ -24,12 +32,18 @@ def predict(method: Method, images: Views, ask: Callable[[Tensor], Tensor] | Non
     Args:
         ask: gives outputs (B, K) for images (B, C, h, w) in place of the method's ``predict``.
     """
-    ask = ask or method.predict
+    return torch.cat(_outputs(method, images, ask or method.predict, images.batches()))
+
+
+def _outputs(
+    method: Method, images: Views, ask: Callable[[Tensor], Tensor], batches: Sequence[np.ndarray]
+) -> list[Tensor]:
+    """Outputs of each of these batches of positions."""
     with evaluating(method), arithmetic(method.precision):
         summed: list[Tensor] = []
-        for views in images:
+        for views in map(images.take, batches):
             outputs = ask(views.flatten(0, 1)).float()
             summed.append(outputs.view(*views.shape[:2], -1).sum(dim=1))
             if len(summed) > 1:
                 summed[-2] = summed[-2].cpu()  # a GPU is at one batch while the host makes the next
-    return torch.cat([one.cpu() for one in summed])
+    return [one.cpu() for one in summed]

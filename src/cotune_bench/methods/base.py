@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from cotune_bench.backbones.precision import in_precision
 from cotune_bench.data.target import TargetData
 from cotune_bench.data.task import Batch, Classification
 from cotune_bench.errors import UserError, suggest
+from cotune_bench.parallel import divided
 from cotune_bench.storage.cache import Cache
 
 
@@ -66,6 +68,8 @@ class Method(nn.Module):
     compilable: ClassVar[bool] = True
     #: Whether ``recompute=always`` may be used: blocks of the trunk are then computed again in the backward pass.
     recomputable: ClassVar[bool] = True
+    #: Whether several devices can share a batch: the trunk then sees a part of its rows.
+    divisible: ClassVar[bool] = True
     #: Augmented views of every training image in a batch.
     train_views: ClassVar[int] = 1
     #: Settings, attributes of the same names, that ``predict`` alone reads, with their values: a training gives a
@@ -131,7 +135,7 @@ class Method(nn.Module):
         """Features (B, width) of the trunk in float32."""
         # Not compiled in evaluation: other shapes, each of which would take a minute to gain seconds.
         trunk = self.trunk if self.training else self.trunk.forward
-        return in_precision(self.precision, trunk, images)
+        return divided(partial(in_precision, self.precision, trunk), images)
 
     def predict(self, images: Tensor) -> Tensor:
         """Logits (B, K)."""

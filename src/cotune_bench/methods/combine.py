@@ -60,6 +60,7 @@ class Combine(Method):
         self.replaces_weight_decay = any(part.replaces_weight_decay for part in parts.values())  # pyright: ignore
         self.compilable = all(part.compilable for part in parts.values())  # pyright: ignore
         self.recomputable = all(part.recomputable for part in parts.values())  # pyright: ignore
+        self.divisible = all(part.divisible for part in parts.values())  # pyright: ignore
         self.train_views = max(part.train_views for part in parts.values())  # pyright: ignore
         for part in parts.values():  # trunk and head are in the state dict once
             for shared in ("trunk", "head"):

@@ -13,6 +13,7 @@ from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method, Penalty, require_at_least, require_choice
 from cotune_bench.methods.delta_ablation import filter_importance
 from cotune_bench.methods.delta_attention import attention_of, channel_attention
+from cotune_bench.parallel import own_rows, total
 from cotune_bench.storage.cache import Cache
 
 __all__ = ["Delta", "channel_attention", "feature_map_penalty", "filter_importance"]
@@ -44,7 +45,7 @@ def feature_map_penalty(
 
 
 def _distance(maps: Tensor, others: Tensor | int, attention: Tensor | None) -> Tensor:
-    distances = (maps - others).square().sum(dim=(0, 2, 3))
+    distances = total((maps - others).square().sum(dim=(0, 2, 3)))
     if attention is None:
         return distances.sum()
     channels, height, width = maps.shape[1:]
@@ -140,7 +141,7 @@ class Delta(Method):
             autocast(self.precision, batch.inputs.device),
             tap(self.source.module, self.taps) as source,
         ):
-            self.source(batch.inputs)
+            self.source(own_rows(batch.inputs))
         source_maps, target_maps = ([found[name] for name in self.taps] for found in (source, target))
         penalty = feature_map_penalty(source_maps, target_maps, self.attention, relative=self.relative)
         return {

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from cotune_bench.backbones.precision import in_precision
 from cotune_bench.data.task import Classification
 from cotune_bench.methods.base import require_at_least, require_positive
 from cotune_bench.methods.finetune import FineTune
+from cotune_bench.parallel import divided
 
 
 def low_rank_weight(weight: Tensor, down: Tensor, up: Tensor, scale: float) -> Tensor:
@@ -77,7 +79,8 @@ class LoRA(FineTune):
     def features(self, images: Tensor) -> Tensor:
         """Features (B, width) of the trunk with changed weights."""
         weights = self.weights()
-        return in_precision(self.precision, lambda maps: functional_call(self.trunk, weights, (maps,)), images)
+        trunk = partial(functional_call, self.trunk, weights)
+        return divided(partial(in_precision, self.precision, trunk), images)
 
     def plain(self) -> tuple[nn.Module, nn.Linear]:
         """A copy of the trunk with the changes added to its weights, and the head."""

@@ -1,5 +1,6 @@
 """Progressive networks: a new column that reads the maps of a frozen one (Rusu et al., 2016)."""
 
+from functools import partial
 from itertools import groupby
 
 import torch
@@ -12,6 +13,7 @@ from cotune_bench.data.task import Batch, Classification
 from cotune_bench.methods.base import Method, require_choice
 from cotune_bench.methods.layer_subset import require_blocks
 from cotune_bench.methods.random_start import reset
+from cotune_bench.parallel import divided
 
 
 def lateral(channels: int) -> nn.Conv2d:
@@ -73,7 +75,7 @@ class Progressive(Method):
                     maps = adapter(torch.cat([maps, source[name]], dim=1)).relu()
             return maps
 
-        return in_precision(self.precision, through, images)
+        return divided(partial(in_precision, self.precision, through), images)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """``ce``."""

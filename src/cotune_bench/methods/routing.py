@@ -13,6 +13,7 @@ from cotune_bench.backbones.trunk import leaves
 from cotune_bench.data.task import Classification
 from cotune_bench.methods.base import require_choice
 from cotune_bench.methods.layer_subset import LayerSubset
+from cotune_bench.parallel import divided
 
 
 def gate(shortcut: Tensor | float, frozen: Tensor, tuned: Tensor, policy: Tensor) -> Tensor:
@@ -100,6 +101,9 @@ class Routed(LayerSubset):
 
     def features_by(self, policy: Tensor, images: Tensor) -> Tensor:
         """Features (B, width) by a policy (B, number of routed blocks)."""
+        return divided(self._routed_features, policy, images)
+
+    def _routed_features(self, policy: Tensor, images: Tensor) -> Tensor:
         chosen = dict(zip(self.routed_blocks, zip(self.source, policy.unbind(dim=1), strict=True), strict=True))
 
         def through(maps: Tensor) -> Tensor:

@@ -88,6 +88,7 @@ class StochNormFineTune(FineTune):
     """
 
     recomputable = False  # the second computation would see moved statistics
+    divisible = False  # its layers take statistics of the rows that they see
 
     def __init__(
         self,

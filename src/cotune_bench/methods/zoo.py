@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from cotune_bench.errors import UserError
+from cotune_bench.parallel import batch_mean
 
 DECAY = 0.9  # of the running gate: of the authors' code
 
@@ -120,7 +121,7 @@ class AdaptiveConv2d(nn.Module):
     def _gate_of_task(self, maps: Tensor) -> Tensor:
         if not self.training:
             return self.running_gate
-        gate = self.gate(maps).mean(dim=0)
+        gate = batch_mean(self.gate(maps))
         self._batch_gate = gate.detach()
         return gate
 

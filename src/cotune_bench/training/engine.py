@@ -14,6 +14,7 @@ from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.target import TargetData
 from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method
+from cotune_bench.parallel import first_s, rank, together
 from cotune_bench.storage.cache import Cache
 from cotune_bench.training.checkpoint import Checkpoints
 from cotune_bench.training.interrupts import InterruptedRun, StopRequest
@@ -90,36 +91,37 @@ def fit(
             raise UserError(f"{checkpoints.folder} has checkpoints of another version: {AFRESH}") from error
         log.info("resumes after update %d", first)
     batches = replace(data.train, views=method.train_views).stream(first, protocol.updates)
-    for step, batch in zip(range(first, protocol.updates), batches, strict=True):
-        set_learning_rates(optimizer, protocol, step)
-        lr = protocol.lr * rate_factor(protocol, protocol.drop_at, step)
-        _set_random_state(_mix(seed, step))
-        try:
-            with arithmetic(method.precision):
-                optimizer.zero_grad()
-                terms = method(batch)
-                torch.stack(list(terms.values())).sum().backward()
-        except torch.linalg.LinAlgError as error:  # pyright: ignore # what decompositions say to NaN
-            raise NonFiniteLossError(
-                f"the loss of update {step} (learning rate {lr:g}) is not finite: {error}"
-            ) from error
-        for penalty in method.penalties().values():
-            penalty.add_gradients()
-        optimizer.step()
-        method.after_step()
-        pending.append({name: term.detach() for name, term in terms.items()})
-        if (step + 1) % report_every == 0 or step + 1 == protocol.updates:
-            terms = _means(pending, first=step + 1 - len(pending), lr=lr)
-            values = {name: penalty.value().item() for name, penalty in method.penalties().items()}
-            watch(terms | values, len(pending))
-            report(step + 1, lr, terms | values)
-            pending.clear()
-        stopped = stop.number if stop else None
-        if checkpoints and (stopped or checkpoints.due(step + 1)):
-            state = {"method": method.state_dict(), "optimizer": optimizer.state_dict(), "pending": pending}
-            checkpoints.save(step + 1, {**state, "weights_id": method.weights_id})
-        if stopped:
-            raise InterruptedRun(stopped)
+    with together(method) as network:
+        for step, batch in zip(range(first, protocol.updates), batches, strict=True):
+            set_learning_rates(optimizer, protocol, step)
+            lr = protocol.lr * rate_factor(protocol, protocol.drop_at, step)
+            _set_random_state(_mix(seed, step))
+            try:
+                with arithmetic(method.precision):
+                    optimizer.zero_grad()
+                    terms = network(batch)
+                    torch.stack(list(terms.values())).sum().backward()
+            except torch.linalg.LinAlgError as error:  # pyright: ignore # what decompositions say to NaN
+                raise NonFiniteLossError(
+                    f"the loss of update {step} (learning rate {lr:g}) is not finite: {error}"
+                ) from error
+            for penalty in method.penalties().values():
+                penalty.add_gradients()
+            optimizer.step()
+            method.after_step()
+            pending.append({name: term.detach() for name, term in terms.items()})
+            if (step + 1) % report_every == 0 or step + 1 == protocol.updates:
+                terms = _means(pending, first=step + 1 - len(pending), lr=lr)
+                values = {name: penalty.value().item() for name, penalty in method.penalties().items()}
+                watch(terms | values, len(pending))
+                report(step + 1, lr, terms | values)
+                pending.clear()
+            stopped = first_s(stop.number or 0 if stop else 0)
+            if checkpoints and rank() == 0 and (stopped or checkpoints.due(step + 1)):
+                state = {"method": method.state_dict(), "optimizer": optimizer.state_dict(), "pending": pending}
+                checkpoints.save(step + 1, {**state, "weights_id": method.weights_id})
+            if stopped:
+                raise InterruptedRun(stopped)
 
 
 class DominanceWatch:

@@ -17,11 +17,13 @@ from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.split_lists import SplitFiles, split_files
 from cotune_bench.data.target import TargetData
+from cotune_bench.errors import UserError
 from cotune_bench.inference.evaluate import evaluate
 from cotune_bench.inference.execution import devices, keep_freed_memory, set_threads
 from cotune_bench.inference.policies import Policies, policies_of
 from cotune_bench.methods.assemble import make_backbone, make_method
 from cotune_bench.methods.base import Method
+from cotune_bench.parallel import check_divisible, processes, rank, world
 from cotune_bench.storage.cache import Cache
 from cotune_bench.storage.records import Record, packed
 from cotune_bench.training.assemble import assemble, assemble_data
@@ -72,12 +74,22 @@ class Experiment:
         splits.check()
         method, further = make_method(config.method, backbone, data.task, cache.folder, seed=config.seed)
         assemble(method, data, protocol, device, recompute=config.recompute, compile_mode=config.compile)
+        if (count := processes(config.devices)) > 1:
+            check_divisible(method, len(data.train.positions(0)), count)
+            places = devices(config.device)
+            if device.type == "cuda" and len(places) < count:
+                raise UserError(
+                    f"devices={count} cannot be used: {len(places)} GPUs are visible to device={config.device}"
+                )
+            if config.compile != "none":
+                raise UserError(f"devices={count} cannot be used with compile={config.compile}: use compile=none")
         files = dataset if isinstance(dataset, ImageList) else None
         return cls(run_key(config), config, protocol, cache, backbone, data, splits, method, files, further)
 
     def placed(self) -> "Experiment":
-        """This experiment on its device; the method is moved, not copied."""
-        device = devices(self.config.device)[0]
+        """This experiment on its device, that of its process; the method is moved, not copied."""
+        places = devices(self.config.device)
+        device = places[rank() % len(places)]
         return replace(self, data=self.data.to(device), method=self.method.to(device))
 
     def train(
@@ -152,6 +164,7 @@ class Experiment:
             config=config,
             environment=environment(self.data.train.normalize.device)
             | {"precision": self.method.precision, "compile": self.config.compile}
+            | ({"processes": world()} if world() > 1 else {})
             | ({"unreadable_left_out": left_out} if left_out else {})
             | ({"further_weights": self.further} if self.further else {}),
         )

@@ -66,6 +66,7 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
     with _failures(folder, config, progress):
         from cotune_bench.inference.kept_network import keep, keeping  # torch takes seconds to import
         from cotune_bench.training.checkpoint import Checkpoints
+        from cotune_bench.training.company import company
         from cotune_bench.training.experiment import Experiment
 
         experiment = Experiment.build(config)
@@ -79,7 +80,7 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
                     return Outcome(key, SKIPPED, f"{key}: finished meanwhile by another process")
                 OmegaConf.save(OmegaConf.create(run_config(config)), folder / "config.yaml")
                 experiment.splits.write()
-                with progress:
+                with progress, company(config):
                     placed = experiment.placed()
                     placed.train(progress, checkpoints, stop)
                     for name, text in placed.artifacts().items():
