@@ -46,7 +46,8 @@ def table_grid(name: str, overrides: Sequence[str] = (), cells: Cells | None = N
         baselines=cells.baseline,
     )
     frame, cut = run_frame(records)
-    return build_grid(spec, frame), results, damaged + cut
+    rows = {key: row for (_, row, _, _), key in zip(cells.places, cells.keys, strict=True)}
+    return build_grid(spec, frame.assign(method=frame["key"].map(rows))), results, damaged + cut
 
 
 def make_tables(
