@@ -111,7 +111,7 @@ def counts_of(config: DictConfig) -> Counts:
     try:
         data = build(config.data)
     except UserError as error:
-        published = reader(config.data).official
+        published = reader(config.data).numbers(config.data)
         if not published:
             raise
         train, val = _held_out(published["train"], published.get("val"), config.protocol.val)
