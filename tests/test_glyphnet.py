@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,14 @@ def test_the_deeper_network_has_two_blocks_a_stage(tmp_path):
     assert backbone(torch.zeros(2, 1, 8, 8)).shape == (2, len(glyphnet.CLASSES))
     assert backbone.plain is not None
     assert replace(backbone.plain, num_classes=5).fits(backbone.trunk, torch.nn.Linear(64, 5))
-    assert glyphnet.load("glyphnet", tmp_path, weights="random", seed=0).plain.options == {}
+    seeds = glyphnet.shipped_seeds(depth=2)
+    assert seeds == [0, 1, 2, 3]
+    shipped = {
+        glyphnet.load("glyphnet_deep", tmp_path, weights="glyphs", seed=one, depth=2).info.sha256 for one in seeds
+    }
+    assert len(shipped) == 4
+    with pytest.raises(UserError, match=r"backbone.seed=4 has no shipped source network: choose 0 to 3"):
+        glyphnet.load("glyphnet_deep", tmp_path, weights="glyphs", seed=4, depth=2)
 
 
 def test_stages_halve_the_image(tmp_path):
@@ -163,4 +171,8 @@ def test_two_at_once_train_once(tmp_path, monkeypatch):
 
 
 def _untrained(seed: int, depth: int) -> dict[str, np.ndarray]:
-    return {**glyphnet_training.kept(glyphnet.Network(seed, depth)), "temperature": np.array(1.5), "accuracy": np.array(0.0)}
+    return {
+        **glyphnet_training.kept(glyphnet.Network(seed, depth)),
+        "temperature": np.array(1.5),
+        "accuracy": np.array(0.0),
+    }

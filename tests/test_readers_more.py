@@ -240,7 +240,9 @@ def test_yaml_finds_the_data_set_where_its_archive_puts_it(tmp_path, name):
     assert not isinstance(data, ImageList) or not missing_files(data)
 
 
-@pytest.mark.parametrize("module", [cub, cars, aircraft, coco70, flowers, indoors, eurosat, cifar100, sketches, wikiart])
+@pytest.mark.parametrize(
+    "module", [cub, cars, aircraft, coco70, flowers, indoors, eurosat, cifar100, sketches, wikiart]
+)
 def test_the_page_of_data_sets_has_the_official_numbers(module):
     name = module.__name__.rpartition(".")[2]
     page = (Path(__file__).parents[1] / "docs/data/README.md").read_text(encoding="utf-8")

@@ -88,7 +88,11 @@ def warnings(grid: Grid) -> list[str]:
         on_cpu = [run for run in runs if run.device == "cpu" and run.instructions]  # sums are rounded by these
         lines += [_mixture(f"instruction sets in {data}", "instructions", on_cpu), random_weights(grid, data)]
         shared = ("unit",) if grid.spec.unit == "replicate" else ()
-        lines.append(_clash(f"source weights under one name in {data}", "weights_sha256", ("backbone", "weights", *shared), runs))
+        lines.append(
+            _clash(
+                f"source weights under one name in {data}", "weights_sha256", ("backbone", "weights", *shared), runs
+            )
+        )
         lines.append(_clash(f"images in {data}", "images", ("rate", *shared), runs))
     return [line for line in lines if line]
 

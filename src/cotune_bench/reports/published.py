@@ -73,7 +73,9 @@ def published(table: str) -> dict[Place, tuple[float, float | None]]:
     """
     rows = [row for row in _tables() if row["table"] == table]
     stds = [None if math.isnan(row["std"]) else row["std"] for row in rows]
-    return {(row["data"], row["method"], row["rate"]): (row["mean"], std) for row, std in zip(rows, stds, strict=True)}
+    return {
+        (row["data"], row["method"], row["rate"]): (row["mean"], std) for row, std in zip(rows, stds, strict=True)
+    }
 
 
 @cache

@@ -62,7 +62,9 @@ def table_status(name: str, overrides: Sequence[str] = (), cells: Cells | None =
     cells = cells or table_cells(load_table(name), overrides)
     store = RecordStore(Path(cells.results))
     found = [
-        CellStatus(*place, *cell_state(store, key), axis=cells.unit, given=(*cells.given[place[1]], f"data={place[0]}"))
+        CellStatus(
+            *place, *cell_state(store, key), axis=cells.unit, given=(*cells.given[place[1]], f"data={place[0]}")
+        )
         for place, key in zip(cells.places, cells.keys, strict=True)
     ]
     shared = zip(settings.parse(overrides), overrides, strict=True)

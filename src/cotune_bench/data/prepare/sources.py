@@ -133,7 +133,9 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     ),
     "sketches": (
         Source(
-            url="http://cybertron.cg.tu-berlin.de/eitz/projects/classifysketch/sketches_png.zip", to="png", holds="png"
+            url="http://cybertron.cg.tu-berlin.de/eitz/projects/classifysketch/sketches_png.zip",
+            to="png",
+            holds="png",
         ),
     ),
     "wikiart": (
@@ -143,9 +145,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
             to=".",
             holds="wikiart",
         ),
-        Source(
-            url="http://web.fsktm.um.edu.my/~cschan/source/ICIP2017/wikiart_csv.zip", to="wikiart_csv", holds=""
-        ),
+        Source(url="http://web.fsktm.um.edu.my/~cschan/source/ICIP2017/wikiart_csv.zip", to="wikiart_csv", holds=""),
     ),
     "coco70": (
         Source(
