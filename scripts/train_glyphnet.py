@@ -1,4 +1,4 @@
-"""Train the source networks that come with the package: python scripts/train_glyphnet.py FOLDER [SEED ...] [--depth N]
+"""Train the source networks of the package: python scripts/train_glyphnet.py FOLDER [SEED ...] [--depth 2]
 
 Writes FOLDER/SEED.safetensors for each seed, 0 to 19 by default, about a minute each. The shipped files are those of
 src/cotune_bench/backbones/glyphnet_weights; trained again on another processor, the last bits differ, and with them

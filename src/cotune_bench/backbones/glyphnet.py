@@ -58,7 +58,7 @@ def convolution(inputs: int, outputs: int, size: int, stride: int) -> nn.Conv2d:
 
 
 def trunk(depth: int = 1) -> nn.Sequential:
-    """Images (B, 1, 8, 8) to features (B, WIDTHS[-1]): a 3x3 stem, then stages of ``depth`` blocks, each half as large."""
+    """Images (B, 1, 8, 8) to features (B, WIDTHS[-1]): a 3x3 stem, then stages of ``depth`` blocks, each halved."""
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         conv1=convolution(1, WIDTHS[0], 3, 1), bn1=nn.BatchNorm2d(WIDTHS[0]), relu=nn.ReLU(inplace=True)
     )

@@ -41,7 +41,7 @@ RECIPE = Recipe()
 
 
 def pretrain(seed: int, recipe: Recipe = RECIPE, *, depth: int = 1) -> Arrays:
-    """Weights of the network of this seed and depth, in half precision; ``temperature`` and held-out ``accuracy`` beside them.
+    """Weights of a network in half precision; ``temperature`` and held-out ``accuracy`` beside them.
 
     Takes about a minute on one core.
     """
