@@ -5,6 +5,7 @@ block; in a training step of the random policy, batch statistics need all images
 agree to 1e-5 of their largest, and multiply-adds are counted beside the time.
 """
 
+from collections.abc import Callable
 from functools import partial
 from time import process_time
 from unittest.mock import patch
@@ -38,15 +39,17 @@ def main() -> None:
     policy = torch.rand(options.batch, len(method.routed_blocks)).round()
 
     def test() -> Tensor:
+        method.eval()
         with torch.no_grad():
-            return method.eval().features_by(policy, images)
+            return method.features_by(policy, images)
 
     def step() -> Tensor:
-        features = method.train().features_by(policy, images)
+        method.train()
+        features = method.features_by(policy, images)
         features.sum().backward()
         return features.detach()
 
-    def by_plain(work) -> Tensor:
+    def by_plain(work: Callable[[], Tensor]) -> Tensor:
         with patch.object(routing, "routed", plain):
             return work()
 
@@ -72,7 +75,7 @@ def main() -> None:
     report(figures, lines, options.json)
 
 
-def counted(work) -> int:
+def counted(work: Callable[[], Tensor]) -> int:
     with FlopCounterMode(display=False) as counter:
         work()
     return counter.get_total_flops()

@@ -43,7 +43,7 @@ def here(tmp_path, monkeypatch) -> Path:
 
 def put(**values: object) -> None:
     """A record under a key; which row it belongs to follows from the key alone."""
-    seed = int(re.search(r"-seed(\d)-", str(values["key"]))[1])
+    (seed,) = map(int, re.findall(r"-seed(\d)-", str(values["key"])))
     RecordStore(Path("results")).add(toy_record(data="digits", method="last_k", seed=seed, **values))
 
 

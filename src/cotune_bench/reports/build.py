@@ -48,7 +48,7 @@ def table_grid(name: str, overrides: Sequence[str] = (), cells: Cells | None = N
     )
     frame, cut = run_frame(records)
     rows = {key: row for (_, row, _, _), key in zip(cells.places, cells.keys, strict=True)}
-    return build_grid(spec, frame.assign(method=frame["key"].map(rows))), results, damaged + cut
+    return build_grid(spec, frame.assign(method=[rows[key] for key in frame["key"]])), results, damaged + cut
 
 
 def make_tables(

@@ -15,8 +15,8 @@ TITLE = "Costs"
 NOTE = (
     "Parameters: those that updates train, and all that a method holds in training, frozen copies too. Multiply-adds "
     "of convolutions and matrix products, as torch counts them: of an image in a forward and a backward pass of "
-    "training, and of one view of an image at test; × is the ratio to fine-tuning. Routed networks: the mean of what "
-    "is computed. What methods compute once before training is left out. –: no updates, or no network."
+    "training, and of one view of an image at test; × is the ratio to fine-tuning. In routed networks, copies of "
+    "blocks count for the images that they compute. Computations before training are left out. –: no updates."
 )
 HEADER = ["Data set", "Method", "Trained", "Parameters", "Training", "×", "Test", "×"]
 
