@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,8 +15,10 @@ from cotune_bench.cli.plan import items_of
 from cotune_bench.config import compose_config, run_key
 from cotune_bench.config.tables import load_table, table_cells
 from cotune_bench.reports.build import table_grid
+from cotune_bench.reports.captions import warnings
 from cotune_bench.reports.costs import cost_listings, cost_texts
 from cotune_bench.reports.figures import grid_figures
+from cotune_bench.reports.frame import run_frame
 from cotune_bench.reports.grid import TableSpec, build_grid
 from cotune_bench.reports.published import compare, compare_markdown, paper_table, published
 from cotune_bench.reports.status import rerun_commands, status_lines, table_status
@@ -224,3 +227,20 @@ def test_the_policy_figure_has_the_mean_share_of_each_block(here):
 def test_a_policy_that_does_not_depend_on_the_image_is_not_drawn_by_class(here):
     fixed = "class,images,layer1.0\nall,4,1\na,2,1\nb,2,1\n"
     assert list(policies({("method=spottune_global",): fixed})) == ["policy"]
+
+
+def test_coins_are_not_drawn_by_class(here):
+    assert list(policies({("method=random_policy",): POLICY.format(0.25)})) == ["policy"]
+
+
+def test_a_baseline_on_another_backbone_is_no_mixture_and_clashes_with_no_weights(here):
+    for settings, network in ((["method=finetune"], "glyphnet"), (["method=bss"], "glyphnet_deep")):
+        marks = {"backbone": network, "weights": "glyphs", "weights_sha256": network, "accuracy": 50.0}
+        put(key=key(*settings), **marks)
+    spec = TableSpec("t", "T", ("digits",), ("finetune",), (0.15,), (0,), baselines=("bss",))
+    records, _ = RecordStore(Path("results")).read()
+    frame = run_frame(records)[0].assign(method=["bss", "finetune"])
+    assert warnings(build_grid(spec, frame)) == []
+    apart = replace(spec, methods=("finetune", "bss"), baselines=())
+    (mixed,) = warnings(build_grid(apart, frame))
+    assert mixed == "Mixed backbones in digits: glyphnet in 1 run, glyphnet_deep in 1 run."

@@ -1,6 +1,7 @@
 """Which blocks routed networks fine-tune: share of test images by data set and by class."""
 
 import io
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,14 +25,17 @@ from cotune_bench.reports.tables import display_name, display_rate
 
 FILE = "policy.csv"
 WRITTEN = 8  # blocks up to which shares are written into the figure
+COINS = ("random_policy",)  # whose shares differ by chance alone
 
 
 def policy_figures(grid: Grid, results: Path) -> Drawn:
-    """One of all data sets, and one by class for each data set and method whose policy depends on the image."""
+    """One of all data sets, and one by class for each data set and method that learns a policy for each image."""
     shares = _by_data(grid, results)
     if not shares:
         return [], []
-    by_class, _ = of_methods(grid, results, FILE, _varying, partial(_of_classes, grid.spec.name))
+    learning = tuple(method for method in grid.spec.methods if method not in COINS)
+    chosen = replace(grid, spec=replace(grid.spec, methods=learning)) if learning else grid
+    by_class, _ = of_methods(chosen, results, FILE, _varying, partial(_of_classes, grid.spec.name))
     drawn = {data for table in shares.values() for data in table.index}
     return [_of_data(grid, shares), *by_class], [
         data for data in grid.spec.data if grid.runs(data) and data not in drawn
