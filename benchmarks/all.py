@@ -31,6 +31,7 @@ SHORT = {
     "photo": ["--rounds", "2", "--updates", "3"],
     "curve": ["--rounds", "3", "--methods", "cotuning"],
     "relationship": [],
+    "routing": [],
 }
 
 

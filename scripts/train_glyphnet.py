@@ -1,8 +1,9 @@
-"""Train the source networks that come with the package: python scripts/train_glyphnet.py FOLDER [SEED ...]
+"""Train the source networks of the package: python scripts/train_glyphnet.py FOLDER [SEED ...] [--depth 2]
 
 Writes FOLDER/SEED.safetensors for each seed, 0 to 19 by default, about a minute each. The shipped files are those of
 src/cotune_bench/backbones/glyphnet_weights; trained again on another processor, the last bits differ, and with them
-all that follows from a thousand updates. Files that exist are left alone.
+all that follows from a thousand updates. Files that exist are left alone. ``--depth 2`` trains the deeper networks of
+backbone=glyphnet_deep, of which seeds 0 to 3 come with the package.
 """
 
 import sys
@@ -25,13 +26,17 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0].startswith("-"):
         print(__doc__)
         return 0
+    depth = 1
+    if "--depth" in arguments:
+        place = arguments.index("--depth")
+        depth, arguments = int(arguments[place + 1]), arguments[:place] + arguments[place + 2 :]
     folder, *seeds = arguments
     if not all(seed.isdigit() for seed in seeds):
         raise UserError(f"seeds {' '.join(seeds)} cannot be used: give whole numbers")
     for seed in map(int, seeds or range(COUNT)):
         path = Path(folder) / f"{seed:02d}.safetensors"
         if not path.exists():
-            arrays = pretrain(seed)
+            arrays = pretrain(seed, depth=depth)
             temperature, accuracy = arrays.pop("temperature").item(), arrays.pop("accuracy").item()
             state = {name: torch.from_numpy(value).contiguous() for name, value in arrays.items()}
             facts = {"temperature": repr(temperature), "held_out_accuracy": f"{accuracy:.4f}"}

@@ -73,11 +73,11 @@ def test_source_weights_that_should_be_shared_and_are_not_are_warned_of():
     different = "Different source weights under one name in digits"
     assert warnings(sourced({"digits": ("a", "b"), "cub": ("c", "c")})) == []
     assert warnings(sourced({"digits": ("a", "b"), "cub": ("c", "c")}, SPEC)) == [
-        f"{different} (weights: IMAGENET1K_V1): do not compare these runs."
+        f"{different} (backbone weights: resnet50 IMAGENET1K_V1): do not compare these runs."
     ]
     marks = ["a", "b", "x", "b", "c", "c", "c", "c"]  # fine-tune 0, 1, then BSS 0, 1 on digits
     assert warnings(sourced({"digits": ("a", "b"), "cub": ("c", "c")}, weights_sha256=marks)) == [
-        f"{different} (weights unit: IMAGENET1K_V1 0): do not compare these runs."
+        f"{different} (backbone weights unit: resnet50 IMAGENET1K_V1 0): do not compare these runs."
     ]
 
 

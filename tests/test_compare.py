@@ -75,7 +75,7 @@ def test_published_numbers_and_which_table():
     asked = (("table3", None), ("desk", None), ("mine", "table2"))
     assert [paper_table(*one) for one in asked] == ["table3", None, "table2"]
     with pytest.raises(
-        UserError, match="table mine: paper=table9 is unknown: choose table2, table3, or leave it out"
+        UserError, match="table mine: paper=table9 is unknown: choose spottune, table2, table3, or leave it out"
     ):
         paper_table("mine", "table9")
 

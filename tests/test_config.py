@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import json
+from itertools import product
 
 import pytest
 import yaml
@@ -23,7 +24,7 @@ from cotune_bench.config import (
     upgraded,
 )
 from cotune_bench.config.protocol import Protocol
-from cotune_bench.config.tables import load_table, table_cells, table_overrides
+from cotune_bench.config.tables import load_table, table_cells, table_overrides, table_sweeps
 from cotune_bench.errors import UserError
 
 #: What the caller of each group's target gives beside the yaml's values.
@@ -292,6 +293,71 @@ def test_baselines_of_a_table_are_run_with_it_and_kept_apart():
     assert (chosen.method, chosen.baseline) == (("bss",), ("finetune",))
     alone = table_cells(LOWER, ["method=finetune"])
     assert (alone.method, alone.baseline) == (("finetune",), ())
+
+
+ROWS = {
+    **TABLE,
+    "method": ["finetune", "last_2", "spottune_tuned", "spottune"],
+    "baseline": ["deep"],
+    "rows": {
+        "last_2": ["method=last_k", "method.k=2"],
+        "spottune_tuned": ["method=spottune", "method.test_policy=tuned"],
+        "deep": ["method=finetune", "backbone=resnet101"],
+    },
+}
+
+
+def test_a_row_may_have_settings_of_its_own_and_its_cells_are_the_runs_of_these_settings():
+    cells = table_cells(ROWS, ["protocol.updates=2"])
+    assert (cells.method, cells.baseline) == (("finetune", "last_2", "spottune_tuned", "spottune"), ("deep",))
+    settings = [["method=finetune"], *list(ROWS["rows"].values())[:2], ["method=spottune"], ROWS["rows"]["deep"]]
+    assert list(cells.keys) == [
+        run_key(compose_config(["data=digits", *row, f"rate={rate}", f"seed={seed}", "protocol.updates=2"]))
+        for row in settings
+        for rate in (0.15, 1)
+        for seed in (0, 2)
+    ]
+    assert cells.places[4] == ("digits", "last_2", 0.15, 0)
+    # sweeps over exactly these: methods first, so that rows of one training find its records
+    common = ["data=digits", "rate=0.15,1", "seed=0,2", "protocol.updates=2"]
+    sweeps = table_sweeps(ROWS, ["protocol.updates=2"])
+    assert sweeps[0] == ["method=finetune,spottune", *common]
+    assert sweeps[1:] == [[*row, *common] for row in ROWS["rows"].values()]
+    ran = [run_key(compose_config(cell)) for sweep in sweeps for cell in product(*axes(sweep))]
+    assert sorted(ran) == sorted(cells.keys)
+
+
+def test_rows_are_chosen_by_name():
+    chosen = table_cells(ROWS, ["method=deep,last_2", "seed=1", "rate=1"])
+    assert (chosen.method, chosen.baseline, len(chosen.keys)) == (("last_2",), ("deep",), 2)
+    wanted = ["data=digits", "rate=1", "seed=1"]
+    sweeps = table_sweeps(ROWS, ["method=deep,last_2", "seed=1", "rate=1"])
+    assert [set(sweep) for sweep in sweeps] == [{*ROWS["rows"][row], *wanted} for row in ("deep", "last_2")]
+    with pytest.raises(UserError, match="method=last_7 is unknown"):
+        table_cells(ROWS, ["method=last_7"])
+
+
+def test_two_rows_that_are_the_same_runs_are_refused():
+    table = {**TABLE, "method": ["last_k", "last_1"], "rows": {"last_1": ["method=last_k", "method.k=1"]}}
+    with pytest.raises(
+        UserError, match=r"the rows last_k and last_1 are the same runs, digits-last_k-rate0\.15-seed0-"
+    ):
+        table_cells(table)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("{bss: [method=bss, method.weight=2]}", "table odd: the row bss has the name of a method"),
+        ("{more: [method.weight=2]}", "the row more of a table needs one method=NAME among its settings"),
+        ("{more: [method=bsx]}", "table odd: method=bsx is unknown: did you mean bss"),
+    ],
+)
+def test_rows_that_cannot_be_used_are_refused(conf, rows, message):
+    text = f"data: [digits]\nmethod: [bss, more]\nseed: [0]\nrows: {rows}\n"
+    (conf / "table" / "odd.yaml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_table("odd")
 
 
 @pytest.mark.parametrize("data", ["digits", "cub"])

@@ -17,7 +17,7 @@ from test_docs import DOCS, PAGES, ROOT, TINY, code_blocks
 
 from cotune_bench import cli
 from cotune_bench.config import check_sweep, choices
-from cotune_bench.config.tables import load_table, table_overrides
+from cotune_bench.config.tables import load_table, table_sweeps
 
 MAKE = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 #: Settings that a command has beside those of a run, where it takes these.
@@ -101,9 +101,9 @@ def check_overrides(given: list[str]) -> None:
         given = [word for word in given if not word.lstrip("+").startswith("hydra")]
     tables = [word.partition("=")[2] for word in given if word.startswith("table=")]
     overrides = [word for word in given if not word.startswith("table=")]
-    if tables and tables[0] in choices("table"):
-        overrides = table_overrides(load_table(tables[0]), overrides)
-    check_sweep(overrides)
+    known = tables and tables[0] in choices("table")
+    for sweep in table_sweeps(load_table(tables[0]), overrides) if known else [overrides]:
+        check_sweep(sweep)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.stem)

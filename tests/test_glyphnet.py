@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def tiny(monkeypatch):
     """Training that takes a second."""
     real = glyphnet_training.pretrain
     monkeypatch.setattr(glyphnet_training, "RECIPE", TINY)
-    monkeypatch.setattr(glyphnet_training, "pretrain", lambda seed: real(seed, TINY))
+    monkeypatch.setattr(glyphnet_training, "pretrain", lambda seed, depth: real(seed, TINY, depth=depth))
 
 
 def test_the_yaml_binds_and_brings_shipped_weights_without_a_cache(tmp_path):
@@ -39,6 +40,24 @@ def test_the_yaml_binds_and_brings_shipped_weights_without_a_cache(tmp_path):
     assert backbone.taps == ("layer1.0.conv2", "layer2.0.conv2", "layer3.0.conv2")
     assert len(backbone.info.classes) == backbone.source_head.out_features
     assert all(value.dtype == torch.float32 for value in backbone.parameters())
+
+
+def test_the_deeper_network_has_two_blocks_a_stage(tmp_path):
+    config = compose_config(["backbone=glyphnet_deep", "backbone.weights=random"])
+    backbone = build(config.backbone, cache=tmp_path)
+    assert backbone.blocks == tuple(f"layer{stage}.{block}" for stage in (1, 2, 3) for block in (0, 1))
+    assert backbone.taps == ("layer1.1.conv2", "layer2.1.conv2", "layer3.1.conv2")
+    assert backbone(torch.zeros(2, 1, 8, 8)).shape == (2, len(glyphnet.CLASSES))
+    assert backbone.plain is not None
+    assert replace(backbone.plain, num_classes=5).fits(backbone.trunk, torch.nn.Linear(64, 5))
+    seeds = glyphnet.shipped_seeds(depth=2)
+    assert seeds == [0, 1, 2, 3]
+    shipped = {
+        glyphnet.load("glyphnet_deep", tmp_path, weights="glyphs", seed=one, depth=2).info.sha256 for one in seeds
+    }
+    assert len(shipped) == 4
+    with pytest.raises(UserError, match=r"backbone.seed=4 has no shipped source network: choose 0 to 3"):
+        glyphnet.load("glyphnet_deep", tmp_path, weights="glyphs", seed=4, depth=2)
 
 
 def test_stages_halve_the_image(tmp_path):
@@ -138,10 +157,10 @@ def test_batches_are_shuffled_passes_without_a_rest():
 def test_two_at_once_train_once(tmp_path, monkeypatch):
     calls = []
 
-    def slow(seed):
+    def slow(seed, depth):
         calls.append(seed)
         time.sleep(0.3)
-        return _untrained(seed)
+        return _untrained(seed, depth)
 
     monkeypatch.setattr(glyphnet_training, "pretrain", slow)
     with ThreadPoolExecutor(2) as pool:
@@ -151,5 +170,9 @@ def test_two_at_once_train_once(tmp_path, monkeypatch):
     assert infos[0].temperature == infos[1].temperature == 1.5
 
 
-def _untrained(seed: int) -> dict[str, np.ndarray]:
-    return {**glyphnet_training.kept(glyphnet.Network(seed)), "temperature": np.array(1.5), "accuracy": np.array(0.0)}
+def _untrained(seed: int, depth: int) -> dict[str, np.ndarray]:
+    return {
+        **glyphnet_training.kept(glyphnet.Network(seed, depth)),
+        "temperature": np.array(1.5),
+        "accuracy": np.array(0.0),
+    }

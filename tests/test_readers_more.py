@@ -23,6 +23,8 @@ from cotune_bench.data.readers import (
     flowers,
     grocery,
     indoors,
+    sketches,
+    wikiart,
 )
 from cotune_bench.data.readers.common import missing_files, problems, require_files
 
@@ -84,6 +86,60 @@ def test_eurosat_not_wholly_extracted(tmp_path):
     refused(lambda: eurosat.read("eurosat", str(tmp_path)), "SeaLake", "no images")
     (tmp_path / "2750/SeaLake").rmdir()
     refused(lambda: eurosat.read("eurosat", str(tmp_path)), "9 class folders")
+
+
+@pytest.mark.parametrize("root", [".", "sketches", "sketches/png"])
+def test_sketches_split_every_class_and_always_alike(tmp_path, root):
+    trees.sketches(tmp_path / "sketches")
+    data, again = (sketches.read("sketches", str(tmp_path / root)) for _ in range(2))
+    assert data.classes == ("airplane", "alarm clock")
+    assert np.bincount(data.labels[data.train]).tolist() == [4, 4]
+    assert np.bincount(data.labels[data.test]).tolist() == [1, 1]
+    assert parts(data) == parts(again)
+    assert not missing_files(data)
+    refused(lambda: sketches.read("sketches", str(tmp_path / "no")), "airplane is missing", "prepare-data sketches")
+
+
+WIKIART = {
+    "style": {
+        "train": [("Baroque/a_1.jpg", 0), ("Impressionism/b-(1).jpg", 1), ("Ukiyo_e/c.jpg", 2)],
+        "test": [("Baroque/a_2.jpg", 0), ("Ukiyo_e/grã©g.jpg", 2)],
+    },
+    "artist": {
+        "train": [("Baroque/a_1.jpg", 1), ("Baroque/a_2.jpg", 1)],
+        "test": [("Impressionism/b-(1).jpg", 0)],
+    },
+}
+
+
+@pytest.mark.parametrize("lists", [".", "wikiart_csv", "wikiart_csv/wikiart_csv", "wikiart_csv/{}"])
+@pytest.mark.parametrize("labels", WIKIART)
+def test_wikiart_has_a_list_for_each_kind_of_labels(tmp_path, lists, labels):
+    trees.wikiart(tmp_path / "wikiart", lists)
+    data = wikiart.read("wikiart", str(tmp_path / "wikiart"), labels)
+    assert parts(data) == WIKIART[labels]
+    assert data.classes == {"style": ("Baroque", "Impressionism", "Ukiyo_e"), "artist": ("Bea", "Ada_A")}[labels]
+    assert not missing_files(data)
+
+
+def test_wikiart_of_capital_names_and_damaged(tmp_path):
+    lists = trees.wikiart(tmp_path) / "wikiart_csv"
+    (lists / "style_val.csv").rename(lists / "Style_val.csv")
+    assert parts(wikiart.read("wikiart", str(tmp_path), "style")) == WIKIART["style"]
+    refused(lambda: wikiart.read("wikiart", str(tmp_path), "genre"), "genre_class.txt is missing", "prepare-data")
+    refused(lambda: wikiart.read("wikiart", str(tmp_path), "year"), "data.labels=year", "style, artist, genre")
+    trees.put_lines(lists / "style_class.txt", ["0 Baroque", "2 Ukiyo_e"])
+    refused(lambda: wikiart.read("wikiart", str(tmp_path), "style"), "style_class.txt has no class '1'")
+
+
+@pytest.mark.parametrize("labels", WIKIART)
+def test_the_check_of_wikiart_has_the_numbers_of_its_labels(tmp_path, capsys, labels):
+    trees.wikiart(tmp_path / "wikiart")
+    assert check_data("wikiart", compose_config(["data=wikiart", f"data.labels={labels}", f"data_root={tmp_path}"]))
+    official = {"style": (27, 57_025, 24_421), "artist": (23, 13_346, 5_706)}[labels]
+    problems = capsys.readouterr().err.splitlines()
+    for part, number in zip(("classes", "train", "test"), official, strict=True):
+        assert any(line.startswith(f"problem: {part}: ") and line.endswith(f" {number}") for line in problems)
 
 
 # CIFAR-100 ----------------------------------------------------------------------------------------------------------
@@ -162,6 +218,8 @@ TREES = {
     "flowers": trees.flowers,
     "indoors": trees.indoors,
     "eurosat": trees.eurosat,
+    "sketches": trees.sketches,
+    "wikiart": trees.wikiart,
     "cifar100": lambda root: trees.cifar_binary(root / "cifar-100-binary"),
     "folder": lambda root: trees.folders(root, {"cat": 2, "dog": 2}),
     "imagelist": trees.tllib,
@@ -182,7 +240,9 @@ def test_yaml_finds_the_data_set_where_its_archive_puts_it(tmp_path, name):
     assert not isinstance(data, ImageList) or not missing_files(data)
 
 
-@pytest.mark.parametrize("module", [cub, cars, aircraft, coco70, flowers, indoors, eurosat, cifar100])
+@pytest.mark.parametrize(
+    "module", [cub, cars, aircraft, coco70, flowers, indoors, eurosat, cifar100, sketches, wikiart]
+)
 def test_the_page_of_data_sets_has_the_official_numbers(module):
     name = module.__name__.rpartition(".")[2]
     page = (Path(__file__).parents[1] / "docs/data/README.md").read_text(encoding="utf-8")

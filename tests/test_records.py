@@ -14,7 +14,7 @@ from toy import toy_record
 from cotune_bench.config import compose_config, run_config, run_key
 from cotune_bench.reports.frame import to_frame
 from cotune_bench.storage import records as module
-from cotune_bench.storage.files import check_writable
+from cotune_bench.storage.files import check_writable, digest
 from cotune_bench.storage.records import COLUMNS, Record, RecordStore, packed, unpacked
 
 
@@ -44,7 +44,7 @@ def test_a_record_comes_back_as_it_was(store):
     assert path == store.path(record.key) == store.folder / f"{record.key}.json"
     assert store.read() == ([record], [])
     assert Record.from_json(record.to_json()) == record
-    assert json.loads(path.read_text())["schema"] == 4
+    assert json.loads(path.read_text())["schema"] == 5
     assert [file.name for file in store.folder.iterdir()] == [path.name]
     assert path.stat().st_mode & 0o777 == 0o644
 
@@ -67,6 +67,19 @@ def test_records_of_schema_3_are_read(store):
     store.folder.mkdir(parents=True)
     store.path(values["key"]).write_text(json.dumps(values))
     assert store.read() == ([make_record()], [])
+
+
+def test_records_of_schema_4_are_read_by_their_own_hash(store):
+    values = json.loads(make_record().to_json())
+    for name in ("sha256", "costs"):
+        del values[name]
+    values["schema"] = 4
+    store.folder.mkdir(parents=True)
+    path = store.path(values["key"])
+    path.write_text(json.dumps({**values, "sha256": digest(values)}))
+    assert store.read() == ([make_record()], [])
+    path.write_text(json.dumps({**values, "seconds": 1e6, "sha256": digest(values)}))
+    assert "its content has changed" in store.read()[1][0]
 
 
 def test_which_images_are_right_comes_back_as_it_was():
@@ -121,13 +134,14 @@ def test_reading_takes_the_wanted_keys_in_order_of_key_and_time(store):
         ("", "Expecting value"),
         (make_record().to_json()[:-30], "Expecting|Unterminated"),
         ("[1]", "it is not a JSON object"),
-        (text_with(schema=5), "its schema is 5, this version reads 1 to 4"),
+        (text_with(schema=6), "its schema is 6, this version reads 1 to 5"),
         (
             make_record().to_json().replace('"seed": 0', '"seed": 1', 1),
             "its content has changed since it was",
         ),
         (text_with(metrics={"accuracy": 400.0}), "its accuracy is 400.0"),
         (text_with(metrics={"accuracy": -5.0}), "its accuracy is -5.0"),
+        (text_with(costs={"test_macs": "many"}), "its test_macs is 'many'"),
         (text_with(metrics={"accuracy": 50.0, "nll": 7}).replace("7", "1e999"), "Out of range float values"),
         (text_with(correct="AAA="), "its correct contains 2 bytes, not those of 20 images"),
         (text_with(correct="?"), "base64"),

@@ -166,6 +166,33 @@ def indoors(root: Path) -> Path:
     return root
 
 
+def sketches(root: Path) -> Path:
+    """2 kinds of objects, 5 grey drawings of each; the archive's list of files beside them."""
+    for kind in ("airplane", "alarm clock"):
+        for number in range(1, 6):
+            put_image(root / "png" / kind / f"{number}.png", mode="L")
+    put_lines(root / "png" / "filelist.txt", ["airplane/1.png"])
+    return root
+
+
+def wikiart(root: Path, lists: str = "wikiart_csv") -> Path:
+    """3 styles and 2 artists; 3 images train and 2 test by style, 2 and 1 by artist; there is no list of genres."""
+    tasks = {
+        "style": (
+            ["Baroque/a_1.jpg,0", "Impressionism/b-(1).jpg,1", "Ukiyo_e/c.jpg,2"],
+            ["Baroque/a_2.jpg,0", "Ukiyo_e/grã©g.jpg,2"],
+            ["0 Baroque", "1 Impressionism", "2 Ukiyo_e"],
+        ),
+        "artist": (["Baroque/a_1.jpg,1", "Baroque/a_2.jpg,1"], ["Impressionism/b-(1).jpg,0"], ["0 Bea", "1 Ada_A"]),
+    }
+    for line in [*tasks["style"][0], *tasks["style"][1]]:
+        put_image(root / line.rpartition(",")[0])
+    for task, (train, test, classes) in tasks.items():
+        for part, rows in {"train.csv": train, "val.csv": test, "class.txt": classes}.items():
+            put_lines(root / lists.format(task) / f"{task}_{part}", rows)
+    return root
+
+
 LAND = ("AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial",
         "Pasture", "PermanentCrop", "Residential", "River", "SeaLake")  # fmt: skip
 

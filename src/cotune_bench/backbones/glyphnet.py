@@ -57,26 +57,27 @@ def convolution(inputs: int, outputs: int, size: int, stride: int) -> nn.Conv2d:
     return layer
 
 
-def trunk() -> nn.Sequential:
-    """Images (B, 1, 8, 8) to features (B, WIDTHS[-1]): a 3x3 stem, then one block a stage, each half as large."""
+def trunk(depth: int = 1) -> nn.Sequential:
+    """Images (B, 1, 8, 8) to features (B, WIDTHS[-1]): a 3x3 stem, then stages of ``depth`` blocks, each halved."""
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         conv1=convolution(1, WIDTHS[0], 3, 1), bn1=nn.BatchNorm2d(WIDTHS[0]), relu=nn.ReLU(inplace=True)
     )
     for stage, (inputs, outputs) in enumerate(zip((WIDTHS[0], *WIDTHS), WIDTHS, strict=False), start=1):
-        layers[f"layer{stage}"] = nn.Sequential(BasicBlock(inputs, outputs, stride=1 if stage == 1 else 2))
+        first = BasicBlock(inputs, outputs, stride=1 if stage == 1 else 2)
+        layers[f"layer{stage}"] = nn.Sequential(first, *(BasicBlock(outputs, outputs, 1) for _ in range(depth - 1)))
     layers["avgpool"] = nn.AdaptiveAvgPool2d(1)
     layers["flatten"] = nn.Flatten()
     return nn.Sequential(layers)
 
 
 class Network(nn.Module):
-    """Trunk and source head with random weights that depend on the seed alone."""
+    """Trunk and source head with random weights that depend on seed and depth alone."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, depth: int = 1) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.trunk = trunk()
+            self.trunk = trunk(depth)
             self.source_head = nn.Linear(WIDTHS[-1], len(CLASSES))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -84,18 +85,23 @@ class Network(nn.Module):
         return self.source_head(self.trunk(images))
 
 
-def load(name: str, cache: Path, *, weights: str, seed: int) -> Backbone:
+def load(name: str, cache: Path, *, weights: str, seed: int, depth: int = 1) -> Backbone:
     """The network with weights ``glyphs`` (shipped), ``train`` (trained here, then kept in the cache) or ``random``.
+
+    Args:
+        name, cache: of the backbone, and the folder of the cache.
+        weights, seed: which weights.
+        depth: residual blocks of a stage.
 
     Raises:
         UserError: unknown weights, or a seed for which none are shipped.
     """
-    model, temperature = Network(seed), 1.0
+    model, temperature = Network(seed, depth), 1.0
     if weights == "glyphs":
-        path = SHIPPED / f"{seed:02d}.safetensors"
+        path = shipped_folder(depth) / f"{seed:02d}.safetensors"
         if not path.exists():
             raise UserError(
-                f"backbone.seed={seed} has no shipped source network: choose 0 to {len(shipped_seeds()) - 1}, "
+                f"backbone.seed={seed} has no shipped source network: choose 0 to {len(shipped_seeds(depth)) - 1}, "
                 "or backbone.weights=train, which trains one here (about a minute; other CPUs give other weights)"
             )
         model.load_state_dict(load_file(path))
@@ -104,24 +110,29 @@ def load(name: str, cache: Path, *, weights: str, seed: int) -> Backbone:
     elif weights == "train":
         from cotune_bench.backbones.glyphnet_training import RECIPE, pretrain  # noqa: PLC0415  # it imports this module
 
-        inputs = {"classes": CLASSES, "seed": seed, **vars(RECIPE)}
-        arrays = Cache(cache).get("glyphnet", inputs, lambda: pretrain(seed))
+        inputs = {"classes": CLASSES, "seed": seed, **vars(RECIPE)} | ({"depth": depth} if depth > 1 else {})
+        arrays = Cache(cache).get("glyphnet", inputs, lambda: pretrain(seed, depth=depth))
         model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in model.state_dict()})
         temperature = arrays["temperature"].item()
     elif weights != "random":
         raise UserError(f"backbone {name} has no weights {weights}: choose glyphs, train or random")
-    stages = range(1, len(WIDTHS) + 1)
+    blocks = [f"layer{stage}.{block}" for stage in range(1, len(WIDTHS) + 1) for block in range(depth)]
     return Backbone(
         name,
         model.trunk,
         model.source_head,
         SourceInfo(weights, state_sha256(model.state_dict()), CLASSES, (MEAN,), (STD,), temperature),
-        blocks=[f"layer{stage}.0" for stage in stages],
-        taps=[f"layer{stage}.0.conv2" for stage in stages],
-        plain=Plain("glyphnet", name, head="head"),
+        blocks=blocks,
+        taps=[f"{block}.conv2" for block in blocks[depth - 1 :: depth]],
+        plain=Plain("glyphnet", name, head="head", options={"depth": depth} if depth > 1 else {}),
     )
 
 
-def shipped_seeds() -> list[int]:
+def shipped_folder(depth: int = 1) -> Path:
+    """Where the source networks of this depth are."""
+    return SHIPPED if depth == 1 else SHIPPED.with_name(f"{SHIPPED.name}_depth{depth}")
+
+
+def shipped_seeds(depth: int = 1) -> list[int]:
     """Seeds of the source networks that come with the package, ascending."""
-    return sorted(int(path.stem) for path in SHIPPED.glob("*.safetensors"))
+    return sorted(int(path.stem) for path in shipped_folder(depth).glob("*.safetensors"))

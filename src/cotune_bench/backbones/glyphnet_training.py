@@ -40,8 +40,8 @@ class Recipe:
 RECIPE = Recipe()
 
 
-def pretrain(seed: int, recipe: Recipe = RECIPE) -> Arrays:
-    """Weights of the network of this seed, in half precision; ``temperature`` and held-out ``accuracy`` beside them.
+def pretrain(seed: int, recipe: Recipe = RECIPE, *, depth: int = 1) -> Arrays:
+    """Weights of a network in half precision; ``temperature`` and held-out ``accuracy`` beside them.
 
     Takes about a minute on one core.
     """
@@ -49,7 +49,7 @@ def pretrain(seed: int, recipe: Recipe = RECIPE) -> Arrays:
     pixels, classes = glyphs(CLASSES, DEJAVU, recipe.per_class + recipe.held_out, seed)
     held_out = np.arange(len(classes)) % (recipe.per_class + recipe.held_out) >= recipe.per_class
     images, labels = normalised(pixels[~held_out]), torch.from_numpy(classes[~held_out])
-    model = Network(seed).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    model = Network(seed, depth).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimiser = torch.optim.SGD(
         model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
     )

@@ -47,7 +47,7 @@ class Plain:
         from cotune_bench.backbones.glyphnet import WIDTHS, trunk
 
         head = nn.Linear(WIDTHS[-1], self.num_classes)
-        return nn.Sequential(OrderedDict([*trunk().named_children(), (self.head, head)]))
+        return nn.Sequential(OrderedDict([*trunk(**self.options).named_children(), (self.head, head)]))
 
     def state(self, trunk: nn.Module, head: nn.Linear) -> dict[str, Tensor]:
         """State dict of the network from a trained trunk and head, on the host."""

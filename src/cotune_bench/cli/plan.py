@@ -81,16 +81,20 @@ def items_of(table: TableStatus) -> list[Item]:
     missing = [cell for cell in table.cells if cell.state not in ("done", "running")]
     paces: dict[str, Pace] = {}
     items = []
-    for (data, method), cells in groupby(missing, key=lambda cell: (cell.data, cell.method)):
-        config = compose_config([f"data={data}", f"method={method}", *table.rest])
-        items.append(Item(data, method, len(list(cells)), cost_of(config, paces)))
+    for (data, method), group in groupby(missing, key=lambda cell: (cell.data, cell.method)):
+        cells = list(group)
+        config = compose_config([*cells[0].given, *table.rest])
+        items.append(Item(data, method, len(cells), cost_of(config, paces, method)))
     return items
 
 
-def cost_of(config: DictConfig, paces: dict[str, Pace]) -> Cost:
-    """What one run of a configuration costs on this machine, timed unless ``paces`` has its like, which is added."""
+def cost_of(config: DictConfig, paces: dict[str, Pace], row: str = "") -> Cost:
+    """What one run of a configuration costs on this machine, timed unless ``paces`` has its like, which is added.
+
+    Runs are alike that have the same method, or row of a table, on the same backbone by the same protocol.
+    """
     counts, protocol = counts_of(config), config.protocol
-    kind = f"{config.method.name} {config.backbone} {protocol} {counts.channels}"
+    kind = f"{row or config.method.name} {config.backbone} {protocol} {counts.channels}"
     if kind not in paces:
         from cotune_bench.training import timing  # torch takes seconds to import
 
@@ -107,7 +111,7 @@ def counts_of(config: DictConfig) -> Counts:
     try:
         data = build(config.data)
     except UserError as error:
-        published = reader(config.data).official
+        published = reader(config.data).numbers(config.data)
         if not published:
             raise
         train, val = _held_out(published["train"], published.get("val"), config.protocol.val)

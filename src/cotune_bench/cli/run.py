@@ -17,7 +17,7 @@ from cotune_bench.cli.parser import take_tables
 from cotune_bench.config import groups
 from cotune_bench.config.overrides import readable
 from cotune_bench.config.own_images import auto_line, own_images
-from cotune_bench.config.tables import load_table, table_overrides
+from cotune_bench.config.tables import load_table, table_sweeps
 from cotune_bench.errors import UserError
 from cotune_bench.parallel import processes
 from cotune_bench.storage.files import check_writable
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
         raise UserError("table= is given twice: run one table at a time")
     if not flags and not tables:
         return _single(overrides)
-    code, any_ended = _sweep(table_overrides(load_table(tables[0]), overrides) if tables else overrides)
+    code, any_ended = _sweep(table_sweeps(load_table(tables[0]), overrides) if tables else [overrides])
     if tables and any_ended:
         from cotune_bench.reports.build import make_tables
 
@@ -83,46 +83,56 @@ def _single(overrides: list[str]) -> int:
     return 0
 
 
-def _sweep(overrides: list[str]) -> tuple[int, bool]:
-    """Exit code, and whether any cell ended."""
-    cells = settings.check_sweep(overrides)
-    first = settings.compose_config([values[0] for values in settings.axes(overrides)])
+def _sweep(parts: list[list[str]]) -> tuple[int, bool]:
+    """Exit code, and whether any cell ended, of sweeps that run as one."""
+    counted = [settings.check_sweep(overrides) for overrides in parts]
+    cells = sum(counted)
+    first = settings.compose_config([values[0] for values in settings.axes(parts[0])])
     require_logger(first.logger)
     if first.devices > 1 and (first.jobs != 1 or any(text.startswith("hydra") for text in overrides)):
         raise UserError(f"devices={first.devices} is for one run at a time: use jobs=1, or leave devices out")
     results = Path(first.results).absolute()
     check_writable(results)
-    for one in _configs(overrides, "data", "data.root"):
+    for one in _configs(parts[0], "data", "data.root"):  # the same in all
         _announce(one)
-        _require_data(one, overrides)
-    _require_sources(overrides)
+        _require_data(one, parts)
+    for overrides in parts:
+        _require_sources(overrides)
     folder = results / ".sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     started = time.monotonic()
-    each, code = list(product(*settings.axes(overrides))), 0
+    each, code, ended = _cells(parts), 0, []
     folder.mkdir(parents=True)
     try:
-        if any(override.startswith("hydra") for override in overrides):
-            code = _launch([*overrides, f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=."])
+        if any(override.startswith("hydra") for override in parts[0]):
+            for place, (overrides, count) in enumerate(zip(parts, counted, strict=True)):
+                where = folder / str(place)
+                code = _launch([*overrides, f"hydra.sweep.dir={where}", "hydra.sweep.subdir=."]) or code
+                ended += sweeps.read_outcomes(where, count)
         elif first.jobs == 1:
             for number, cell in enumerate(each):
                 sweeps.run_cell(cell, folder, number)
         else:
             sweeps.run_cells(each, folder, sweeps.places(first))
-        ended = sweeps.read_outcomes(folder, cells)
+        ended = ended or sweeps.read_outcomes(folder, cells)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         if results.exists():
             _refresh(results)
     counts = Counter(outcome.state for outcome in ended)
     lost = cells - len(ended)
-    parts = [f"{counts[state]} {state}" for state in (runner.DONE, runner.FAILED, runner.SKIPPED)]
-    parts += [f"{counts[runner.ELSEWHERE]} {runner.ELSEWHERE}"] if counts[runner.ELSEWHERE] else []
-    parts += [f"{lost} did not end: start the same command again"] if lost else []
-    print(f"{', '.join(parts)}; {cells} cells in {time.monotonic() - started:.0f} s")
+    words = [f"{counts[state]} {state}" for state in (runner.DONE, runner.FAILED, runner.SKIPPED)]
+    words += [f"{counts[runner.ELSEWHERE]} {runner.ELSEWHERE}"] if counts[runner.ELSEWHERE] else []
+    words += [f"{lost} did not end: start the same command again"] if lost else []
+    print(f"{', '.join(words)}; {cells} cells in {time.monotonic() - started:.0f} s")
     for outcome in ended:
         if outcome.state == runner.FAILED:
             print(f"  {outcome.line}", file=sys.stderr)
     return 1 if counts[runner.FAILED] or lost else code, bool(ended)
+
+
+def _cells(parts: list[list[str]]) -> list[tuple[str, ...]]:
+    """The overrides of every cell of these sweeps."""
+    return [cell for overrides in parts for cell in product(*settings.axes(overrides))]
 
 
 def _configs(overrides: list[str], *names: str) -> list[DictConfig]:
@@ -139,7 +149,7 @@ def _require_sources(overrides: list[str]) -> None:
             settings.build(one.backbone, cache=Path(one.cache))
 
 
-def _require_data(config: DictConfig, overrides: list[str]) -> None:
+def _require_data(config: DictConfig, parts: list[list[str]]) -> None:
     """UserError if a data set is not there or has lost images, unless all its cells are finished."""
     if own_images(config.data):
         return  # their report has looked
@@ -151,7 +161,7 @@ def _require_data(config: DictConfig, overrides: list[str]) -> None:
         if isinstance(data, ImageList):
             require_files(data)
     except UserError:
-        cells = map(settings.compose_config, product(*settings.axes(overrides)))
+        cells = map(settings.compose_config, _cells(parts))
         store = RecordStore(Path(config.results))
         if not all(store.finished(settings.run_key(cell)) for cell in cells if cell.data == config.data):
             raise

@@ -20,18 +20,23 @@ AXES = ("data", "method", "rate", *UNITS)
 
 
 def load_table(name: str) -> dict:
-    """The yaml of a table as plain data; ``baseline`` is always there, perhaps empty.
+    """The yaml of a table as plain data; ``baseline`` and ``rows`` are always there, perhaps empty.
 
     Raises:
-        UserError: there is no such table, it names an unknown method or data set, or not one of replicate and seed.
+        UserError: there is no such table, it names an unknown method or data set, or not one of replicate and seed,
+            or a row has the name of a method or has none.
     """
     check_choice("table", name)
     table = OmegaConf.to_container(OmegaConf.load(groups.CONF / "table" / f"{name}.yaml"), resolve=True)
     assert isinstance(table, dict)  # noqa: S101
-    table.setdefault("baseline", [])
+    table = {"baseline": [], "rows": {}, **table}
     if sum(unit in table for unit in UNITS) != 1:
         raise UserError(f"table {name}: give either replicate: [...] or seed: [...]")
-    for group, chosen in (("method", table["method"] + table["baseline"]), ("data", table["data"])):
+    for row in table["rows"]:
+        if row in groups.choices("method"):
+            raise UserError(f"table {name}: the row {row} has the name of a method: give it another")
+    methods = [row_method(table, row) for row in table_axes(table)["method"]]
+    for group, chosen in (("method", methods), ("data", table["data"])):
         for choice in chosen:
             try:
                 check_choice(group, choice)
@@ -40,8 +45,35 @@ def load_table(name: str) -> dict:
     return table
 
 
+def row_overrides(table: dict, row: str) -> list[str]:
+    """The settings of a table's row: those under its name in ``rows``, else its name is a method."""
+    return table.get("rows", {}).get(row, [f"method={row}"])
+
+
+def row_method(table: dict, row: str) -> str:
+    """The method of a table's row; UserError if its settings name none."""
+    found = [text.removeprefix("method=") for text in row_overrides(table, row) if text.startswith("method=")]
+    if len(found) != 1:
+        raise UserError(f"the row {row} of a table needs one method=NAME among its settings")
+    return found[0]
+
+
+def table_sweeps(table: dict, overrides: Sequence[str]) -> list[list[str]]:
+    """Sweeps over exactly the cells of a table: one of its methods, and one for each row with settings of its own."""
+    texts = table_overrides(table, overrides)
+    (rows,) = [values for values in axes(texts) if values[0].startswith("method=")]
+    own = [name for row in rows if (name := row.removeprefix("method=")) in table.get("rows", {})]
+    if not own:
+        return [texts]
+    methods = [name for row in rows if (name := row.removeprefix("method=")) not in own]
+    others = [text for text in texts if not text.startswith("method=")]
+    return [[f"method={','.join(methods)}", *others]] * bool(methods) + [
+        [*row_overrides(table, row), *others] for row in own
+    ]
+
+
 def table_overrides(table: dict, overrides: Sequence[str]) -> list[str]:
-    """A sweep over exactly the cells of a table; overrides on the command line replace a whole axis.
+    """The axes of a table, ``method`` that of its rows; overrides on the command line replace a whole axis.
 
     ``replicate=`` replaces the axis of seeds, too, and the other way round.
     """
@@ -69,7 +101,8 @@ def table_axes(table: dict) -> dict[str, list]:
 class Cells:
     """A table's axes after overrides, the keys of its cells in order, and the folder of their records.
 
-    ``method`` are the contenders, ``baseline`` the other rows; ``unit`` is an axis of UNITS, ``units`` its values.
+    ``method`` are the contenders, ``baseline`` the other rows; ``unit`` is an axis of UNITS, ``units`` its values;
+    ``given`` are the settings of every row.
     """
 
     data: tuple[str, ...]
@@ -80,6 +113,12 @@ class Cells:
     units: tuple[int, ...]
     keys: tuple[str, ...]
     results: str
+    given: dict[str, list[str]]
+
+    @property
+    def places(self) -> list[tuple[str, str, float, int]]:
+        """Data set, row, rate and unit of every key."""
+        return list(product(self.data, self.method + self.baseline, self.rate, self.units))
 
 
 def table_cells(table: dict, overrides: Sequence[str] = ()) -> Cells:
@@ -88,6 +127,9 @@ def table_cells(table: dict, overrides: Sequence[str] = ()) -> Cells:
     One configuration is composed for each data set and method, and resolved again for each rate and unit: composing
     takes 20 times as long. Methods that the command line names are baselines where the table says so, unless it
     names no other.
+
+    Raises:
+        UserError: settings cannot be used, or two rows are the same runs.
     """
     swept: dict[str, list[str]] = {}
     rest: list[str] = []
@@ -104,12 +146,18 @@ def table_cells(table: dict, overrides: Sequence[str] = ()) -> Cells:
     rates = tuple(number("rate", text, float) for text in swept["rate"])
     units = tuple(number(unit, text, int) for text in swept[unit])
     keys, results = [], ""
-    for data, method in product(swept["data"], [*methods, *baselines]):
-        config = compose_config(
-            [f"data={data}", f"method={method}", f"rate={rates[0]}", f"{unit}={units[0]}", *rest]
-        ).copy()
+    given = {row: row_overrides(table, row) for row in [*methods, *baselines]}
+    for data, row in product(swept["data"], given):
+        config = compose_config([f"data={data}", *given[row], f"rate={rates[0]}", f"{unit}={units[0]}", *rest]).copy()
         OmegaConf.set_readonly(config, False)
         results = config.results
         for config.rate, config[unit] in product(rates, units):
             keys.append(run_key(config))
-    return Cells(tuple(swept["data"]), tuple(methods), tuple(baselines), rates, unit, units, tuple(keys), results)
+    cells = Cells(
+        tuple(swept["data"]), tuple(methods), tuple(baselines), rates, unit, units, tuple(keys), results, given
+    )
+    rows: dict[str, str] = {}
+    for (_, row, _, _), key in zip(cells.places, keys, strict=True):
+        if rows.setdefault(key, row) != row:
+            raise UserError(f"the rows {rows[key]} and {row} are the same runs, {key}: leave one of them out")
+    return cells

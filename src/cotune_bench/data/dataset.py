@@ -92,10 +92,16 @@ class Reader:
     Attributes:
         read: the data set from the values of its yaml; UserError where its files are missing or wrong.
         official: numbers of ``classes`` and of images in ``train``, ``val`` and ``test``; empty if unpublished.
+        others: the same for values of ``data.labels``.
     """
 
     read: Callable[..., "ImageList | Dataset"]
     official: Mapping[str, int] = field(default_factory=dict)
+    others: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def numbers(self, section: Mapping) -> dict[str, int]:
+        """The official numbers of a data set with the settings of its section of the configuration."""
+        return dict(self.others.get(section.get("labels", ""), self.official))
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def choose_execution(
                 raise UserError(
                     f"recompute=always cannot be used with this {part}: use a smaller protocol.batch_size"
                 )
-        method.trunk.recompute = True
+        method.trunk.recompute = True  # pyright: ignore[reportArgumentType]
     if compile_mode != "none":
         if not method.compilable:
             raise UserError(f"compile={compile_mode} cannot be used with this method: use compile=none")

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from cotune_bench.config import choices, compose_config
 from cotune_bench.config.tables import Cells, load_table, table_cells
+from cotune_bench.reports.costs import cost_texts
 from cotune_bench.reports.figures import write_figures
 from cotune_bench.reports.frame import run_frame
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
@@ -46,7 +47,8 @@ def table_grid(name: str, overrides: Sequence[str] = (), cells: Cells | None = N
         baselines=cells.baseline,
     )
     frame, cut = run_frame(records)
-    return build_grid(spec, frame), results, damaged + cut
+    rows = {key: row for (_, row, _, _), key in zip(cells.places, cells.keys, strict=True)}
+    return build_grid(spec, frame.assign(method=[rows[key] for key in frame["key"]])), results, damaged + cut
 
 
 def make_tables(
@@ -109,7 +111,7 @@ def _part_files(part: Part, console: Console) -> list[Path]:
     columns, whole = part.verdict
     verdict = [*columns, whole]
     texts = {f"{name}.md": to_markdown(grid, verdict), f"{name}.csv": to_csv(grid), f"{name}.tex": to_latex(grid)}
-    texts |= {f"{name}.html": table_html(grid, verdict)} | compare_texts(grid, part.paper)
+    texts |= {f"{name}.html": table_html(grid, verdict)} | compare_texts(grid, part.paper) | cost_texts(grid)
     for file, text in texts.items():
         write_atomically(folder / file, text.encode())
     figures, left_out = part.figures

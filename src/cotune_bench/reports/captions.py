@@ -84,11 +84,17 @@ def warnings(grid: Grid) -> list[str]:
     lines = [*_gaps(grid), *(_mixture(what, field, grid.runs()) for field, what in OVER_ALL.items())]
     for data in grid.spec.data:
         runs = grid.runs(data)
-        lines += [_mixture(f"{what} in {data}", field, runs) for field, what in PER_DATA.items()]
+        contenders = [run for run in runs if run.method in grid.spec.methods]  # a baseline may be another network
+        for field, what in PER_DATA.items():
+            lines.append(_mixture(f"{what} in {data}", field, contenders if field == "backbone" else runs))
         on_cpu = [run for run in runs if run.device == "cpu" and run.instructions]  # sums are rounded by these
         lines += [_mixture(f"instruction sets in {data}", "instructions", on_cpu), random_weights(grid, data)]
         shared = ("unit",) if grid.spec.unit == "replicate" else ()
-        lines.append(_clash(f"source weights under one name in {data}", "weights_sha256", ("weights", *shared), runs))
+        lines.append(
+            _clash(
+                f"source weights under one name in {data}", "weights_sha256", ("backbone", "weights", *shared), runs
+            )
+        )
         lines.append(_clash(f"images in {data}", "images", ("rate", *shared), runs))
     return [line for line in lines if line]
 

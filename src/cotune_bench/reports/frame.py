@@ -65,12 +65,13 @@ def run_frame(records: Sequence[Record]) -> tuple[pd.DataFrame, list[str]]:
                 "precision": config["protocol"].get("precision", record.environment.get("precision")),
                 "images": record.data_sha256,
                 "correct": record.correct,
+                "costs": record.costs,
             }
         except KeyError as error:
             damaged.append(f"{record.key} is left out: its config lacks {error}; move it away and run its cell again")
         else:
             rows.append(row_of(record) | more)
-    return pd.DataFrame(rows, columns=[*COLUMNS, "split", "precision", "images", "correct"]), damaged
+    return pd.DataFrame(rows, columns=[*COLUMNS, "split", "precision", "images", "correct", "costs"]), damaged
 
 
 def split_rule(config: Mapping[str, Any]) -> str:

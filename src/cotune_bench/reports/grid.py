@@ -4,7 +4,7 @@ import math
 import re
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import product
 from typing import Any
 
@@ -46,10 +46,10 @@ class TableSpec:
             raise UserError(f"table name {self.name!r} names files: use letters, digits, '_', '-' and '.'")
         if self.std not in SPREADS:
             raise UserError(f"table {self.name}: std={self.std!r} is unknown: choose {', '.join(SPREADS)}")
-        for field in ("data", "methods", "rates", "units", "rows"):
-            values = getattr(self, field)
+        for name in ("data", "methods", "rates", "units", "rows"):
+            values = getattr(self, name)
             if not values or len(set(values)) < len(values):
-                raise UserError(f"table {self.name}: {field} {values} must be at least one, none twice")
+                raise UserError(f"table {self.name}: {name} {values} must be at least one, none twice")
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -66,6 +66,7 @@ class Run:
         split: in words; in a table of replicates without a number.
         instructions: vector instructions of the CPU that it was computed with.
         images: fingerprint of images, labels, split and sample; ``test_sha256`` of the test images alone.
+        costs: as the record has them.
         correct: which test images are classified correctly, see :func:`cotune_bench.storage.records.unpacked`.
     """
 
@@ -90,6 +91,7 @@ class Run:
     correct: str = ""
     train_images: int = 0
     test_images: int = 0
+    costs: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -209,5 +211,5 @@ def _run(spec: TableSpec, row: Mapping[Any, Any]) -> Run:
         split = f"one split for each replicate ({split})"
     elif split and "split_seed" in known:
         split = f"split {known['split_seed']:.0f} ({split})"
-    values = {field.name: known[field.name] for field in fields(Run) if field.name in known}
+    values = {one.name: known[one.name] for one in fields(Run) if one.name in known}
     return Run(**values | {"unit": known["seed"], "split": split})  # replicates set the seed, too

@@ -13,7 +13,7 @@ from itertools import groupby, product
 from pathlib import Path
 
 from cotune_bench import config as settings
-from cotune_bench.config.tables import AXES, Cells, load_table, table_axes, table_cells
+from cotune_bench.config.tables import AXES, Cells, load_table, row_method, table_axes, table_cells
 from cotune_bench.reports.tables import spaced
 from cotune_bench.storage.records import RecordStore
 
@@ -61,10 +61,11 @@ def table_status(name: str, overrides: Sequence[str] = (), cells: Cells | None =
     """
     cells = cells or table_cells(load_table(name), overrides)
     store = RecordStore(Path(cells.results))
-    places = product(cells.data, cells.method + cells.baseline, cells.rate, cells.units)
     found = [
-        CellStatus(*place, *cell_state(store, key), axis=cells.unit)
-        for place, key in zip(places, cells.keys, strict=True)
+        CellStatus(
+            *place, *cell_state(store, key), axis=cells.unit, given=(*cells.given[place[1]], f"data={place[0]}")
+        )
+        for place, key in zip(cells.places, cells.keys, strict=True)
     ]
     shared = zip(settings.parse(overrides), overrides, strict=True)
     rest = [text for override, text in shared if override.key_or_group not in AXES]
@@ -83,12 +84,14 @@ def not_begun(overrides: Sequence[str]) -> dict[str, int]:
     cells = {
         path.name.partition("-rate")[0] for folder in ("records", "runs") for path in results.glob(f"{folder}/*")
     }
-    tables = {name: table_axes(load_table(name)) for name in settings.choices("table")}
-    return {
-        name: math.prod(map(len, axes.values()))
-        for name, axes in tables.items()
-        if not any(f"{data}-{method}" in cells for data, method in product(axes["data"], axes["method"]))
-    }
+    found = {}
+    for name in settings.choices("table"):
+        table = load_table(name)
+        axes = table_axes(table)
+        methods = {row_method(table, row) for row in axes["method"]}
+        if not any(f"{data}-{method}" in cells for data, method in product(axes["data"], methods)):
+            found[name] = math.prod(map(len, axes.values()))
+    return found
 
 
 def cell_state(store: RecordStore, key: str) -> tuple[str, str]:

@@ -46,11 +46,16 @@ METHOD_NAMES = {
     "spottune_global": "SpotTune (Global-k)",
     "progressive": "Progressive nets",
     "combine": "Combine",
+    "last_3": "Last 3 blocks",  # rows of tables, from here on
+    "last_2": "Last 2 blocks",
+    "last_1": "Last block",
+    "finetune_deep": "Fine-tune, deeper",
+    "spottune_tuned": "SpotTune, all tuned",
 }
 
 
 def display_name(method: str) -> str:
-    """A method's name as papers write it; unknown ones as they are."""
+    """The name of a method or row as papers write it; unknown ones as they are."""
     return METHOD_NAMES.get(method, method)
 
 

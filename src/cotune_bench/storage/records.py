@@ -17,7 +17,7 @@ import numpy as np
 from cotune_bench.errors import UserError
 from cotune_bench.storage.files import create_atomically, digest, write_atomically
 
-SCHEMA = 4
+SCHEMA = 5
 #: Fields that records of schema 1 lack, with the values that they are read as.
 SINCE_2 = {"correct": "", "test_sha256": ""}
 
@@ -32,6 +32,7 @@ class Record:
             negative log-likelihood.
         validation: the same on the validation set; empty without one.
         primary: the metric that tables show.
+        costs: sizes and multiply-adds, as ``inference/costs.py`` has them; empty in records before schema 5.
         weights, weights_sha256: which pre-trained weights; ``random`` marks a run without.
         data_sha256: fingerprint of the images and labels that trained, validated and tested.
         correct: which test images are classified correctly, see :func:`packed`; empty in records of schema 1.
@@ -62,6 +63,7 @@ class Record:
     correct: str = ""
     test_sha256: str = ""
     primary: str = "accuracy"
+    costs: dict[str, float] = dataclasses.field(default_factory=dict)
     schema: int = SCHEMA
 
     @property
@@ -90,14 +92,15 @@ class Record:
         values = json.loads(text, parse_constant=_no_number)
         if not isinstance(values, dict):
             raise ValueError("it is not a JSON object")
-        if values.get("schema") == SCHEMA and values.pop("sha256", None) != digest(values):
+        if values.get("schema") in (4, SCHEMA) and values.pop("sha256", None) != digest(values):
             raise ValueError("its content has changed since it was written")
         if values.get("schema") in (1, 2):
             values = _with_metrics({**SINCE_2, **values})
-        if values.get("schema") == 3:
+        if values.get("schema") in (3, 4):
             values["schema"] = SCHEMA
         if values.get("schema") != SCHEMA:
             raise ValueError(f"its schema is {values.get('schema')!r}, this version reads 1 to {SCHEMA}")
+        values.setdefault("costs", {})
         names = {field.name for field in dataclasses.fields(cls)}
         if missing := sorted(names - values.keys()):
             raise ValueError(f"it lacks {', '.join(missing)}")
@@ -106,7 +109,7 @@ class Record:
         for name, kind in KINDS.items():
             if not isinstance(values[name], kind) or isinstance(values[name], bool):
                 raise ValueError(f"its {name} is {values[name]!r}")
-        for name, value in {**values["metrics"], **values["validation"]}.items():
+        for name, value in {**values["metrics"], **values["validation"], **values["costs"]}.items():
             most = 100 if name == "accuracy" else sys.float_info.max
             if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
                 raise ValueError(f"its {name} is {value!r}")

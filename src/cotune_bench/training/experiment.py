@@ -18,6 +18,7 @@ from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.split_lists import SplitFiles, split_files
 from cotune_bench.data.target import TargetData
 from cotune_bench.errors import UserError
+from cotune_bench.inference.costs import costs_of
 from cotune_bench.inference.evaluate import evaluate
 from cotune_bench.inference.execution import devices, keep_freed_memory, set_threads
 from cotune_bench.inference.policies import Policies, policies_of
@@ -152,6 +153,7 @@ class Experiment:
             metrics=test,
             validation=self.validate() or {},
             primary=self.data.task.primary,
+            costs=costs_of(self.method, self.data),
             train_images=len(self.data.plain),
             test_images=len(self.data.test),
             weights=self.backbone.info.weights,

@@ -102,7 +102,7 @@ def expected_counts(name: str, section: DictConfig) -> dict[str, int]:
     if name in OWN_IMAGES:
         return {}
     if name != "coco70-rebuilt":
-        return dict(reader(section).official)
+        return reader(section).numbers(section)
     path = Path(section.root, "rebuilt.json")
     if not path.is_file():
         raise missing(name, path, "make it with python scripts/rebuild_coco70.py COCO")

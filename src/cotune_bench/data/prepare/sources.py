@@ -131,6 +131,22 @@ SOURCES: dict[str, tuple[Source, ...]] = {
             },
         ),
     ),
+    "sketches": (
+        Source(
+            url="http://cybertron.cg.tu-berlin.de/eitz/projects/classifysketch/sketches_png.zip",
+            to="png",
+            holds="png",
+        ),
+    ),
+    "wikiart": (
+        Source(
+            name="wikiart.zip",
+            where="github.com/cs-chan/ArtGAN (WikiArt Dataset, Google Drive)",
+            to=".",
+            holds="wikiart",
+        ),
+        Source(url="http://web.fsktm.um.edu.my/~cschan/source/ICIP2017/wikiart_csv.zip", to="wikiart_csv", holds=""),
+    ),
     "coco70": (
         Source(
             name="COCO70_splita*", where="https://cloud.tsinghua.edu.cn/d/b364038fd4544530bc08/", to=".", holds=""

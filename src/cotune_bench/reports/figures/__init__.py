@@ -5,6 +5,8 @@ from pathlib import Path
 
 from cotune_bench.reports.figures.base import NamedFigure, image, inline_svg, settings
 from cotune_bench.reports.figures.calibration import calibration_figures
+from cotune_bench.reports.figures.policy import FILE as POLICY
+from cotune_bench.reports.figures.policy import policy_figures
 from cotune_bench.reports.figures.ranks import rank_figures
 from cotune_bench.reports.figures.rates import accuracy_figures
 from cotune_bench.reports.figures.relationship import relationship_figures
@@ -21,13 +23,15 @@ OF_RUNS = (
     (training_figures, "training curves", "metrics.csv"),
     (relationship_figures, "category relationship", relationship_file.FILE),
     (calibration_figures, "calibration", calibration_file.FILE),
+    (policy_figures, "policy", POLICY),
 )
 
 
 def grid_figures(grid: Grid, results: Path) -> tuple[list[NamedFigure], list[str]]:
     """Every figure that the runs of a grid allow, and a sentence for each kind that is missing, and why.
 
-    Accuracy, training curves, category relationship and calibration of every data set, and the ranks of all methods.
+    Accuracy, training curves, category relationship, calibration and policy of every data set, and the ranks of all
+    methods.
     Reads run folders below ``results`` for what records do not hold.
     """
     if not grid.runs():

@@ -93,12 +93,13 @@ def style(method: str, methods: Sequence[str] = ()) -> dict[str, Any]:
     return {"color": COLOURS[place % len(COLOURS)], "marker": marker, "linestyle": line, "markersize": size}
 
 
-def heat_map(shares: pd.DataFrame, down: str, across: str, label: str) -> Figure:
+def heat_map(shares: pd.DataFrame, down: str, across: str, label: str, vmax: float | None = None) -> Figure:
     """Shares in percent, white is 0; names of up to NAMED classes on each axis.
 
     Args:
         shares: classes in rows and columns.
         down, across, label: what rows, columns and colours are.
+        vmax: the darkest share; by default the largest.
     """
     rows, columns = (
         [name if len(name) <= LONGEST else name[: LONGEST - 1] + "…" for name in names] if len(names) <= NAMED else []
@@ -107,7 +108,7 @@ def heat_map(shares: pd.DataFrame, down: str, across: str, label: str) -> Figure
     longest = max(map(len, columns), default=0)
     figure = new_figure(WIDTH, ROW * min(len(shares), NAMED) + 0.06 * longest + 0.9)
     axes = figure.add_subplot(xlabel=across, ylabel=down)
-    picture = axes.imshow(shares.to_numpy(), cmap="Blues", vmin=0, aspect="auto", interpolation="nearest")
+    picture = axes.imshow(shares.to_numpy(), cmap="Blues", vmin=0, vmax=vmax, aspect="auto", interpolation="nearest")
     axes.set_yticks(range(len(rows)), rows, fontsize=7)
     axes.set_xticks(range(len(columns)), columns, rotation=0 if longest <= 2 else 90, fontsize=7)
     axes.tick_params(length=0)

@@ -9,6 +9,7 @@ from statistics import fmean
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cotune_bench.reports.captions import caption, listed, plural, warnings
+from cotune_bench.reports.costs import cost_listings
 from cotune_bench.reports.figures import NamedFigure, grid_figures, inline_svg
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.page.cells import anchor, cell_views
@@ -60,7 +61,7 @@ def report_html(parts: Sequence[Part], empty: Sequence[str]) -> str:
             "verdict": part.verdict[0],  # that of the whole table is in the summary
             "sentences": sentences(part.grid, part.paper, part.status),
             "cells": cell_views(part.grid, part.status, RecordStore(part.results)),
-            "listings": listings(part.grid, part.paper),
+            "listings": listings(part.grid, part.paper) + cost_listings(part.grid),
             "figures": [(one, inline_svg(one)) for one in part.figures[0]],
             "left_out": part.figures[1],
         }
