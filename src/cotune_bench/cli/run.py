@@ -89,7 +89,7 @@ def _sweep(parts: list[list[str]]) -> tuple[int, bool]:
     cells = sum(counted)
     first = settings.compose_config([values[0] for values in settings.axes(parts[0])])
     require_logger(first.logger)
-    if first.devices > 1 and (first.jobs != 1 or any(text.startswith("hydra") for text in overrides)):
+    if first.devices > 1 and (first.jobs != 1 or any(text.startswith("hydra") for text in parts[0])):
         raise UserError(f"devices={first.devices} is for one run at a time: use jobs=1, or leave devices out")
     results = Path(first.results).absolute()
     check_writable(results)
