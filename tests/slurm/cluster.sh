@@ -21,6 +21,7 @@ print(*(one.getsockname()[1] for one in open_))')
   (umask 077 && head -c 128 /dev/urandom >"$here/munge.key")
   # cred_expire is also the time that a job waits after it was queued again; where it is below 5 s, Slurm takes 120
   # requeue and grace: preempted jobs receive SIGUSR2, and have GraceTime seconds left
+  # ReturnToService=0: a node that was set down stays down
   # MaxArraySize is one more than the largest index
   cat >"$SLURM_CONF" <<END
 ClusterName=tests
@@ -43,7 +44,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,sched_min_interval=0,bf_interval=2
 SlurmdParameters=config_overrides
-ReturnToService=2
+ReturnToService=0
 KillWait=10
 MaxArraySize=3
 PreemptType=preempt/partition_prio
