@@ -146,8 +146,8 @@ def test_a_job_out_of_time_is_queued_again_and_resumes(results):
     assert ended(run) == (0, "1 done, 0 failed, 0 skipped")
     assert "resumes after update" in log(results, 0)
     assert "ERROR" not in log(results, 0)
-    (told,) = results.glob("slurm/*/*_log.out")
-    assert "this job is timed-out" in told.read_text()
+    (job_log,) = results.glob("slurm/*/*_log.out")
+    assert "this job is timed-out" in job_log.read_text()
 
 
 def test_preempted_jobs_are_queued_again_and_resume(results, basic):

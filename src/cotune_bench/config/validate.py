@@ -43,7 +43,8 @@ def check_names(parsed: Iterable[Override], usual: DictConfig) -> None:
             others = f"of {group}={usual[group].name}, but of {', '.join(others)}: leave it out"
             raise UserError(f"{name} is not a setting {others}")
         if name.startswith("hydra") or not name:
-            allowed = "of Hydra's own settings hydra/launcher, hydra.launcher.NAME, hydra.sweeper.max_batch_size and hydra.verbose"
+            allowed = "of Hydra's own settings hydra/launcher, hydra.launcher.NAME, "
+            allowed += "hydra.sweeper.max_batch_size and hydra.verbose"
             raise UserError(f"{one.input_line} cannot be used: give settings as name=value, {allowed}")
         inner = [other for other in known if other.endswith(f".{name}")] + ALIASES.get(name, [])
         hint = f"did you mean {' or '.join(sorted(inner))}?" if inner else nearest(name, known).strip()
