@@ -30,7 +30,7 @@ SLURM = (
     "hydra.launcher.cpus_per_task=1",
     "hydra.launcher.mem_gb=1",
 )
-MOST_SECONDS = 150  # of a test; it takes 10 to 60
+MOST_SECONDS = 240  # of a test; it takes 20 to 100
 
 
 def slurm(*command: str) -> str:
@@ -134,9 +134,9 @@ def test_a_cancelled_job_saves_its_run_and_the_same_command_resumes_it(results, 
 
 
 def test_a_job_out_of_time_is_queued_again_and_resumes(results):
-    """Slurm looks at time limits twice a minute, and sends the signal at the first look."""
+    """Half a minute to a minute after the start; Slurm looks at time limits twice a minute, and signals early."""
     hold = held(results)
-    time_limit = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=50")
+    time_limit = ("hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=60")
     run = launch(results, *cells("0"), *SLURM, *time_limit)
     at_work(results, run, 0)
     _, line = cell_state(RecordStore(results), folder_of(results, 0).name)
@@ -181,17 +181,17 @@ def test_jobs_outlive_the_command_and_the_next_one_shares_their_cells(results, b
     run = launch(results, *cells("0,1"), *SLURM)
     at_work(results, run, 0, 1)
     assert run.end(signal.SIGKILL)[0] == -signal.SIGKILL
-    run = launch(results, *cells("0,1,2"), *SLURM)
+    run = launch(results, *cells("0,1"), *SLURM)
     run.until(lambda: slurm("squeue", "--noheader", "--states=pending"))
     hold.unlink()
-    assert ended(run) == (0, "1 done, 0 failed, 2 skipped")
-    same(results, basic, 3)
+    assert ended(run) == (0, "0 done, 0 failed, 2 skipped")
+    same(results, basic, 2)
 
 
 def test_two_commands_share_the_cells(results, basic):
     one_by_one = (*SLURM, "hydra.launcher.array_parallelism=1")
-    runs = [launch(results, *cells("0,1,2"), *one_by_one) for _ in range(2)]
+    runs = [launch(results, *cells("0,1"), *one_by_one) for _ in range(2)]
     ends = [ended(run) for run in runs]
     assert [code for code, _ in ends] == [0, 0]
-    assert sum(int(line.partition(" done")[0]) for _, line in ends) == 3
-    same(results, basic, 3)
+    assert sum(int(line.partition(" done")[0]) for _, line in ends) == 2
+    same(results, basic, 2)
