@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-portable test-faults test-slow lint bench tables readme docs clean
+.PHONY: help setup demo test test-portable test-faults test-slurm test-slow lint bench tables readme docs clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -32,6 +32,9 @@ NUMERIC := api backbones baselines category_relationship engine evaluate formula
 
 test-portable: setup ## the numeric tests, without AVX; a minute
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/python -m pytest $(NUMERIC:%=tests/test_%.py)
+
+test-slurm: setup ## sweeps on a Slurm that the tests start; minutes (apt-get install slurm-wlm munge)
+	$(BIN)/python -m pytest -m slurm -rs tests/slurm
 
 test-slow: setup ## the verdict over 400 simulated repetitions; minutes
 	$(BIN)/python -m pytest -m slow tests

@@ -89,6 +89,28 @@ def test_a_status_is_reported_in_one_line(results, state, more, told):
     assert re.fullmatch(told.replace("HERE", f"{socket.gethostname()} pid {os.getpid()}"), ": ".join(one(results)))
 
 
+def test_the_job_of_slurm_and_its_state_are_shown_beside_the_cell(results, tmp_path, monkeypatch):
+    put(results, key_of("finetune", 0.3, 0), "interrupted", slurm_job="4_0")
+    put(results, key_of("finetune", 0.3, 1), "running", done=0, slurm_job="4_1")
+    put(results, key_of("finetune", 0.3, 2), "running", done=0, slurm_job="3")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    given = ("method=finetune", "rate=0.3")
+    assert [detail.partition("Slurm job ")[2] for _, detail in states(results, *given).values()] == [
+        "4_0",
+        "4_1, 0/300 updates",
+        "3, 0/300 updates",
+    ]
+    squeue = tmp_path / "squeue"
+    squeue.write_text(f"#!/bin/sh\necho >>{tmp_path}/calls\necho '4_0|PENDING|BeginTime'\necho '4_1|RUNNING|None'\n")
+    squeue.chmod(0o755)
+    assert [detail.partition("Slurm job ")[2] for _, detail in states(results, *given).values()] == [
+        "4_0 pending (BeginTime)",
+        "4_1 running, 0/300 updates",
+        "3 ended, 0/300 updates",
+    ]
+    assert (tmp_path / "calls").read_text() == "\n"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [

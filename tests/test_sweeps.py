@@ -165,6 +165,20 @@ def test_a_launcher_that_cannot_start_is_reported_in_one_line(tmp_path, monkeypa
     assert not (tmp_path / "r" / "tables").exists()  # nothing ran that they could show
 
 
+def test_without_accounting_squeue_says_which_jobs_have_ended(tmp_path, monkeypatch):
+    slurm = pytest.importorskip("submitit.slurm.slurm")
+    monkeypatch.setattr(slurm.SlurmJob, "watcher", slurm.SlurmJob.watcher)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    states = {"4_0": "COMPLETING", "4_1": "CANCELLED", "4_2": "CONFIGURING", "4_3": "COMPLETED"}
+    squeue = tmp_path / "squeue"
+    squeue.write_text("#!/bin/sh\n" + "".join(f"echo '{job}|{state}|None'\n" for job, state in states.items()))
+    squeue.chmod(0o755)
+    sweeps.watch_jobs()
+    watcher = slurm.SlurmJob.watcher
+    ended = [job for job in [*states, "4_4"] if watcher.is_done(job)]
+    assert ended == ["4_1", "4_3", "4_4"]
+
+
 def test_a_missing_data_set_is_reported_once_before_anything_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["run.py"])

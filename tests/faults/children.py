@@ -171,3 +171,48 @@ def outcome(results: Path) -> dict:
 
 def leftovers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if "checkpoint" in path.name)
+
+
+def held(results: Path) -> Path:
+    """A file while which is there no run ends soon."""
+    path = results / "hold"
+    path.touch()
+    return path
+
+
+def status(results: Path, seed: int) -> dict:
+    try:
+        return json.loads((folder_of(results, seed) / "status.json").read_text())
+    except FileNotFoundError:
+        return {}
+
+
+def outcomes(results: Path) -> dict[int, dict]:
+    """For each seed all that must not depend on launchers and faults."""
+    computed = [line.split(" ") for line in (results / "computed").read_text().splitlines()]
+    assert len(computed) == len({key for key, _ in computed}), "a cell was computed twice"
+    weights = dict(computed)
+    found = {}
+    for path in (results / "records").glob("*.json"):
+        record = Record.from_json(path.read_text())
+        found[record.seed] = {
+            "weights": weights[record.key],
+            "scores": (record.accuracy, record.nll, record.val_accuracy),
+            "metrics": (folder_of(results, record.seed) / "metrics.csv").read_bytes(),
+            "threads": record.environment["threads"],
+        }
+    return found
+
+
+def cells(seeds: str) -> tuple[str, ...]:
+    return (long()[0], f"seed={seeds}")
+
+
+def same(results: Path, basic: dict[int, dict], seeds: int) -> None:
+    found = outcomes(results)
+    assert found.keys() == set(range(seeds))
+    assert found == {seed: basic[seed] for seed in found}
+
+
+def at_work(results: Path, run: Child, *seeds: int) -> None:
+    run.until(lambda: all(newest(folder_of(results, seed)) for seed in seeds))

@@ -9,12 +9,13 @@ from cotune_bench.training import engine
 from faults.children import note_weights
 
 HOLD = Path(os.environ["HOLD"])
+PAUSE = float(os.environ.get("PAUSE", "0.1"))
 _mix = engine._mix
 
 
 def held(seed, step):
-    """0.1 s longer."""
-    time.sleep(0.1 * HOLD.exists())
+    """``PAUSE`` seconds longer."""
+    time.sleep(PAUSE * HOLD.exists())
     return _mix(seed, step)
 
 

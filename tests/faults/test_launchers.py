@@ -1,6 +1,5 @@
 """Faults under Hydra's launchers: workers killed, jobs preempted and timed out."""
 
-import json
 import os
 import signal
 import time
@@ -10,48 +9,25 @@ import pytest
 import trees
 
 from cotune_bench import cli
-from cotune_bench.storage.records import Record
-from faults.children import FAULTS, Child, folder_of, launch, long, newest, state_of
+from faults.children import (
+    FAULTS,
+    Child,
+    at_work,
+    cells,
+    folder_of,
+    held,
+    launch,
+    newest,
+    outcomes,
+    same,
+    state_of,
+    status,
+)
 
 pytestmark = FAULTS
 
 JOBS = ("jobs=2",)
 LOCAL = ("hydra/launcher=submitit_local",)
-
-
-def held(results: Path) -> Path:
-    """A file while which is there no run ends soon."""
-    path = results / "hold"
-    path.touch()
-    return path
-
-
-def status(results: Path, seed: int) -> dict:
-    try:
-        return json.loads((folder_of(results, seed) / "status.json").read_text())
-    except FileNotFoundError:
-        return {}
-
-
-def outcomes(results: Path) -> dict[int, dict]:
-    """For each seed all that must not depend on launchers and faults."""
-    computed = [line.split(" ") for line in (results / "computed").read_text().splitlines()]
-    assert len(computed) == len({key for key, _ in computed}), "a cell was computed twice"
-    weights = dict(computed)
-    found = {}
-    for path in (results / "records").glob("*.json"):
-        record = Record.from_json(path.read_text())
-        found[record.seed] = {
-            "weights": weights[record.key],
-            "scores": (record.accuracy, record.nll, record.val_accuracy),
-            "metrics": (folder_of(results, record.seed) / "metrics.csv").read_bytes(),
-            "threads": record.environment["threads"],
-        }
-    return found
-
-
-def cells(seeds: str) -> tuple[str, ...]:
-    return (long()[0], f"seed={seeds}")
 
 
 @pytest.fixture(scope="module")
@@ -63,16 +39,6 @@ def basic(tmp_path_factory) -> dict[int, dict]:
     assert code == 0, err
     assert out.splitlines()[-1].startswith("4 done, 0 failed, 0 skipped; 4 cells")
     return outcomes(results)
-
-
-def same(results: Path, basic: dict[int, dict], seeds: int) -> None:
-    found = outcomes(results)
-    assert found.keys() == set(range(seeds))
-    assert found == {seed: basic[seed] for seed in found}
-
-
-def at_work(results: Path, run: Child, *seeds: int) -> None:
-    run.until(lambda: all(newest(folder_of(results, seed)) for seed in seeds))
 
 
 @pytest.mark.parametrize("launcher", [JOBS, LOCAL])

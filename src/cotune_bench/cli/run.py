@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 
@@ -183,12 +184,16 @@ def _announce(config: DictConfig) -> None:
 def _launch(overrides: list[str]) -> int:
     """Run the cells; where a launcher gives up, its reason in one line, and 1."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise what Hydra would print in many lines
+    if "hydra/launcher=slurm" in overrides:
+        with suppress(ImportError):  # Hydra reports the extra that is missing
+            sweeps.watch_jobs()
     try:
         return _hydra(["--multirun", *overrides])
     except UserError:
         raise
     except Exception as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = " ".join(lines[:2])  # what follows them in submitit's message is the log of the job
         print(f"the launcher gave up: {type(error).__name__}: {reason}", file=sys.stderr)
         return 1
 

@@ -20,8 +20,8 @@ CHOICES = {
     "recompute": ("never", "always"),
     "logger": ("none", "tensorboard"),
 }
-#: Settings of Hydra that may be given: launchers, and how much it prints.
-HYDRA = ("hydra/launcher", "hydra.launcher.", "hydra.verbose", "hydra.sweep.")
+#: Settings of Hydra that may be given: launchers, how much it prints, and how many cells it launches at once.
+HYDRA = ("hydra/launcher", "hydra.launcher.", "hydra.verbose", "hydra.sweep.", "hydra.sweeper.max_batch_size")
 #: Names by which settings are known elsewhere.
 ALIASES = {"epochs": ["protocol.updates"], "steps": ["protocol.updates"], "learning_rate": ["protocol.lr"]}
 FOLDERS = ("results", "cache", "data_root")
@@ -45,7 +45,8 @@ def check_names(parsed: Iterable[Override], usual: DictConfig) -> None:
             others = f"of {group}={usual[group].name}, but of {', '.join(others)}: leave it out"
             raise UserError(f"{name} is not a setting {others}")
         if name.startswith("hydra") or not name:
-            allowed = "of Hydra's own settings hydra/launcher, hydra.launcher.NAME and hydra.verbose"
+            allowed = "of Hydra's own settings hydra/launcher, hydra.launcher.NAME, "
+            allowed += "hydra.sweeper.max_batch_size and hydra.verbose"
             raise UserError(f"{one.input_line} cannot be used: give settings as name=value, {allowed}")
         inner = [other for other in known if other.endswith(f".{name}")] + ALIASES.get(name, [])
         hint = f"did you mean {' or '.join(sorted(inner))}?" if inner else nearest(name, known).strip()

@@ -6,9 +6,10 @@ import os
 import shlex
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from itertools import groupby, product
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from cotune_bench import config as settings
 from cotune_bench.config.tables import AXES, Cells, load_table, row_method, table_axes, table_cells
 from cotune_bench.reports.tables import spaced
 from cotune_bench.storage.records import RecordStore
+from cotune_bench.storage.slurm import job_states
 
 STATES = ("done", "running", "stale", "interrupted", "failed", "missing")
 SILENCE = 60.0  # seconds without a heartbeat after which a run counts as gone
@@ -60,13 +62,11 @@ def table_status(name: str, overrides: Sequence[str] = (), cells: Cells | None =
     ``cells`` are those of the table under the overrides, where they are known already.
     """
     cells = cells or table_cells(load_table(name), overrides)
-    store = RecordStore(Path(cells.results))
-    found = [
-        CellStatus(
-            *place, *cell_state(store, key), axis=cells.unit, given=(*cells.given[place[1]], f"data={place[0]}")
-        )
-        for place, key in zip(cells.places, cells.keys, strict=True)
-    ]
+    store, jobs = RecordStore(Path(cells.results)), cache(job_states)
+    found = []
+    for place, key in zip(cells.places, cells.keys, strict=True):
+        given = (*cells.given[place[1]], f"data={place[0]}")
+        found.append(CellStatus(*place, *cell_state(store, key, jobs), axis=cells.unit, given=given))
     shared = zip(settings.parse(overrides), overrides, strict=True)
     rest = [text for override, text in shared if override.key_or_group not in AXES]
     return TableStatus(name, cells.results, found, rest)
@@ -94,8 +94,11 @@ def not_begun(overrides: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def cell_state(store: RecordStore, key: str) -> tuple[str, str]:
-    """State of a cell and a line about it; a record is only looked for, not read."""
+def cell_state(store: RecordStore, key: str, jobs: Callable = job_states) -> tuple[str, str]:
+    """State of a cell and a line about it; a record is only looked for, not read.
+
+    ``jobs`` gives the states of Slurm's jobs; it is called only for a cell that such a job has begun.
+    """
     if store.path(key).exists():
         return "done", ""
     folder = store.results / "runs" / key
@@ -105,13 +108,22 @@ def cell_state(store: RecordStore, key: str) -> tuple[str, str]:
     state, progress = status.get("state", "failed"), f"{status.get('done', 0)}/{status.get('updates')} updates"
     if state == "failed":
         return "failed", str(status.get("reason", "")).partition("\n")[0]
+    job = f", {_job(status['slurm_job'], jobs())}" if "slurm_job" in status else ""
     if state == "interrupted":
-        return "interrupted", f"at {status.get('heard')}"
-    where = f"{status.get('host')} pid {status.get('pid')}"
+        return "interrupted", f"at {status.get('heard')}{job}"
+    where = f"{status.get('host')} pid {status.get('pid')}{job}"
     if silent := _silent(status):
         return "stale", f"{where}, {progress}, {silent}"
     left = status.get("eta_s")
     return "running", f"{where}, {progress}" + ("" if left is None else f", {duration(left)} left")
+
+
+def _job(job: str, states: dict[str, tuple[str, str]] | None) -> str:
+    """A job of Slurm and its state, with the reason why it waits."""
+    if states is None:
+        return f"Slurm job {job}"
+    state, reason = states.get(job, ("ended", "None"))
+    return f"Slurm job {job} {state.lower()}" + ("" if reason == "None" else f" ({reason})")
 
 
 def _silent(status: dict) -> str:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cotune_bench.storage.files import write_atomically
+from cotune_bench.storage.slurm import job_id
 from cotune_bench.training.loggers import TensorBoard
 
 HEARTBEAT = 5.0  # seconds between two writes of status.json
@@ -76,6 +77,7 @@ class RunProgress:
             "updates": self.updates,
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            **({"slurm_job": job} if (job := job_id()) else {}),
             "started": self._started.isoformat(timespec="seconds"),
             "heard": datetime.now(UTC).isoformat(timespec="seconds"),
             **more,

@@ -142,6 +142,9 @@ def _log_file(path: Path) -> Iterator[None]:
     log.setLevel(logging.INFO)
     try:
         yield
+    except InterruptedRun as stopped:
+        log.info("%s and saved", stopped)
+        raise
     except BaseException as error:
         log.error("%s: %s", type(error).__name__, error)
         raise

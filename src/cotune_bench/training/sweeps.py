@@ -4,8 +4,10 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from multiprocessing import connection
@@ -17,6 +19,7 @@ from omegaconf import DictConfig
 from cotune_bench.config import compose_config, run_key
 from cotune_bench.errors import UserError
 from cotune_bench.storage.files import write_atomically
+from cotune_bench.storage.slurm import ENDED, job_states
 from cotune_bench.training.interrupts import SIGNALS, InterruptedRun, StopRequest, hand_on
 from cotune_bench.training.runner import FAILED, SKIPPED, Outcome, run
 
@@ -156,6 +159,26 @@ def _note(outcome: Outcome, folder: Path, number: int) -> None:
     if outcome.state != SKIPPED:  # the summary counts them
         print(outcome.line, file=sys.stderr if outcome.state == FAILED else sys.stdout, flush=True)
     write_atomically(_path(folder, number), json.dumps(asdict(outcome)).encode())
+
+
+def watch_jobs() -> None:
+    """Let submitit ask squeue how its jobs are where sacct cannot answer, on a cluster without accounting.
+
+    Without an answer it would wait forever for a job that was killed, and warn at every try.
+    """
+    from submitit.slurm.slurm import SlurmInfoWatcher, SlurmJob
+
+    class SqueueWatcher(SlurmInfoWatcher):
+        def update(self) -> None:
+            if (states := job_states()) is not None:
+                found = {job: states.get(job, ("GONE", ""))[0] for job in self._registered}
+                self._info_dict = {
+                    job: {"State": state if state in ENDED else "RUNNING"} for job, state in found.items()
+                }
+            self._last_status_check = time.time()
+
+    if subprocess.run("sacct --noheader", shell=True, capture_output=True).returncode:  # noqa: S602, S607
+        SlurmJob.watcher = SqueueWatcher(delay_s=60)
 
 
 def read_outcomes(folder: Path, cells: int) -> list[Outcome]:
