@@ -56,7 +56,7 @@ def test_list_shows_the_records_that_meet_the_filters(here, capsys, filters, met
     head, *rows, count = capsys.readouterr().out.splitlines()
     assert head.split()[:7] == ["data", "method", "backbone", "rate", "seed", "split_seed", "accuracy"]
     assert [row.split()[1] for row in rows] == methods
-    assert count == f"{len(methods)} records"
+    assert count == f"{len(methods)} record{'' if len(methods) == 1 else 's'}"
 
 
 def test_a_filter_that_no_record_meets_is_reported_with_existing_values(here, capsys):
@@ -69,7 +69,20 @@ def test_a_filter_that_no_record_meets_is_reported_with_existing_values(here, ca
 def test_list_prints_rounded_scores_and_dashes(here, capsys):
     ask("list", "method=bss")
     row = capsys.readouterr().out.splitlines()[1]
-    assert row.split() == ["x", "bss", "x", "0.15", "0", "-", "75.50", "-", "0.5000", "1.5", record().finished]
+    assert row.split() == [
+        "x",
+        "bss",
+        "x",
+        "0.15",
+        "0",
+        "-",
+        "75.50",
+        "-",
+        "0.5000",
+        "1.5",
+        record().finished,
+        record().key,
+    ]
 
 
 def test_damaged_records_are_named_and_left_out(here, capsys):
@@ -82,7 +95,7 @@ def test_damaged_records_are_named_and_left_out(here, capsys):
 
 def test_export_writes_the_columns_of_results_csv(here, capsys):
     assert ask("export", "out.csv", "method=l2sp") == 0
-    assert capsys.readouterr().out == "1 records -> out.csv\n"
+    assert capsys.readouterr().out == "1 record -> out.csv\n"
     with open("out.csv") as file:
         (row,) = csv.DictReader(file)
     assert (row["method"], row["rate"], row["accuracy"], row["torch"]) == ("l2sp", "1.0", "80.0", "2")
@@ -202,7 +215,7 @@ def test_rekey_gives_records_and_their_folders_today_s_keys_and_can_be_called_ag
     assert "2 records in mine have keys of an earlier version" in line
 
     assert ask("rekey", "results=mine") == 0
-    assert capsys.readouterr().out.splitlines() == [f"pets-old -> {key}", "1 keys were changed"]
+    assert capsys.readouterr().out.splitlines() == [f"pets-old -> {key}", "1 key changed"]
     today = [dataclasses.replace(one, key=key, config=config) for one in old]
     assert store.read()[0] == today
     assert (folder.with_name(key) / "metrics.csv").read_text() == "kept"
@@ -211,5 +224,5 @@ def test_rekey_gives_records_and_their_folders_today_s_keys_and_can_be_called_ag
     store.add(old[0])  # the file that a kill left
     for changed in (1, 0):
         assert ask("rekey", "results=mine") == 0
-        assert capsys.readouterr().out.splitlines()[-1] == f"{changed} keys were changed"
+        assert capsys.readouterr().out.splitlines()[-1] == f"{changed} key{'s' * (changed != 1)} changed"
         assert store.read()[0] == today

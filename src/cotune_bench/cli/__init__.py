@@ -7,6 +7,7 @@ from importlib import import_module
 from importlib.metadata import version
 
 from cotune_bench.errors import UserError, suggest
+from cotune_bench.storage.escape import plain
 from cotune_bench.training.interrupts import InterruptedRun
 
 COMMANDS = {
@@ -50,7 +51,7 @@ def guarded(command: Callable[[list[str]], int], arguments: list[str]) -> int:
         sys.stdout.flush()
         return code
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {plain(error)}", file=sys.stderr)
         return 2
     except InterruptedRun as interrupted:
         print(f"{interrupted}; the same command resumes from there", file=sys.stderr)

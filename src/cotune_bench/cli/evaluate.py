@@ -12,6 +12,7 @@ from pathlib import Path
 from cotune_bench.cli.parser import Parser
 from cotune_bench.config.protocol import VIEWS
 from cotune_bench.inference.kept_network import Kept
+from cotune_bench.storage.escape import plain
 from cotune_bench.storage.files import check_writable
 from cotune_bench.storage.find_run import find_run
 
@@ -56,7 +57,7 @@ def main(arguments: list[str]) -> int:
     written = report.write(evaluation, about, out)
     print(report.as_json(evaluation, about) if given.json else "\n".join(report.as_lines(evaluation)))
     for line in bad:
-        print(f"warning: left out {line}", file=sys.stderr)
+        print(f"warning: left out {plain(line)}", file=sys.stderr)
     recorded = kept.card["accuracy"]
     own = not (given.data or settings or given.views or bad)
     if own and abs(evaluation.accuracy - recorded) > 1e-9:

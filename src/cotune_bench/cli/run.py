@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 import sys
 import time
 from collections import Counter
@@ -15,15 +14,17 @@ from cotune_bench import config as settings
 from cotune_bench.cli import COMMANDS
 from cotune_bench.cli.parser import take_tables
 from cotune_bench.config import groups
+from cotune_bench.config.changed import described_row
 from cotune_bench.config.overrides import readable
 from cotune_bench.config.own_images import auto_line, own_images
 from cotune_bench.config.tables import load_table, table_overrides
-from cotune_bench.errors import UserError
+from cotune_bench.errors import UserError, count
 from cotune_bench.storage.files import check_writable
 from cotune_bench.storage.find_run import CARD
 from cotune_bench.storage.records import RecordStore
 from cotune_bench.training import runner, sweeps
 from cotune_bench.training.loggers import require_logger
+from cotune_bench.training.watch import SWEEPS, SweepWatch, clear_dead
 
 #: Flags that Hydra answers itself, without running anything.
 HYDRA_ANSWERS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i")
@@ -62,7 +63,7 @@ def _single(overrides: list[str]) -> int:
     if config.force or not RecordStore(Path(config.results)).finished(settings.run_key(config)):
         _announce(config)
     try:
-        outcome = runner.run(config, bar=sys.stderr.isatty())
+        outcome = runner.run(config, shown=True)
     except UserError:
         raise
     except Exception as error:
@@ -88,21 +89,21 @@ def _sweep(overrides: list[str]) -> tuple[int, bool]:
         _announce(one)
         _require_data(one, overrides)
     _require_sources(overrides)
-    folder = results / ".sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    clear_dead(results)
+    folder = results / SWEEPS / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     started = time.monotonic()
     each, code = list(product(*settings.axes(overrides))), 0
-    folder.mkdir(parents=True)
     try:
-        if any(override.startswith("hydra") for override in overrides):
-            code = _launch([*overrides, f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=."])
-        elif first.jobs == 1:
-            for number, cell in enumerate(each):
-                sweeps.run_cell(cell, folder, number)
-        else:
-            sweeps.run_cells(each, folder, sweeps.places(first))
-        ended = sweeps.read_outcomes(folder, cells)
+        with SweepWatch(folder, results, _labels(settings.axes(overrides))):
+            if any(override.startswith("hydra") for override in overrides):
+                code = _launch([*overrides, f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=."])
+            elif first.jobs == 1:
+                for number, cell in enumerate(each):
+                    sweeps.run_cell(cell, folder, number)
+            else:
+                sweeps.run_cells(each, folder, sweeps.places(first))
+            ended = sweeps.read_outcomes(folder, cells)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
         if results.exists():
             _refresh(results)
     counts = Counter(outcome.state for outcome in ended)
@@ -110,11 +111,17 @@ def _sweep(overrides: list[str]) -> tuple[int, bool]:
     parts = [f"{counts[state]} {state}" for state in (runner.DONE, runner.FAILED, runner.SKIPPED)]
     parts += [f"{counts[runner.ELSEWHERE]} {runner.ELSEWHERE}"] if counts[runner.ELSEWHERE] else []
     parts += [f"{lost} did not end: start the same command again"] if lost else []
-    print(f"{', '.join(parts)}; {cells} cells in {time.monotonic() - started:.0f} s")
+    print(f"{', '.join(parts)}; {count(cells, 'cell')} in {time.monotonic() - started:.0f} s")
     for outcome in ended:
         if outcome.state == runner.FAILED:
             print(f"  {outcome.line}", file=sys.stderr)
     return 1 if counts[runner.FAILED] or lost else code, bool(ended)
+
+
+def _labels(axes: list[list[str]]) -> list[str]:
+    """For each cell the settings that a sweep varies."""
+    varied = [values for values in axes if len(values) > 1] or axes
+    return [" ".join(cell) for cell in product(*varied)]
 
 
 def _configs(overrides: list[str], *names: str) -> list[DictConfig]:
@@ -199,7 +206,7 @@ def _job(config) -> None:
 
 def _refresh(results: Path) -> None:
     try:
-        _, damaged = RecordStore(results).refresh()
+        _, damaged = RecordStore(results).refresh(described_row)
     except OSError as error:
         damaged = [f"results.csv is not up to date ({error}): cotune-bench results refresh makes it again"]
     for line in damaged:

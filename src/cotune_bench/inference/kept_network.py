@@ -23,6 +23,7 @@ from cotune_bench.errors import UserError
 from cotune_bench.inference.execution import compute_as
 from cotune_bench.methods.assemble import make_backbone, make_method
 from cotune_bench.methods.base import Method
+from cotune_bench.storage.escape import markdown
 from cotune_bench.storage.files import write_atomically
 from cotune_bench.storage.find_run import CARD, Run
 from cotune_bench.storage.records import Record
@@ -218,8 +219,8 @@ def card_text(card: Mapping[str, Any]) -> str:
         "versions": ", ".join(f"{name} {value}" for name, value in card["versions"].items()),
         "finished": card["finished"],
     }
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    classes = "\n".join(f"{number}. {name}" for number, name in enumerate(card["classes"]))
+    table = "\n".join(f"| {name} | {markdown(value)} |" for name, value in rows.items())
+    classes = "\n".join(f"{number}. {markdown(name)}" for number, name in enumerate(card["classes"]))
     return f"""# {card["key"]}
 
 | | |

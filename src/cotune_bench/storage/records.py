@@ -1,13 +1,11 @@
 """Records: one immutable JSON file for each finished run, from which results.csv and all tables are made."""
 
 import base64
-import csv
 import dataclasses
-import io
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_origin, get_type_hints
@@ -15,6 +13,7 @@ from typing import get_origin, get_type_hints
 import numpy as np
 
 from cotune_bench.errors import UserError
+from cotune_bench.storage.escape import csv_lines
 from cotune_bench.storage.files import create_atomically, digest, write_atomically
 
 SCHEMA = 4
@@ -204,15 +203,18 @@ class RecordStore:
                 damaged.append(f"{path} cannot be read and is left out: {error}; move it away and run its cell again")
         return sorted(records, key=lambda record: (record.key, record.finished)), damaged
 
-    def refresh(self) -> tuple[Path, list[str]]:
+    def refresh(self, row: "Callable[[Record], Row] | None" = None) -> tuple[Path, list[str]]:
         """Make results.csv from the records; also returns a line for each unreadable file.
 
         The file is made once more if another process has added a record meanwhile.
+
+        Args:
+            row: values of a record in its columns, :func:`row_of` by default.
         """
         while True:
             paths = self._paths()
             records, damaged = self.read()
-            write_atomically(self.table, csv_text(records).encode())
+            write_atomically(self.table, csv_text(map(row or row_of, records)).encode())
             if self._paths() == paths:
                 return self.table, damaged
 
@@ -234,6 +236,7 @@ COLUMNS = [
     "rate",
     "seed",
     "split_seed",
+    "changed",
     "accuracy",
     "nll",
     "val_accuracy",
@@ -251,17 +254,16 @@ COLUMNS = [
 ]
 
 
-def row_of(record: Record) -> dict[str, object]:
-    """A record's values in the columns of results.csv."""
+Row = dict[str, object]
+
+
+def row_of(record: Record) -> Row:
+    """A record's values in the columns of results.csv; ``changed`` depends on yaml files and is empty here."""
     scores = {"accuracy": record.accuracy, "nll": record.nll, "val_accuracy": record.val_accuracy}
     values = {"split_seed": record.config.get("split_seed"), **record.environment, **vars(record), **scores}
     return {name: values.get(name) for name in COLUMNS}
 
 
-def csv_text(records: Iterable[Record]) -> str:
-    """The text of results.csv; numbers keep all their digits."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(row_of, records))
-    return text.getvalue()
+def csv_text(rows: Iterable[Row]) -> str:
+    """The text of results.csv; numbers keep all their digits, and no text is a formula of a spreadsheet."""
+    return csv_lines([COLUMNS, *([row[name] for name in COLUMNS] for row in rows)])

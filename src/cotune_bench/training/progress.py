@@ -1,8 +1,10 @@
-"""Live progress of a run: status.json, metrics.csv, a TensorBoard mirror and a progress bar."""
+"""Live progress of a run: status.json, metrics.csv, run.log, a tracker and a progress bar."""
 
 import json
+import logging
 import os
 import socket
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -12,11 +14,35 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from cotune_bench.storage.files import write_atomically
+from cotune_bench.storage.run_state import how_far
 from cotune_bench.training.loggers import TensorBoard
 
+log = logging.getLogger("cotune_bench.training.progress")
+
 HEARTBEAT = 5.0  # seconds between two writes of status.json
+LINE = 60.0  # seconds between two lines of run.log and, without a terminal, of standard output
+
+
+def progress_bar(*, shown: bool) -> Progress:
+    """A line of name, bar, count, time left and loss terms for each task, on terminals from 60 columns on."""
+    name = Column(ratio=3, no_wrap=True, overflow="ellipsis")
+    terms = Column(ratio=2, no_wrap=True, overflow="ellipsis")
+    return Progress(
+        TextColumn("{task.description}", markup=False, table_column=name),
+        BarColumn(10, table_column=Column(width=10)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[shown]}", markup=False, table_column=terms),
+        console=Console(stderr=True),
+        transient=True,
+        expand=True,
+        refresh_per_second=2,
+        redirect_stdout=sys.stdout.isatty(),  # else what is printed would go to the terminal, not to its file
+        disable=not shown,
+    )
 
 
 class RunProgress:
@@ -29,10 +55,10 @@ class RunProgress:
         folder: of the run.
         key: of the run.
         config: of the run.
-        bar: show a progress bar on the terminal.
+        shown: show a progress bar on a terminal, else print a line a minute.
     """
 
-    def __init__(self, folder: Path, key: str, config: DictConfig, *, bar: bool) -> None:
+    def __init__(self, folder: Path, key: str, config: DictConfig, *, shown: bool) -> None:
         self.folder, self.key = folder, key
         self.updates, self.batch_size = config.protocol.updates, config.protocol.batch_size
         self.logger = TensorBoard(folder / "tensorboard") if config.logger == "tensorboard" else None
@@ -43,13 +69,14 @@ class RunProgress:
         self._first: tuple[int, float] | None = None  # updates done and clock at the first report
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        shown = TextColumn("{task.fields[shown]}")
-        self._bar = Progress(*columns, shown, console=Console(stderr=True), transient=True, disable=not bar)
+        self._terms = ""
+        self._printed = shown and not sys.stderr.isatty()
+        self._bar = progress_bar(shown=shown and sys.stderr.isatty())
 
     def __enter__(self) -> "RunProgress":
         self.write("running", done=0)
         self.begun = True
+        log.info("begins on %s, pid %d: %d updates", socket.gethostname(), os.getpid(), self.updates)
         self._heart.start()
         self._bar.start()
         self._task = self._bar.add_task(self.key, total=self.updates, shown="")
@@ -63,10 +90,17 @@ class RunProgress:
         self._heart.join()
 
     def _beat(self) -> None:
+        said = time.monotonic()
         while not self._ended.wait(HEARTBEAT):
             left = self._pace and round(self._pace * (self.updates - self._done), 1)
             with suppress(OSError):  # checkpoints and the record report a full disk
                 self.write("running", done=self._done, eta_s=left)
+            if time.monotonic() - said >= LINE:
+                said = time.monotonic()
+                line = how_far(self._done, self.updates, "updates", left) + (self._terms and f": {self._terms}")
+                log.info(line)
+                if self._printed:
+                    print(f"{self.key} {line}", flush=True)
 
     def write(self, state: str, **more: object) -> None:
         """Note a state: running, interrupted, failed or done."""
@@ -97,9 +131,9 @@ class RunProgress:
             file.write(",".join(f"{value:.8g}" for value in row) + "\n")
         if self.logger:
             self.logger.report(updates, lr, terms)
-        speed = [f"{self.batch_size / self._pace:,.0f} images/s"] if self._pace else []
-        shown = "  ".join([*speed, *(f"{name} {value:.3f}" for name, value in terms.items())])
-        self._bar.update(self._task, completed=updates, shown=shown)
+        self._terms = " ".join(f"{name} {value:.3f}" for name, value in terms.items())
+        speed = f"  {self.batch_size / self._pace:,.0f} images/s" if self._pace else ""
+        self._bar.update(self._task, completed=updates, shown=self._terms + speed)
 
 
 def _kept(path: Path, updates: int) -> list[str]:

@@ -18,10 +18,11 @@ from cotune_bench.config import compose_config, run_key
 from cotune_bench.errors import UserError
 from cotune_bench.storage.files import write_atomically
 from cotune_bench.training.interrupts import SIGNALS, InterruptedRun, StopRequest, hand_on
-from cotune_bench.training.runner import FAILED, SKIPPED, Outcome, run
+from cotune_bench.training.runner import FAILED, Outcome, run
 
 #: Imported once, by the process that the cells are forked from; the first optimiser of a process imports the second.
 PRELOAD = ["cotune_bench.training.experiment", "torch._dynamo"]
+BEGUN = "begun"  # files of a sweep's folder
 
 
 def run_cells(cells: Sequence[Sequence[str]], folder: Path, places: Sequence[str]) -> None:
@@ -123,6 +124,8 @@ def run_cell(cell: Sequence[str], folder: Path, number: int, place: str = "auto"
 def job(config: DictConfig, folder: Path, number: int) -> None:
     """Run one cell of a sweep and write its outcome, whatever it is, so that the sweep continues.
 
+    The process of the sweep prints the outcome.
+
     Args:
         config: of the cell.
         folder: of the sweep, seen by all its jobs.
@@ -132,6 +135,7 @@ def job(config: DictConfig, folder: Path, number: int) -> None:
         InterruptedRun: a signal stopped the cell, and there is no scheduler that would queue it again.
     """
     key = run_key(config)
+    write_atomically(folder / f"{BEGUN}{number}", key.encode())
     try:
         outcome = run(config)
     except UserError as error:
@@ -153,8 +157,6 @@ def job(config: DictConfig, folder: Path, number: int) -> None:
 
 
 def _note(outcome: Outcome, folder: Path, number: int) -> None:
-    if outcome.state != SKIPPED:  # the summary counts them
-        print(outcome.line, file=sys.stderr if outcome.state == FAILED else sys.stdout, flush=True)
     write_atomically(_path(folder, number), json.dumps(asdict(outcome)).encode())
 
 
@@ -163,8 +165,20 @@ def read_outcomes(folder: Path, cells: int) -> list[Outcome]:
 
     Every file is asked for by its name: on a network folder, the list of names may be seconds old.
     """
-    paths = (_path(folder, number) for number in range(cells))
-    return [Outcome(**json.loads(path.read_text(encoding="utf-8"))) for path in paths if path.exists()]
+    return [outcome for number in range(cells) if (outcome := outcome_at(folder, number))]
+
+
+def outcome_at(folder: Path, number: int) -> Outcome | None:
+    """The outcome of a cell, None before it has ended."""
+    try:
+        return Outcome(**json.loads(_path(folder, number).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def begun(folder: Path) -> dict[int, str]:
+    """Keys of the cells that have begun, by number."""
+    return {int(path.name.removeprefix(BEGUN)): path.read_text() for path in sorted(folder.glob(f"{BEGUN}*"))}
 
 
 def _path(folder: Path, number: int) -> Path:
