@@ -35,7 +35,7 @@ def test_a_line_has_bar_count_and_time_left_on_terminals_of_any_width(width):
     console.print(bar.get_renderable())
     (line,) = console.file.getvalue().splitlines()
     assert len(line) <= width
-    assert re.search(r"digits-cotuning-rate.*━ +650/6000 .*--:--", line)
+    assert re.search(r"digits-cotuning-ra.*━ +650/6000 .*--:--", line)
     assert ("source 6" in line) == (width >= 80)
 
 

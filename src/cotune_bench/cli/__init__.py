@@ -69,7 +69,7 @@ def _command(arguments: list[str]) -> int:
     if first in ("-h", "--help"):
         print(HELP)
         return 0
-    if first == "--version":
+    if "--version" in arguments:
         print(f"cotune_bench {version('cotune_bench')}")
         return 0
     if first in COMMANDS:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from cotune_bench.cli.parser import Parser
+from cotune_bench.config import key_of, upgraded
 from cotune_bench.config.changed import described_row
 from cotune_bench.config.rekey import rekey
 from cotune_bench.errors import UserError, count
@@ -51,7 +52,7 @@ def main(arguments: list[str]) -> int:
         print(f"{count(len(records), 'record')} -> {values[0]}")
     elif given.command == "merge":
         check_writable(store.folder)
-        taken, kept, notes = merge(store, RecordStore(Path(values[0])))
+        taken, kept, notes = merge(store, RecordStore(Path(values[0])), lambda config: key_of(upgraded(config)))
         warn([*notes, *store.refresh(described_row)[1]])
         print(f"{count(taken, 'record')} taken in, {kept} were here")
     elif given.command == "refresh":

@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         words = os.environ.get("COMP_LINE", "").split(" ")  # what Hydra completes for a shell
         if len(words) > 2 and words[1] in COMMANDS:
             os.environ["COMP_LINE"] = " ".join([words[0], *words[2:]])
-        return _hydra([argument for argument in arguments if not argument.startswith("table=")])
+        return _hydra(_first_cell([one for one in arguments if not one.startswith("table=")]))
     flags = [argument for argument in arguments if argument.startswith("-")]
     tables, overrides = take_tables(readable(argument) for argument in arguments if not argument.startswith("-"))
     if unknown := [flag for flag in flags if flag not in ("-m", "--multirun")]:
@@ -52,6 +52,16 @@ def main(arguments: list[str]) -> int:
 
         make_tables(tables, overrides, warn=False)  # the sweep has warned
     return code
+
+
+def _first_cell(arguments: list[str]) -> list[str]:
+    """For what Hydra shows of a sweep: the first value of each setting."""
+    if not {"-m", "--multirun"} & {*arguments}:
+        return arguments
+    flags = [one for one in arguments if one.startswith("-") and one not in ("-m", "--multirun")]
+    kinds = [one for one in arguments if not one.startswith("-")]
+    first = [settings.axes([one])[0][0] if "=" in one else one for one in map(readable, kinds)]
+    return [*flags, *first]
 
 
 def _single(overrides: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""Settings of a run that differ from the yaml files of its choices: what tells runs of one cell apart."""
+"""Settings of a run that differ from the yaml files of its choices: what distinguishes runs of one cell."""
 
 import json
 from collections.abc import Iterator, Mapping

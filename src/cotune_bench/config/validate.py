@@ -23,7 +23,12 @@ CHOICES = {
 #: Settings of Hydra that may be given: launchers, and how much it prints.
 HYDRA = ("hydra/launcher", "hydra.launcher.", "hydra.verbose", "hydra.sweep.")
 #: Names by which settings are known elsewhere.
-ALIASES = {"epochs": ["protocol.updates"], "steps": ["protocol.updates"], "learning_rate": ["protocol.lr"]}
+ALIASES = {
+    "epochs": ["protocol.updates"],
+    "steps": ["protocol.updates"],
+    "learning_rate": ["protocol.lr"],
+    "root": ["data.root"],
+}
 FOLDERS = ("results", "cache", "data_root")
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list [a,b]"}
 #: Seeds are given to several generators; torch and numpy agree on these.

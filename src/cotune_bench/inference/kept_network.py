@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from cotune_bench.backbones.base import Backbone
+from cotune_bench.backbones.base import Backbone, SourceInfo
 from cotune_bench.backbones.plain_network import Plain
 from cotune_bench.config import with_targets
 from cotune_bench.config.own_images import own_images
@@ -60,6 +60,8 @@ class Kept:
             raise UserError(f"{path} cannot be read ({error}): {AGAIN}") from error
         if not isinstance(card, dict) or card.get("schema") != SCHEMA:
             raise UserError(f"{path} is no model card of this version (schema {SCHEMA}): {AGAIN}")
+        if wrong := wrong_in(card):
+            raise UserError(f"{path} cannot be used ({wrong}): {AGAIN}")
         return cls(run.folder, card)
 
     @property
@@ -73,6 +75,19 @@ class Kept:
         Raises:
             UserError: the file is damaged, or this version builds other layers.
         """
+        try:
+            method = self._built()
+        except UserError:
+            raise
+        except Exception as error:  # a card that somebody changed raises any of a dozen kinds
+            first = str(error).partition("\n")[0]
+            raise UserError(
+                f"{self.folder / CARD} fits no network ({type(error).__name__}: {first}): {AGAIN}"
+            ) from error
+        compute_as(method, self.card["precision"], self.card["input"]["crop"])
+        return method.eval()
+
+    def _built(self) -> Method:
         card, folder = self.card, self.folder
         sections = {group: OmegaConf.create(with_targets(group, card[group])) for group in ("backbone", "method")}
         backbone = make_backbone(sections["backbone"], folder, random=True)
@@ -84,8 +99,7 @@ class Kept:
             method.load_state_dict(load(self._content(WEIGHTS)))
         except RuntimeError as error:
             raise UserError(f"{folder / WEIGHTS} has layers of another version: {AGAIN}") from error
-        compute_as(method, card["precision"], card["input"]["crop"])
-        return method.eval()
+        return method
 
     def plain(self) -> tuple[Plain, nn.Module]:
         """The network as its own library builds it, with its trained weights; UserError if the method is not one."""
@@ -106,6 +120,23 @@ class Kept:
         if hashlib.sha256(content).hexdigest() != self.card["files"][name]:
             raise UserError(f"{path} is damaged (not the file that {CARD} was written with): {AGAIN}")
         return content
+
+
+#: Types of the values of a card that are read.
+FIELDS = {"classes": list, "input": dict, "source": dict, "method": dict, "backbone": dict, "files": dict}
+FIELDS |= {"data": dict, "protocol": dict, "precision": str, "key": str, "accuracy": (int, float)}
+SIDES, PIXELS = ("resize", "crop"), 4096  # at most
+
+
+def wrong_in(card: Mapping[str, Any]) -> str:
+    """What cannot be in a card; empty if nothing is found."""
+    if wrong := [name for name, kind in FIELDS.items() if not isinstance(card.get(name), kind)]:
+        return f"its {wrong[0]} is {str(card.get(wrong[0]))[:40]}"
+    if not card["classes"] or not all(isinstance(name, str) for name in card["classes"]):
+        return "its classes are no list of names"
+    if not all(isinstance(card["input"].get(name), int) and 0 < card["input"][name] <= PIXELS for name in SIDES):
+        return f"its input has sides outside 1 to {PIXELS} pixels"
+    return ""
 
 
 def keeping(config: DictConfig, method: Method) -> bool:
@@ -134,7 +165,7 @@ def keep(
     files: ImageList | None,
     folder: Path,
 ) -> None:
-    """Write state and card of a trained method; the card, which says that all is there, comes last.
+    """Write state and card of a run's trained method; the card, which says that all is there, comes last.
 
     Args:
         config: of the run.
@@ -145,29 +176,66 @@ def keep(
         files: of the data set; None where it came as pixels.
         folder: of the run.
     """
-    plain = backbone.plain and replace(backbone.plain, num_classes=len(classes))
-    foldable = plain is not None and (parts := method.plain()) is not None and plain.fits(*parts)
-    state = {name: value.cpu().contiguous() for name, value in method.state_dict().items()}
-    content = save(state, metadata={"format": "pt", "key": record.key})
-    card = {
-        "schema": SCHEMA,
-        "key": record.key,
-        **{name: getattr(record, name) for name in ("finished", "accuracy", "nll", "val_accuracy", "data_sha256")},
+    scores = ("finished", "accuracy", "nll", "val_accuracy", "data_sha256")
+    about = {
+        **{name: getattr(record, name) for name in scores},
         "images": {"train": record.train_images, "test": record.test_images},
         **{name: record.config[name] for name in ("method", "backbone", "protocol", "rate", "seed", "split_seed")},
-        "data": _reader(config),
+        "data": reader_values(config),
+        "versions": {name: record.environment[name] for name in VERSIONS},
+    }
+    source = Source(record.backbone, backbone.info, backbone.plain)
+    write_network(folder, record.key, method, source, classes, preprocessing(config.protocol, backbone, files), about)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The backbone that a method was made of: its name, its weights and what other programs build it with."""
+
+    name: str
+    info: SourceInfo
+    plain: Plain | None
+
+
+def write_network(
+    folder: Path,
+    key: str,
+    method: Method,
+    source: Source,
+    classes: Sequence[str],
+    seen: Mapping[str, Any],
+    about: Mapping[str, Any],
+) -> None:
+    """Write state and card of a trained method.
+
+    Args:
+        folder: to write to.
+        key: its name in the card.
+        method: trained; its state dict is kept.
+        source: backbone that it was made of.
+        classes: names of the K classes.
+        seen: of :func:`preprocessing`.
+        about: scores and settings, for the card.
+    """
+    plain = source.plain and replace(source.plain, num_classes=len(classes))
+    foldable = plain is not None and (parts := method.plain()) is not None and plain.fits(*parts)
+    state = {name: value.cpu().contiguous() for name, value in method.state_dict().items()}
+    content = in_order(save(state, metadata={"format": "pt", "key": key}))
+    card = {
+        "schema": SCHEMA,
+        "key": key,
+        **about,
         "classes": list(classes),
-        "input": preprocessing(config.protocol, backbone, files),
+        "input": dict(seen),
         "precision": method.precision,
         "network": plain.to_dict() if plain and foldable else None,
         "source": {
-            "backbone": record.backbone,
-            "weights": record.weights,
-            "sha256": record.weights_sha256,
-            "licence": plain.licence(record.weights) if plain else "The terms of their publisher hold.",
-            "classes": list(backbone.info.classes),
+            "backbone": source.name,
+            "weights": source.info.weights,
+            "sha256": source.info.sha256,
+            "licence": plain.licence(source.info.weights) if plain else "The terms of their publisher hold.",
+            "classes": list(source.info.classes),
         },
-        "versions": {name: record.environment[name] for name in VERSIONS},
         "files": {WEIGHTS: hashlib.sha256(content).hexdigest()},
     }
     (folder / CARD).unlink(missing_ok=True)
@@ -176,7 +244,16 @@ def keep(
     write_atomically(folder / CARD, (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def _reader(config: DictConfig) -> dict[str, Any]:
+def in_order(content: bytes) -> bytes:
+    """The same safetensors file with a sorted header: the library writes metadata in any order."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header = {"__metadata__": dict(sorted(header.pop("__metadata__", {}).items())), **dict(sorted(header.items()))}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+    return content[:8] + text + content[8 + length :]
+
+
+def reader_values(config: DictConfig) -> dict[str, Any]:
     """All values of the data set's reader, its folder from the top: what reads the same test images again."""
     values = OmegaConf.to_container(config.data, resolve=True)
     assert isinstance(values, dict)  # noqa: S101

@@ -4,8 +4,9 @@ import base64
 import dataclasses
 import json
 import re
+import stat
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_origin, get_type_hints
@@ -13,16 +14,17 @@ from typing import get_origin, get_type_hints
 import numpy as np
 
 from cotune_bench.errors import UserError
-from cotune_bench.storage.escape import csv_lines
+from cotune_bench.storage.escape import csv_lines, plain
 from cotune_bench.storage.files import create_atomically, digest, write_atomically
+from cotune_bench.storage.summary import Summary
 
 SCHEMA = 4
 #: Fields that records of schema 1 lack, with the values that they are read as.
 SINCE_2 = {"correct": "", "test_sha256": ""}
 
 
-@dataclass(frozen=True)
-class Record:
+@dataclass(frozen=True, repr=False)
+class Record(Summary):
     """One finished run.
 
     Attributes:
@@ -63,6 +65,17 @@ class Record:
     primary: str = "accuracy"
     schema: int = SCHEMA
 
+    def summary(self) -> dict[str, object]:
+        """What ``repr`` shows."""
+        return {
+            "record": self.key,
+            "weights": f"{self.backbone} {self.weights}",
+            "images": f"{self.train_images} training, {self.test_images} test",
+            "test": ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items()),
+            "validation": ", ".join(f"{name} {value:.4g}" for name, value in self.validation.items()) or "none",
+            "finished": f"{self.finished}, after {self.seconds:.0f} s",
+        }
+
     @property
     def accuracy(self) -> float:
         """Top-1 in percent on the test set."""
@@ -86,7 +99,10 @@ class Record:
     @classmethod
     def from_json(cls, text: str) -> "Record":
         """The record in a file's text; ValueError says what is wrong with it."""
-        values = json.loads(text, parse_constant=_no_number)
+        try:
+            values = json.loads(text, parse_constant=_no_number)
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
         if not isinstance(values, dict):
             raise ValueError("it is not a JSON object")
         if values.get("schema") == SCHEMA and values.pop("sha256", None) != digest(values):
@@ -111,6 +127,10 @@ class Record:
                 raise ValueError(f"its {name} is {value!r}")
         if values["primary"] not in values["metrics"]:
             raise ValueError(f"its metrics lack {values['primary']}")
+        if not 0 < values["rate"] <= 1 or min(values[name] for name in COUNTS) < 0:
+            raise ValueError(f"its rate is {values['rate']!r}, and {', '.join(COUNTS)} are not all 0 or more")
+        if strange := next((text for text in _texts({**values, "correct": ""}) if not _is_plain(text)), None):
+            raise ValueError(f"it contains the text {strange[:40]!a}")
         if values["correct"]:
             unpacked(values["correct"], values["test_images"])
         return cls(**values)
@@ -122,6 +142,38 @@ KINDS = {
     for name, kind in get_type_hints(Record).items()
     if name != "schema"
 }
+
+
+COUNTS = ("seed", "train_images", "test_images", "seconds")
+#: Bytes of a file and characters of a text in it, at most.
+MOST_BYTES, MOST_CHARACTERS = 1 << 24, 4096
+
+
+def _texts(value: object) -> Iterator[str]:
+    """All texts and names in nested plain data."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield name
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+
+
+def _is_plain(text: str) -> bool:
+    return len(text) <= MOST_CHARACTERS and plain(text) == text
+
+
+def load_record(path: Path) -> Record:
+    """The record in a regular file of at most 16 MB; ValueError or OSError says what is wrong with it."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is no regular file")
+    if status.st_size > MOST_BYTES:
+        raise ValueError(f"it has {status.st_size:,} bytes")
+    return Record.from_json(path.read_text(encoding="utf-8"))
 
 
 def _with_metrics(values: dict) -> dict:
@@ -164,7 +216,7 @@ class RecordStore:
         if not path.exists():
             return False
         try:
-            Record.from_json(path.read_text(encoding="utf-8"))
+            load_record(path)
         except (ValueError, TypeError, OSError) as error:
             raise UserError(f"{path} cannot be read: {error}; move it away to run its cell again") from error
         return True
@@ -195,7 +247,7 @@ class RecordStore:
             if wanted is not None and key_of(path) not in wanted:
                 continue
             try:
-                record = Record.from_json(path.read_text(encoding="utf-8"))
+                record = load_record(path)
                 if record.key != key_of(path):
                     raise ValueError(f"it belongs to {record.key}")
                 records.append(record)

@@ -56,7 +56,7 @@ def share_done(status: dict | None) -> float:
 
 
 def time_left(seconds: float, done: float, left: float) -> float | None:
-    """Seconds for what is left at the pace of what is done; None before there is a pace."""
+    """Seconds for the rest at the pace so far; None before there is a pace."""
     return seconds / done * left if done > 0 else None
 
 

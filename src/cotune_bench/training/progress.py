@@ -1,5 +1,6 @@
 """Live progress of a run: status.json, metrics.csv, run.log, a tracker and a progress bar."""
 
+import html
 import json
 import logging
 import os
@@ -7,9 +8,11 @@ import socket
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -17,10 +20,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 from cotune_bench.storage.files import write_atomically
-from cotune_bench.storage.run_state import how_far
+from cotune_bench.storage.run_state import how_far, time_left
 from cotune_bench.training.loggers import TensorBoard
 
 log = logging.getLogger("cotune_bench.training.progress")
+
+#: Of the engine: updates done, learning rate, means of the loss terms.
+Report = Callable[[int, float, dict[str, float]], None]
 
 HEARTBEAT = 5.0  # seconds between two writes of status.json
 LINE = 60.0  # seconds between two lines of run.log and, without a terminal, of standard output
@@ -43,6 +49,41 @@ def progress_bar(*, shown: bool) -> Progress:
         redirect_stdout=sys.stdout.isatty(),  # else what is printed would go to the terminal, not to its file
         disable=not shown,
     )
+
+
+class NotebookBar:
+    """A bar in the output of a notebook's cell, which needs no widgets."""
+
+    def __init__(self, name: str, total: int) -> None:
+        from IPython.display import HTML, display  # pyright: ignore[reportMissingImports]
+
+        self._html, self.name, self.total, self._started = HTML, name, total, time.monotonic()
+        self._handle = display(self._bar(0, ""), display_id=True)
+
+    def _bar(self, done: int, terms: str) -> Any:
+        left = time_left(time.monotonic() - self._started, done, self.total - done)
+        line = f"{self.name} {how_far(done, self.total, 'updates', left)} {terms}"
+        return self._html(f'<progress value="{done}" max="{self.total}"></progress> {html.escape(line)}')
+
+    def __call__(self, updates: int, lr: float, terms: dict[str, float]) -> None:
+        """Report of the engine."""
+        self._handle.update(self._bar(updates, shown_terms(terms)))
+
+
+@contextmanager
+def shown_bar(name: str, total: int) -> Iterator[Report]:
+    """A bar in a notebook or on a terminal, nothing elsewhere: called with the engine's reports."""
+    if Console().is_jupyter:
+        yield NotebookBar(name, total)
+        return
+    with progress_bar(shown=sys.stderr.isatty()) as bar:
+        task = bar.add_task(name, total=total, shown="")
+        yield lambda updates, lr, terms: bar.update(task, completed=updates, shown=shown_terms(terms))
+
+
+def shown_terms(terms: dict[str, float]) -> str:
+    """Loss terms for a line."""
+    return " ".join(f"{name} {value:.3f}" for name, value in terms.items())
 
 
 class RunProgress:
@@ -131,7 +172,7 @@ class RunProgress:
             file.write(",".join(f"{value:.8g}" for value in row) + "\n")
         if self.logger:
             self.logger.report(updates, lr, terms)
-        self._terms = " ".join(f"{name} {value:.3f}" for name, value in terms.items())
+        self._terms = shown_terms(terms)
         speed = f"  {self.batch_size / self._pace:,.0f} images/s" if self._pace else ""
         self._bar.update(self._task, completed=updates, shown=self._terms + speed)
 

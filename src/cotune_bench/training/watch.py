@@ -1,4 +1,4 @@
-"""A sweep as it goes on: each outcome's line, the running cells, how many are done and the time left."""
+"""Live progress of a sweep: each outcome's line, the running cells, how many are done and the time left."""
 
 import json
 import os
