@@ -131,7 +131,7 @@ def test_the_overview_shows_what_runs_what_failed_and_what_finished_last(tmp_pat
         (["method=bss", "rate=1.0", "method.weight=0.0001"], []),  # as tuned
         (["method=bss", "rate=1.0", "method.weight=0.001"], ["method.weight=0.001"]),
         (["protocol.drop_at=[100,150]"], ["protocol.drop_at=[100,150]"]),
-        (["precision=bf16"], ['protocol.precision="bf16"']),
+        (["precision=bf16"], ["protocol.precision=bf16"]),
     ],
 )
 def test_settings_that_differ_from_the_yaml_files_are_named(overrides, expected):

@@ -58,10 +58,8 @@ def _first_cell(arguments: list[str]) -> list[str]:
     """For what Hydra shows of a sweep: the first value of each setting."""
     if not {"-m", "--multirun"} & {*arguments}:
         return arguments
-    flags = [one for one in arguments if one.startswith("-") and one not in ("-m", "--multirun")]
-    kinds = [one for one in arguments if not one.startswith("-")]
-    first = [settings.axes([one])[0][0] if "=" in one else one for one in map(readable, kinds)]
-    return [*flags, *first]
+    rest = [one for one in arguments if one not in ("-m", "--multirun")]
+    return [settings.axes([readable(one)])[0][0] if "=" in one and one[0] != "-" else one for one in rest]
 
 
 def _single(overrides: list[str]) -> int:

@@ -24,7 +24,8 @@ def changed(config: Mapping[str, Any]) -> list[str]:
     for group in names:
         for name, value in leaves(config[group], f"{group}."):
             if name in usual and not _same(value, usual[name]):
-                found.append(f"{name}={json.dumps(value, ensure_ascii=False, separators=(',', ':'))}")
+                text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+                found.append(f"{name}={value if isinstance(value, str) else text}")
     return [*found, f"split_seed={config['split_seed']}"] if replicate is None and config["split_seed"] else found
 
 

@@ -23,7 +23,7 @@ from cotune_bench.errors import UserError
 from cotune_bench.inference.execution import compute_as
 from cotune_bench.methods.assemble import make_backbone, make_method
 from cotune_bench.methods.base import Method
-from cotune_bench.storage.escape import markdown
+from cotune_bench.storage.escape import markdown, plain
 from cotune_bench.storage.files import write_atomically
 from cotune_bench.storage.find_run import CARD, Run
 from cotune_bench.storage.records import Record
@@ -77,8 +77,6 @@ class Kept:
         """
         try:
             method = self._built()
-        except UserError:
-            raise
         except Exception as error:  # a card that somebody changed raises any of a dozen kinds
             first = str(error).partition("\n")[0]
             raise UserError(
@@ -132,7 +130,7 @@ def wrong_in(card: Mapping[str, Any]) -> str:
     """What cannot be in a card; empty if nothing is found."""
     if wrong := [name for name, kind in FIELDS.items() if not isinstance(card.get(name), kind)]:
         return f"its {wrong[0]} is {str(card.get(wrong[0]))[:40]}"
-    if not card["classes"] or not all(isinstance(name, str) for name in card["classes"]):
+    if not card["classes"] or not all(plain(name) == name for name in card["classes"]):
         return "its classes are no list of names"
     if not all(isinstance(card["input"].get(name), int) and 0 < card["input"][name] <= PIXELS for name in SIDES):
         return f"its input has sides outside 1 to {PIXELS} pixels"

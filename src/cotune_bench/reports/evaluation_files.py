@@ -11,7 +11,7 @@ from cotune_bench.metrics import Evaluation
 from cotune_bench.reports.figures.base import heat_map, image, settings
 from cotune_bench.reports.figures.calibration import draw
 from cotune_bench.reports.tables import aligned
-from cotune_bench.storage.escape import csv_lines, plain
+from cotune_bench.storage.escape import csv_lines, drawn, plain
 from cotune_bench.storage.files import write_atomically
 
 SHOWN = 10  # confused pairs on the terminal
@@ -71,7 +71,8 @@ def write(evaluation: Evaluation, about: Mapping[str, object], folder: Path) -> 
     """
     counts = evaluation.confusion
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    confusion = pd.DataFrame(shares, pd.Index(evaluation.classes), pd.Index(evaluation.classes))
+    names = pd.Index(list(map(drawn, evaluation.classes)))
+    confusion = pd.DataFrame(shares, names, names)
     with settings():
         figures = {
             "reliability.png": draw({"test images": evaluation.reliability}),

@@ -46,6 +46,11 @@ def _first_sign(found: re.Match[str]) -> str:
     return f"{found[0]}\\" if found[0].isdecimal() else f"\\{found[0]}"
 
 
+def drawn(text: object) -> str:
+    """For a figure, where dollar signs would begin a formula."""
+    return plain(text).replace("$", r"\$")
+
+
 #: What LaTeX reads as commands, or its default font does not have.
 LATEX = str.maketrans(
     {character: rf"\{character}" for character in "{}&%$#_"}

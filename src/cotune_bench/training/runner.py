@@ -127,10 +127,11 @@ def _require_kept(config: DictConfig, key: str) -> None:
 def _summary(config: DictConfig, record: Record, path: Path) -> str:
     """The one line at the end of a run."""
     unit = f"seed {record.seed}" if config.replicate is None else f"replicate {config.replicate}"
+    settings = f", {' '.join(found)}" if (found := changed(record.config)) else ""
     validation = "" if record.val_accuracy is None else f" (validation {record.val_accuracy:.2f} %)"
     return (
-        f"{record.data} {record.method} rate {record.rate:g} {' '.join([unit, *changed(record.config)])}: "
-        f"{record.accuracy:.2f} %{validation} in {record.seconds:.1f} s -> {path}"
+        f"{record.data} {record.method} rate {record.rate:g} {unit}: "
+        f"{record.accuracy:.2f} %{validation} in {record.seconds:.1f} s{settings} -> {path}"
     )
 
 
