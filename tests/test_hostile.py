@@ -15,7 +15,7 @@ from kept_runs import kept, put_pets
 from cotune_bench import cli
 from cotune_bench.config.overrides import axes, readable
 from cotune_bench.errors import UserError
-from cotune_bench.inference.kept_network import card_text
+from cotune_bench.inference.model_card import card_text
 from cotune_bench.metrics import Reliability, evaluate
 from cotune_bench.reports import evaluation_files
 from cotune_bench.storage import calibration_file, relationship_file
@@ -75,7 +75,7 @@ def test_hostile_names_are_text_in_every_output(names, tmp_path):
     assert plain(terminal.replace("\n", "")) == terminal.replace("\n", "")
     assert len(terminal.splitlines()) == 10
 
-    card = card_text({**CARD, "classes": list(names)})
+    card = card_text({**CARD, "classes": list(names)}, "w")
     assert card.encode()
     lines = card.splitlines()
     listed = lines[lines.index("## Classes, in the order of the outputs") + 2 :]

@@ -18,7 +18,7 @@ CHOICES = {
     "keep_checkpoint": (True, False, "auto"),
     "compile": ("none", "default", "reduce-overhead", "max-autotune"),
     "recompute": ("never", "always"),
-    "logger": ("none", "tensorboard"),
+    "logger": ("none", "tensorboard", "wandb", "mlflow"),
 }
 #: Settings of Hydra that may be given: launchers, and how much it prints.
 HYDRA = ("hydra/launcher", "hydra.launcher.", "hydra.verbose", "hydra.sweep.")

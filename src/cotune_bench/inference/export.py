@@ -119,6 +119,8 @@ def _onnx(network: nn.Module, _plain: Plain, images: Tensor) -> Exported:
     program: Any = torch.onnx.export(
         _traced(network, images), input_names=["images"], output_names=["logits"], dynamo=True, verbose=False
     )
+    for value in (*program.model_proto.graph.input, *program.model_proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"  # torch calls it s77
     content = program.model_proto.SerializeToString()
 
     def load() -> Call:

@@ -16,14 +16,15 @@ from cotune_bench.backbones.base import Backbone, SourceInfo
 from cotune_bench.backbones.plain_network import Plain
 from cotune_bench.config import with_targets
 from cotune_bench.config.own_images import own_images
-from cotune_bench.config.protocol import Protocol, channels_last
+from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.task import Classification
 from cotune_bench.errors import UserError
 from cotune_bench.inference.execution import compute_as
+from cotune_bench.inference.model_card import card_text
 from cotune_bench.methods.assemble import make_backbone, make_method
 from cotune_bench.methods.base import Method
-from cotune_bench.storage.escape import markdown, plain
+from cotune_bench.storage.escape import plain
 from cotune_bench.storage.files import write_atomically
 from cotune_bench.storage.find_run import CARD, Run
 from cotune_bench.storage.records import Record
@@ -78,10 +79,10 @@ class Kept:
         try:
             method = self._built()
         except Exception as error:  # a card that somebody changed raises any of a dozen kinds
-            first = str(error).partition("\n")[0]
-            raise UserError(
-                f"{self.folder / CARD} fits no network ({type(error).__name__}: {first}): {AGAIN}"
-            ) from error
+            if str(self.folder) in str(error):
+                raise
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise UserError(f"{self.folder / CARD} fits no network ({reason}): {AGAIN}") from error
         compute_as(method, self.card["precision"], self.card["input"]["crop"])
         return method.eval()
 
@@ -238,7 +239,7 @@ def write_network(
     }
     (folder / CARD).unlink(missing_ok=True)
     write_atomically(folder / WEIGHTS, content)
-    write_atomically(folder / TEXT, card_text(card).encode())
+    write_atomically(folder / TEXT, card_text(card, WEIGHTS).encode())
     write_atomically(folder / CARD, (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
 
 
@@ -270,41 +271,3 @@ def preprocessing(protocol: DictConfig | Protocol, backbone: Backbone, files: Im
         "mean": list(backbone.info.mean),
         "std": list(backbone.info.std),
     }
-
-
-def card_text(card: Mapping[str, Any]) -> str:
-    """The model card for people, Markdown."""
-    seen, source, images, protocol = card["input"], card["source"], card["images"], card["protocol"]
-    validation = "" if card["val_accuracy"] is None else f" (validation {card['val_accuracy']:.2f} %)"
-    settings = {name: value for name, value in card["method"].items() if name not in ("name", "_target_")}
-    text = ", ".join(f"{name} {value}" for name, value in settings.items())
-    rows = {
-        "data": f"{card['data']['name']}: {images['train']} training and {images['test']} test images, "
-        f"{len(card['classes'])} classes",
-        "method": f"{card['method']['name']}{f' ({text})' if text else ''}",
-        "protocol": f"{protocol['name']}: {protocol['updates']} updates of {protocol['batch_size']} images; "
-        f"rate {card['rate']:g}, seed {card['seed']}, split seed {card['split_seed']}",
-        "test accuracy": f"{card['accuracy']:.2f} %{validation}, views {seen['views']}",
-        "input": f"{seen['channels']} channels; {'turned as EXIF asks; ' if seen['upright'] else ''}"
-        f"{seen['resize_mode']} to {seen['resize']} px ({seen['resize_filter']}), crop {seen['crop']} px, "
-        f"scaled to [0, 1], mean {seen['mean']}, std {seen['std']}",
-        "computed in": f"{card['precision']}{', channels last' if channels_last(seen['crop']) else ''}",
-        "source weights": f"{source['backbone']} {source['weights']}, SHA-256 {source['sha256'] or 'none'}",
-        "licence": f"{source['licence']} The training images' own terms hold, too.",
-        "versions": ", ".join(f"{name} {value}" for name, value in card["versions"].items()),
-        "finished": card["finished"],
-    }
-    table = "\n".join(f"| {name} | {markdown(value)} |" for name, value in rows.items())
-    classes = "\n".join(f"{number}. {markdown(name)}" for number, name in enumerate(card["classes"]))
-    return f"""# {card["key"]}
-
-| | |
-|---|---|
-{table}
-
-`{WEIGHTS}` holds the state of the trained method, `{CARD}` its configuration and this page for programs.
-
-## Classes, in the order of the outputs
-
-{classes}
-"""

@@ -128,7 +128,10 @@ def to_csv(grid: Grid) -> str:
 
 
 def to_latex(grid: Grid) -> str:
-    r"""A ``table`` that needs the package booktabs, with the label ``tab:<name>``; warnings end its caption."""
+    r"""A ``table*``, as wide as the page in two columns, that needs booktabs; labelled ``tab:<name>``.
+
+    Warnings end its caption.
+    """
     head, *rows = text_rows(grid, latex, r"\textit{{{}}}", r"\textbf{{{}}}")
     frame = pd.DataFrame(rows, columns=pd.Index(head)).set_index(head[:2]).rename_axis([None, None])
     title = re.sub(r"^Table \w+: ", "", grid.spec.title)  # LaTeX numbers tables itself
@@ -137,6 +140,7 @@ def to_latex(grid: Grid) -> str:
     text = frame.style.set_table_styles(narrow).to_latex(  # pyright: ignore[reportArgumentType]
         column_format="@{}ll" + "r" * len(grid.spec.rates) + "@{}",
         position_float="centering",
+        environment="table*",
         hrules=True,
         clines="skip-last;data",
         multirow_align="naive",

@@ -6,7 +6,7 @@ import json
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_origin, get_type_hints
@@ -14,7 +14,7 @@ from typing import get_origin, get_type_hints
 import numpy as np
 
 from cotune_bench.errors import UserError
-from cotune_bench.storage.escape import csv_lines, plain
+from cotune_bench.storage.escape import csv_lines, strange_text
 from cotune_bench.storage.files import create_atomically, digest, write_atomically
 from cotune_bench.storage.summary import Summary
 
@@ -129,8 +129,8 @@ class Record(Summary):
             raise ValueError(f"its metrics lack {values['primary']}")
         if not 0 < values["rate"] <= 1 or min(values[name] for name in COUNTS) < 0:
             raise ValueError(f"its rate is {values['rate']!r}, and {', '.join(COUNTS)} are not all 0 or more")
-        if strange := next((text for text in _texts({**values, "correct": ""}) if not _is_plain(text)), None):
-            raise ValueError(f"it contains the text {strange[:40]!a}")
+        if text := strange_text({**values, "correct": ""}):
+            raise ValueError(f"it contains the text {text[:40]!a}")
         if values["correct"]:
             unpacked(values["correct"], values["test_images"])
         return cls(**values)
@@ -145,25 +145,7 @@ KINDS = {
 
 
 COUNTS = ("seed", "train_images", "test_images", "seconds")
-#: Bytes of a file and characters of a text in it, at most.
-MOST_BYTES, MOST_CHARACTERS = 1 << 24, 4096
-
-
-def _texts(value: object) -> Iterator[str]:
-    """All texts and names in nested plain data."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield name
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
-
-
-def _is_plain(text: str) -> bool:
-    return len(text) <= MOST_CHARACTERS and plain(text) == text
+MOST_BYTES = 1 << 24  # of a file
 
 
 def load_record(path: Path) -> Record:

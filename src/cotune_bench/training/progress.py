@@ -19,9 +19,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from cotune_bench.config import run_config
+from cotune_bench.config.changed import leaves
 from cotune_bench.storage.files import write_atomically
 from cotune_bench.storage.run_state import how_far, time_left
-from cotune_bench.training.loggers import TensorBoard
+from cotune_bench.training.loggers import make_logger
 
 log = logging.getLogger("cotune_bench.training.progress")
 
@@ -102,7 +104,7 @@ class RunProgress:
     def __init__(self, folder: Path, key: str, config: DictConfig, *, shown: bool) -> None:
         self.folder, self.key = folder, key
         self.updates, self.batch_size = config.protocol.updates, config.protocol.batch_size
-        self.logger = TensorBoard(folder / "tensorboard") if config.logger == "tensorboard" else None
+        self.logger = make_logger(config.logger, folder, key, dict(leaves(run_config(config))))
         self.begun = False
         self._started = datetime.now(UTC)
         self._done = 0

@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
@@ -54,7 +55,8 @@ def run_cells(cells: Sequence[Sequence[str]], folder: Path, places: Sequence[str
             while waiting and free and not stop.number:
                 (number, cell), place = waiting.pop(0), free.pop(0)
                 process = context.Process(target=_run_alone, args=(Path.cwd(), cell, folder, number, place))
-                process.start()
+                with _without_interrupts():
+                    process.start()
                 running[process] = number, place
                 if stop.number:  # a signal came after the check
                     process.terminate()
@@ -69,6 +71,19 @@ def run_cells(cells: Sequence[Sequence[str]], folder: Path, places: Sequence[str
                     _note(_killed(cells[number], code), folder, number)
     if stop.number:
         raise InterruptedRun(stop.number)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ctrl-C waits; processes that are started here never receive it and stop by the SIGTERM of the sweep."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _killed(cell: Sequence[str], code: int) -> Outcome:
@@ -92,9 +107,9 @@ def places(config: DictConfig) -> list[str]:
 
 def _run_alone(here: Path, cell: Sequence[str], folder: Path, number: int, place: str) -> None:
     """:func:`run_cell` in a process of its own, which saves and stops if the process of the sweep is killed."""
-    os.chdir(here)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
+        os.chdir(here)
+        threading.Thread(target=_end_with_parent, daemon=True).start()
         run_cell(cell, folder, number, place)
     except InterruptedRun as stopped:
         sys.exit(stopped.exit_code)
