@@ -14,13 +14,12 @@ from typing import get_origin, get_type_hints
 import numpy as np
 
 from cotune_bench.errors import UserError
+from cotune_bench.storage.earlier_records import upgraded_values
 from cotune_bench.storage.escape import csv_lines, strange_text
 from cotune_bench.storage.files import create_atomically, digest, write_atomically
 from cotune_bench.storage.summary import Summary
 
 SCHEMA = 4
-#: Fields that records of schema 1 lack, with the values that they are read as.
-SINCE_2 = {"correct": "", "test_sha256": ""}
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,10 +106,7 @@ class Record(Summary):
             raise ValueError("it is not a JSON object")
         if values.get("schema") == SCHEMA and values.pop("sha256", None) != digest(values):
             raise ValueError("its content has changed since it was written")
-        if values.get("schema") in (1, 2):
-            values = _with_metrics({**SINCE_2, **values})
-        if values.get("schema") == 3:
-            values["schema"] = SCHEMA
+        values = upgraded_values(values, SCHEMA)
         if values.get("schema") != SCHEMA:
             raise ValueError(f"its schema is {values.get('schema')!r}, this version reads 1 to {SCHEMA}")
         names = {field.name for field in dataclasses.fields(cls)}
@@ -156,15 +152,6 @@ def load_record(path: Path) -> Record:
     if status.st_size > MOST_BYTES:
         raise ValueError(f"it has {status.st_size:,} bytes")
     return Record.from_json(path.read_text(encoding="utf-8"))
-
-
-def _with_metrics(values: dict) -> dict:
-    """Values of a record of schema 1 or 2, which had three scores as fields, as those of today's."""
-    kept = {name: value for name, value in values.items() if name not in ("accuracy", "nll", "val_accuracy")}
-    metrics = {name: values[name] for name in ("accuracy", "nll") if name in values}
-    val = values.get("val_accuracy")
-    validation = {} if val is None else {"accuracy": val}
-    return {**kept, "metrics": metrics, "validation": validation, "primary": "accuracy", "schema": SCHEMA}
 
 
 def packed(correct: np.ndarray) -> str:
