@@ -3,6 +3,7 @@
 Writes FOLDER/SEED.safetensors for each seed, 0 to 19 by default, about a minute each. The shipped files are those of
 src/cotune_bench/backbones/glyphnet_weights; trained again on another processor, the last bits differ, and with them
 all that follows from a thousand updates. Files that exist are left alone.
+Afterwards: cd FOLDER; sha256sum *.safetensors > SHA256SUMS
 """
 
 import sys

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 from kept_runs import put_pets
 from toy import toy_record
 

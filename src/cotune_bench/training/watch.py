@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cotune_bench.storage.escape import plain
 from cotune_bench.storage.files import write_atomically
-from cotune_bench.storage.run_state import gone, how_far, read_status, share_done, time_left
+from cotune_bench.storage.run_state import duration, gone, how_far, read_status, share_done, time_left
 from cotune_bench.training.progress import LINE, progress_bar
 from cotune_bench.training.runner import FAILED, SKIPPED, Outcome
 from cotune_bench.training.sweeps import begun, outcome_at
@@ -91,7 +91,8 @@ class SweepWatch:
                 self._tasks[number] = self._bar.add_task(self.labels[number], total=None, shown="")
             state = state or {}
             self._bar.update(self._tasks[number], completed=state.get("done", 0), total=state.get("updates"))
-        self._bar.update(self._whole, completed=ended, shown=how_far(ended, cells, "cells", left))
+        shown = "" if left is None else f"about {duration(left)} left"
+        self._bar.update(self._whole, completed=ended, shown=shown)
         if self._bar.disable and time.monotonic() - self._said >= LINE:
             self._said = time.monotonic()
             now = [f"{self.labels[number]} {100 * share_done(state):.0f} %" for number, state in states.items()]
