@@ -41,6 +41,8 @@ def main(arguments: list[str]) -> int:
     from cotune_bench.inference.predict import Predictor, predict_files
 
     predictor = Predictor.of(kept, devices(given.device)[0], views=given.views, explain=given.explain)
+    if given.explain and kept.card["source"]["weights"] == "random":
+        print("warning: the source head has random weights: what a picture resembles means nothing", file=sys.stderr)
     good, predicted, bad = predict_files(predictor, files, skip_bad=given.skip_bad)
     targets = [shares(row, kept.classes)[: given.top] for row in predicted.probabilities]
     heads = [] if predicted.source is None else predicted.source
