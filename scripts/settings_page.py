@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -59,7 +60,7 @@ def _table(text: str, prefix: str) -> list[str]:
 def _protocols() -> list[str]:
     """A row for each setting, a column for each protocol."""
     found = {name: OmegaConf.load(CONF / "protocol" / f"{name}.yaml") for name in choices("protocol")}
-    texts = {name: OmegaConf.to_container(values, resolve=False) for name, values in found.items()}
+    texts: dict[str, Any] = {name: OmegaConf.to_container(values) for name, values in found.items()}
     rows = [
         [f"`protocol.{name}`", *(_code(_text(values.get(name))) for values in texts.values())]
         for name in texts["paper"]

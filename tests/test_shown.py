@@ -85,6 +85,7 @@ def test_the_batch_axis_of_an_onnx_file_is_called_batch(kept_here):
     graph = onnx.load(io.BytesIO((kept_here / "x.onnx").read_bytes())).graph
     axes = [value.type.tensor_type.shape.dim[0].dim_param for value in (*graph.input, *graph.output)]
     assert axes == ["batch", "batch"]
+    assert [axis.dim_value for axis in graph.input[0].type.tensor_type.shape.dim[1:]] == [1, 8, 8]
 
 
 def test_two_networks_of_equal_tensors_are_equal_files():

@@ -23,7 +23,7 @@ def changed(config: Mapping[str, Any]) -> list[str]:
     found = []
     for group in names:
         for name, value in leaves(config[group], f"{group}."):
-            if name in usual and not _same(value, usual[name]):
+            if name in usual and value != usual[name]:
                 text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
                 found.append(f"{name}={value if isinstance(value, str) else text}")
     return [*found, f"split_seed={config['split_seed']}"] if replicate is None and config["split_seed"] else found
@@ -75,7 +75,3 @@ def leaves(values: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
-
-
-def _same(value: object, usual: object) -> bool:
-    return value == usual or (isinstance(value, list) and value == list(usual or ()))

@@ -123,7 +123,8 @@ def _onnx(network: nn.Module, _plain: Plain, images: Tensor) -> Exported:
     drawn = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param  # torch calls the axis s77
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         for axis in value.type.tensor_type.shape.dim:
-            axis.dim_param = axis.dim_param and axis.dim_param.replace(drawn, "batch")
+            if axis.dim_param == drawn:
+                axis.dim_param = "batch"
     content = model.SerializeToString()
 
     def load() -> Call:

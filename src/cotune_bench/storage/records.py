@@ -125,8 +125,8 @@ class Record(Summary):
             raise ValueError(f"its metrics lack {values['primary']}")
         if not 0 < values["rate"] <= 1 or min(values[name] for name in COUNTS) < 0:
             raise ValueError(f"its rate is {values['rate']!r}, and {', '.join(COUNTS)} are not all 0 or more")
-        if text := strange_text({**values, "correct": ""}):
-            raise ValueError(f"it contains the text {text[:40]!a}")
+        if (strange := strange_text({**values, "correct": ""})) is not None:
+            raise ValueError(f"it contains the text {strange[:40]!a}")
         if values["correct"]:
             unpacked(values["correct"], values["test_images"])
         return cls(**values)

@@ -12,6 +12,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from rich.progress import TaskID
+
 from cotune_bench.storage.escape import plain
 from cotune_bench.storage.files import write_atomically
 from cotune_bench.storage.run_state import duration, gone, how_far, read_status, share_done, time_left
@@ -40,7 +42,7 @@ class SweepWatch:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._bar = progress_bar(shown=sys.stderr.isatty())
-        self._tasks: dict[int, tuple] = {}
+        self._tasks: dict[int, TaskID] = {}
 
     def __enter__(self) -> "SweepWatch":
         about = {

@@ -33,9 +33,8 @@ def mistakes_figure(
         for cell, picture, label, row in zip(cells, pictures, labels, probabilities, strict=False):
             chosen = int(row.argmax())
             cell.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255)
-            cell.set_title(
-                f"{_short(classes[label])}\n→ {_short(classes[chosen])} {100 * row[chosen]:.0f} %", fontsize=6
-            )
+            true, predicted = (_short(str(classes[number])) for number in (label, chosen))
+            cell.set_title(f"{true}\n→ {predicted} {100 * row[chosen]:.0f} %", fontsize=6)
     return figure
 
 
