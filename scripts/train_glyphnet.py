@@ -4,6 +4,7 @@ Writes FOLDER/SEED.safetensors for each seed, 0 to 19 by default, about a minute
 src/cotune_bench/backbones/glyphnet_weights; trained again on another processor, the last bits differ, and with them
 all that follows from a thousand updates. Files that exist are left alone. ``--depth 2`` trains the deeper networks of
 backbone=glyphnet_deep, of which seeds 0 to 3 come with the package.
+Afterwards: cd FOLDER; sha256sum *.safetensors > SHA256SUMS
 """
 
 import sys

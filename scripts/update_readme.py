@@ -16,8 +16,9 @@ from cotune_bench.errors import UserError
 from cotune_bench.reports.build import table_grid
 from cotune_bench.reports.figures import grid_figures, image
 from cotune_bench.reports.grid import Grid
-from cotune_bench.reports.tables import escaped, to_markdown
+from cotune_bench.reports.tables import to_markdown
 from cotune_bench.reports.verdict import table_sentence, verdicts
+from cotune_bench.storage.escape import markdown
 from cotune_bench.storage.files import write_atomically
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +50,7 @@ def main(overrides: list[str], pages: Sequence[Path] = PAGES) -> int:
             text = to_markdown(grid, [table_sentence(grid)])
             body = text.partition("\n")[2].strip()  # its heading would be a second title of the page
         elif mark["kind"] == "verdict":
-            body = "\n".join(f"- {escaped(one.sentence)}" for one in verdicts(grid))
+            body = "\n".join(f"- {markdown(one.sentence)}" for one in verdicts(grid))
         else:
             known = {one.name: one for one in grid_figures(grid, results)[0]}
             if mark["name"] not in known:
@@ -57,7 +58,7 @@ def main(overrides: list[str], pages: Sequence[Path] = PAGES) -> int:
             path = images / f"{mark['name']}.svg"
             written[path] = image(known[mark["name"]].figure, "svg")
             place = Path(os.path.relpath(path, page.parent)).as_posix()
-            body = f"![{escaped(known[mark['name']].caption)}]({place})"
+            body = f"![{markdown(known[mark['name']].caption)}]({place})"
         return f"{mark['start']}\n{body}\n{mark['end']}"
 
     for page in pages:

@@ -1,15 +1,19 @@
 """The Python API gives what the command line gives, takes pixels and files, and refuses what would mislead."""
 
+import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from conftest import make_dataset
 from PIL import Image
+from toy import toy_record
 
 import cotune_bench as cb
+from cotune_bench import cli
 from cotune_bench.config import compose_config
 from cotune_bench.training.experiment import Experiment
 
@@ -112,3 +116,90 @@ def test_progress_is_reported_with_the_terms_of_the_loss():
         report=lambda updates, lr, terms: told.append((updates, sorted(terms))),
     )
     assert told == [(5, ["ce", "head", "sp"])]
+
+
+def test_names_are_completed_before_anything_is_imported():
+    code = "import sys, cotune_bench as cb; print(sorted(set(cb.__all__) - set(dir(cb))), 'torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout == "[] False\n"
+
+
+@pytest.fixture
+def fitted() -> cb.Fitted:
+    data = short()
+    return cb.fit(cb.BSS(cb.load_backbone("glyphnet", **SMALL), len(data.classes), weight=0.02), data, device="cpu")
+
+
+def test_what_notebooks_show_is_short(fitted, tmp_path):
+    network = fitted.save(tmp_path / "kept")
+    for shown in (fitted, fitted.data, network, toy_record()):
+        assert len(repr(shown).splitlines()) < 10
+        assert len(repr(shown)) < 800
+        assert shown._repr_html_().count("<tr>") == len(repr(shown).splitlines())
+    assert "0: 0, 1, 2, 3, 4, ..." in repr(fitted)
+    assert "BSS" in repr(fitted)
+
+
+def test_one_file_a_path_a_list_and_one_image_are_predicted(fitted, tmp_path):
+    picture = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    Image.fromarray(picture).save(tmp_path / "x.png")
+    expected = fitted.predict(picture[None, :, :, None])
+    assert expected.shape == (1, 10)
+    for one in (tmp_path / "x.png", str(tmp_path / "x.png"), [tmp_path / "x.png"], picture[:, :, None]):
+        np.testing.assert_allclose(fitted.predict(one), expected, rtol=1e-6)
+
+
+def test_a_saved_network_predicts_the_same_from_python_and_from_the_command_line(fitted, tmp_path, capsys):
+    folder = tmp_path / "kept"
+    network = fitted.save(folder)
+    pixels = fitted.data.target.test.images.take(np.arange(20))
+    np.testing.assert_allclose(cb.load(folder).predict(pixels), fitted.predict(pixels), atol=1e-6)
+    assert network.classes == fitted.data.classes
+    assert network.kept.card["method"] == {"name": "bss", "weight": 0.02, "k": 1}
+    assert network.kept.card["accuracy"] == fitted.evaluate()["accuracy"]
+    Image.fromarray(pixels[0, :, :, 0]).save(tmp_path / "x.png")
+    assert cli.main(["predict", str(folder), str(tmp_path / "x.png"), "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)["top"][0]
+    row = fitted.predict(tmp_path / "x.png")[0]
+    assert first["class"] == fitted.data.classes[row.argmax()]
+    assert first["probability"] == pytest.approx(row.max(), abs=1e-6)
+
+
+def test_saving_is_refused_where_the_network_could_not_be_built_again(fitted, tmp_path):
+    with pytest.raises(cb.UserError, match=r"did you mean onnx\? choose state_dict, torch_export, onnx"):
+        fitted.export("onxx", tmp_path / "x")
+    with pytest.raises(cb.UserError, match=r"model\.json is missing"):
+        cb.load(tmp_path)
+    fitted.method.k = 3.5  # a setting that the method does not take is no part of its layers
+    with torch.no_grad():
+        fitted.method.register_buffer("stray", torch.zeros(1))
+    with pytest.raises(cb.UserError, match="has layers of another version"):
+        fitted.save(tmp_path / "kept")
+
+
+def test_a_network_is_exported_from_python(fitted, tmp_path):
+    lines = fitted.export("torch_export", tmp_path / "x.pt2")
+    assert (tmp_path / "x.pt2").is_file()
+    assert lines[-1] == "logits = network(images)"
+
+
+def test_fit_shows_a_bar_in_notebooks(monkeypatch):
+    shown = []
+
+    class Handle:
+        def update(self, html):
+            shown.append(html)
+
+    def display(html, display_id):
+        shown.append(html)
+        return Handle()
+
+    module = SimpleNamespace(HTML=str, display=display)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(display=module))
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    data = short()
+    cb.fit(cb.FineTune(cb.load_backbone("glyphnet", **SMALL), len(data.classes)), data, device="cpu")
+    assert shown[0].startswith('<progress value="0" max="5"></progress> FineTune 0/5 updates')
+    assert shown[-1].startswith('<progress value="5" max="5"></progress> FineTune 5/5 updates, about 0 s left ce ')
+    assert len(shown) == 6

@@ -1,6 +1,7 @@
 """What README and docs/ say is what the program does: code is executed, commands are composed, names exist."""
 
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -148,3 +149,16 @@ def test_the_pages_list_existing_settings_with_their_defaults():
     assert len(told) >= 5
     for name, default in told:
         assert str(config[name]).lower() == default
+
+
+def test_the_page_of_settings_is_that_of_the_yaml_files():
+    written = runpy.run_path(str(ROOT / "scripts" / "settings_page.py"))["page"]()
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == written
+    for name in (
+        "keep_checkpoint",
+        "protocol.updates",
+        "data.test_share",
+        "method.trade_off",
+        "backbone.temperature",
+    ):
+        assert f"| `{name}` |" in written

@@ -96,7 +96,9 @@ def test_a_network_that_is_not_plain_is_kept_and_predicts_but_is_not_exported(he
     kept = only_run()
     assert kept.card["network"] is None
     assert isinstance(kept.method(), Routed)
-    predicted, labels, _ = predict_labelled(Predictor.of(kept, torch.device("cpu")), digits.read("digits"))
+    images = digits.read("digits")
+    predicted, rows, _ = predict_labelled(Predictor.of(kept, torch.device("cpu")), images)
+    labels = images.labels[rows]
     assert 100 * (predicted.logits.argmax(1).numpy() == labels).mean() == pytest.approx(kept.card["accuracy"])
     refused(kept.plain, "method finetune predicts with more than one plain network")
 
@@ -157,7 +159,8 @@ def test_every_method_s_network_is_kept_and_predicts_what_its_run_scored(name, t
     first = kept.method().trunk.conv1.weight
     assert first.ndim == 3 or first.is_contiguous(memory_format=torch.channels_last)  # 3: of several sources
     images = own_images.read("pets", str(pets), test_share=0.5)
-    predicted, labels, _ = predict_labelled(Predictor.of(kept, torch.device("cpu")), images)
+    predicted, rows, _ = predict_labelled(Predictor.of(kept, torch.device("cpu")), images)
+    labels = images.labels[rows]
     nll = torch.nn.functional.cross_entropy(predicted.logits, torch.from_numpy(labels)).item()
     assert nll == pytest.approx(kept.card["nll"], rel=1e-6)
 

@@ -2,12 +2,14 @@
 
 import csv
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from omegaconf import OmegaConf
+from test_records import make_record, text_with
 from toy import toy_record
 
 from cotune_bench import cli
@@ -18,7 +20,7 @@ from cotune_bench.storage.records import Record, RecordStore
 
 def record(key: str = "digits-bss-rate0.15-seed0-0123456789", **values) -> Record:
     usual = {"method": "bss", "data": "x", "backbone": "x", "accuracy": 75.5, "nll": 0.5, "seconds": 1.5}
-    return toy_record(key=key, **{**usual, "config": {}, "environment": {"torch": "2"}, **values})
+    return toy_record(key=key, **{**usual, "config": {"key": key}, "environment": {"torch": "2"}, **values})
 
 
 @pytest.fixture
@@ -28,6 +30,8 @@ def here(tmp_path, monkeypatch) -> Path:
     store = RecordStore(Path("results"))
     store.add(record())
     store.add(record("other", method="l2sp", rate=1.0, accuracy=80.0, val_accuracy=81.0))
+    monkeypatch.setattr("cotune_bench.cli.results.upgraded", dict)
+    monkeypatch.setattr("cotune_bench.cli.results.key_of", lambda config: config["key"])
     return tmp_path
 
 
@@ -56,7 +60,7 @@ def test_list_shows_the_records_that_meet_the_filters(here, capsys, filters, met
     head, *rows, count = capsys.readouterr().out.splitlines()
     assert head.split()[:7] == ["data", "method", "backbone", "rate", "seed", "split_seed", "accuracy"]
     assert [row.split()[1] for row in rows] == methods
-    assert count == f"{len(methods)} records"
+    assert count == f"{len(methods)} record{'' if len(methods) == 1 else 's'}"
 
 
 def test_a_filter_that_no_record_meets_is_reported_with_existing_values(here, capsys):
@@ -69,7 +73,20 @@ def test_a_filter_that_no_record_meets_is_reported_with_existing_values(here, ca
 def test_list_prints_rounded_scores_and_dashes(here, capsys):
     ask("list", "method=bss")
     row = capsys.readouterr().out.splitlines()[1]
-    assert row.split() == ["x", "bss", "x", "0.15", "0", "-", "75.50", "-", "0.5000", "1.5", record().finished]
+    assert row.split() == [
+        "x",
+        "bss",
+        "x",
+        "0.15",
+        "0",
+        "-",
+        "75.50",
+        "-",
+        "0.5000",
+        "1.5",
+        record().finished,
+        record().key,
+    ]
 
 
 def test_damaged_records_are_named_and_left_out(here, capsys):
@@ -82,7 +99,7 @@ def test_damaged_records_are_named_and_left_out(here, capsys):
 
 def test_export_writes_the_columns_of_results_csv(here, capsys):
     assert ask("export", "out.csv", "method=l2sp") == 0
-    assert capsys.readouterr().out == "1 records -> out.csv\n"
+    assert capsys.readouterr().out == "1 record -> out.csv\n"
     with open("out.csv") as file:
         (row,) = csv.DictReader(file)
     assert (row["method"], row["rate"], row["accuracy"], row["torch"]) == ("l2sp", "1.0", "80.0", "2")
@@ -202,7 +219,7 @@ def test_rekey_gives_records_and_their_folders_today_s_keys_and_can_be_called_ag
     assert "2 records in mine have keys of an earlier version" in line
 
     assert ask("rekey", "results=mine") == 0
-    assert capsys.readouterr().out.splitlines() == [f"pets-old -> {key}", "1 keys were changed"]
+    assert capsys.readouterr().out.splitlines() == [f"pets-old -> {key}", "1 key changed"]
     today = [dataclasses.replace(one, key=key, config=config) for one in old]
     assert store.read()[0] == today
     assert (folder.with_name(key) / "metrics.csv").read_text() == "kept"
@@ -211,5 +228,70 @@ def test_rekey_gives_records_and_their_folders_today_s_keys_and_can_be_called_ag
     store.add(old[0])  # the file that a kill left
     for changed in (1, 0):
         assert ask("rekey", "results=mine") == 0
-        assert capsys.readouterr().out.splitlines()[-1] == f"{changed} keys were changed"
+        assert capsys.readouterr().out.splitlines()[-1] == f"{changed} key{'s' * (changed != 1)} changed"
         assert store.read()[0] == today
+
+
+def test_a_record_whose_config_is_not_its_key_s_is_not_taken_in(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    config = run_config(compose_config(["method=bss", "seed=1"]))
+    far = RecordStore(Path("far"))
+    far.add(record(key_of(config), config=config))
+    far.add(record("digits-bss-rate0.15-seed1-0123456789", config=config))
+    far.add(record("digits-bss-rate0.15-seed2-0123456789", config={"method": None}))
+    assert ask("merge", "far") == 0
+    out, err = capsys.readouterr()
+    assert out == "1 record taken in, 0 were here\n"
+    assert [line.partition(" is left out: ")[2].partition(";")[0] for line in err.splitlines()] == [
+        f"its config belongs to {key_of(config)}",
+        "its config is not that of a run",
+    ]
+
+
+NESTED = '{"schema": 4, "config": ' + "[" * 100_000 + "]" * 100_000 + "}"
+HOSTILE = {
+    "surrogate": {"method": "\ud800"},
+    "line break": {"backbone": "a\nb"},
+    "escape": {"weights": "\x1b[31m"},
+    "long": {"weights": "x" * 10_000},
+    "nested name": {"config": {"a": [{"\u202e": 1}]}},
+    "accuracy": {"metrics": {"accuracy": 400.0, "nll": 0.5}},
+    "negative": {"metrics": {"accuracy": -5, "nll": 0.5}},
+    "rate": {"rate": 7.0},
+    "seed": {"seed": -1},
+    "list": {"config": []},
+    "null": {"config": None},
+}
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "nested", "infinite", "fifo", "link", "big"])
+def test_records_that_would_harm_are_named_and_nothing_of_them_is_taken_in(here, capsys, name):
+    folder = Path("far/records")
+    folder.mkdir(parents=True)
+    path, before = folder / "evil.json", files(Path("results"))
+    if name in HOSTILE:
+        path.write_text(text_with(**HOSTILE[name]))
+    elif name == "nested":
+        path.write_text(NESTED)
+    elif name == "infinite":
+        path.write_text(make_record().to_json().replace('"rate": 0.15', '"rate": 1e999'))
+    elif name == "fifo":
+        os.mkfifo(path)
+    elif name == "link":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_bytes(b" " * (1 << 25))
+    assert ask("merge", "far") == 0
+    out, err = capsys.readouterr()
+    assert out == "0 records taken in, 0 were here\n"
+    assert err.startswith("warning: far/records/evil.json cannot be read and is left out: ")
+    assert len(err.splitlines()) == 1
+    assert files(Path("results")) == before
+
+
+def test_no_text_of_a_record_is_a_formula_in_results_csv(here):
+    RecordStore(Path("results")).add(record("formula", weights="=cmd|x", backbone="@SUM(1)"))
+    assert ask("refresh") == 0
+    with open("results/results.csv") as file:
+        row = next(row for row in csv.DictReader(file) if row["key"] == "formula")
+    assert (row["weights"], row["backbone"]) == ("'=cmd|x", "'@SUM(1)")

@@ -55,10 +55,10 @@ def test_a_scheduler_that_queues_a_job_again_ends_it_without_an_outcome(tmp_path
     signal.signal(signal.SIGUSR2, requeue)
     with pytest.raises(SystemExit, match="144"):
         sweeps.job(config, tmp_path, 0)
-    assert list(tmp_path.iterdir()) == []
+    assert sweeps.read_outcomes(tmp_path, 1) == []
 
 
-def test_a_scheduler_that_does_not_is_reported_as_a_failure(tmp_path, config, stopped, capsys):
+def test_a_scheduler_that_does_not_is_reported_as_a_failure(tmp_path, config, stopped):
     def refuse(number, _frame):
         raise RuntimeError("timed out too many times")
 
@@ -67,7 +67,6 @@ def test_a_scheduler_that_does_not_is_reported_as_a_failure(tmp_path, config, st
     (outcome,) = sweeps.read_outcomes(tmp_path, 1)
     expected = f"{run_key(config)} stopped: timed out too many times; the same command resumes from there"
     assert outcome == Outcome(run_key(config), FAILED, expected)
-    assert capsys.readouterr().err == f"{expected}\n"
 
 
 def test_without_a_scheduler_a_signal_ends_the_sweep(tmp_path, config, stopped):

@@ -1,6 +1,6 @@
 """cotune_bench: which way of fine-tuning a pre-trained network is best, measured.
 
-For notebooks: ``load_backbone``, ``load_data``, ``load_protocol``, ``fit``, the methods, and ``relationship``.
+For notebooks: ``load_backbone``, ``load_data``, ``load_protocol``, ``fit``, ``load``, the methods, ``relationship``.
 """
 
 from importlib import import_module
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from cotune_bench import relationship as relationship
     from cotune_bench.api import Data, Fitted, fit, load_backbone, load_data, load_protocol
     from cotune_bench.errors import UserError
+    from cotune_bench.inference.network import Network, load
     from cotune_bench.methods.bss import BSS
     from cotune_bench.methods.cotuning import CoTuning
     from cotune_bench.methods.delta import Delta
@@ -20,7 +21,9 @@ __version__ = "0.1.0"
 
 #: The modules of the public names, which are imported at first use, because torch takes seconds to import.
 _PUBLIC = {
-    **dict.fromkeys(("Data", "Fitted", "fit", "load_backbone", "load_data", "load_protocol"), "api"),
+    **dict.fromkeys(
+        ("Data", "Fitted", "Network", "fit", "load", "load_backbone", "load_data", "load_protocol"), "api"
+    ),
     "BSS": "methods.bss",
     "CoTuning": "methods.cotuning",
     "Delta": "methods.delta",
@@ -37,13 +40,19 @@ __all__ = [
     "Delta",
     "FineTune",
     "Fitted",
+    "Network",
     "UserError",
     "fit",
+    "load",
     "load_backbone",
     "load_data",
     "load_protocol",
     "relationship",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,12 @@
 """A few lines for notebooks: backbone, data, method, fit, predict; engine and rules are the command line's."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import inspect
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -10,7 +14,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from cotune_bench.backbones.base import Backbone
-from cotune_bench.config import build, compose_config
+from cotune_bench.config import build, compose_config, run_config
 from cotune_bench.config.overrides import quoted
 from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.dataset import Dataset, ImageList
@@ -18,16 +22,22 @@ from cotune_bench.data.target import TargetData
 from cotune_bench.errors import UserError
 from cotune_bench.inference.evaluate import evaluate, predict
 from cotune_bench.inference.execution import devices
-from cotune_bench.inference.kept_network import preprocessing
-from cotune_bench.inference.predict import Predictor, predict_files
+from cotune_bench.inference.kept_network import VERSIONS, Source, preprocessing, reader_values, write_network
+from cotune_bench.inference.network import Input, Network, load, probabilities
+from cotune_bench.inference.predict import Predictor
 from cotune_bench.methods.base import Method
 from cotune_bench.storage.cache import Cache
+from cotune_bench.storage.files import check_writable
+from cotune_bench.storage.find_run import CARD
+from cotune_bench.storage.summary import Summary
 from cotune_bench.training import engine
 from cotune_bench.training.assemble import assemble, assemble_data
+from cotune_bench.training.progress import shown_bar
+from cotune_bench.training.provenance import environment
 
 
-@dataclass(frozen=True)
-class Data:
+@dataclass(frozen=True, repr=False)
+class Data(Summary):
     """Images of a target task, split and sampled, under the protocol that trains and tests on them.
 
     Attributes:
@@ -35,34 +45,57 @@ class Data:
         protocol: schedule, augmentation, views and split.
         cache: folder of weights and statistics.
         seen: what an image goes through before the network sees it.
+        about: settings of data set and backbone, for the card of a network that is saved.
+        source: the backbone.
     """
 
     target: TargetData
     protocol: Protocol
     cache: Path
     seen: Mapping[str, Any]
+    about: Mapping[str, Any]
+    source: Source
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the K classes, in the order of the outputs."""
         return self.target.classes
 
+    def summary(self) -> dict[str, object]:
+        """What ``repr`` shows."""
+        target, names = self.target, ", ".join(self.classes[:5])
+        return {
+            "data": f"{target.name}, rate {self.about['rate']:g}",
+            "classes": f"{len(self.classes)}: {names}{', ...' if len(self.classes) > 5 else ''}",
+            "images": f"{len(target.plain)} training, {len(target.val)} validation, {len(target.test)} test",
+            "protocol": f"{self.protocol.name}, {self.protocol.updates} updates of {self.protocol.batch_size}",
+            "for": f"{self.source.name} {self.source.info.weights}",
+        }
 
-@dataclass(frozen=True)
-class Fitted:
+
+@dataclass(frozen=True, repr=False)
+class Fitted(Summary):
     """A trained method and the data it was trained on."""
 
     method: Method
     data: Data
 
+    def summary(self) -> dict[str, object]:
+        """What ``repr`` shows."""
+        weights = sum(parameter.numel() for parameter in self.method.parameters())
+        return {"method": f"{type(self.method).__name__}, {weights:,} parameters", **self.data.summary()}
+
     def evaluate(self) -> dict[str, float]:
         """``accuracy`` (top-1 in percent) and ``nll`` on the test images, as in a record; read them once."""
         return evaluate(self.method, self.data.target.test)[0]
 
-    def predict(self, images: np.ndarray | Sequence[str | Path] | None = None) -> np.ndarray:
-        """Probabilities (N, K) of pixels (N, H, W, C) in uint8, of image files, or of the test images.
+    def predict(self, images: Input | None = None) -> np.ndarray:
+        """Probabilities (N, K) of uint8 pixels (N, H, W, C) or (H, W, C), of image files, or of the test images.
 
         Images go through what the test images went through; the mean of the logits over the views is normalised.
+
+        Args:
+            images: pixels, the path of a file, or several paths; one image gives one row.
 
         Raises:
             UserError: the pixels have another shape or type, or a file cannot be read.
@@ -71,20 +104,60 @@ class Fitted:
         if images is None:
             logits = predict(self.method, views).double() / len(views.offsets)
             return torch.softmax(logits, dim=1).numpy()
-        predictor = Predictor(self.method, self.data.seen, views.normalize.device)
-        if not isinstance(images, np.ndarray):
-            return predict_files(predictor, [Path(file).expanduser() for file in images])[1].probabilities
-        if images.ndim != 4 or images.dtype != np.uint8:
-            raise UserError(f"images are {images.dtype} {images.shape}: give uint8 pixels (N, H, W, C), or files")
-        rows, labels = np.arange(len(images)), np.zeros(len(images), np.int64)
-        given = Dataset(name="images", pixels=images, labels=labels, classes=("",), test=rows)
-        return predictor(given, rows).probabilities
+        return probabilities(Predictor(self.method, self.data.seen, views.normalize.device), images)
+
+    def save(self, folder: str | Path) -> Network:
+        """Write network and model card to a folder, which ``load`` and ``cotune-bench predict`` take.
+
+        The test images are read for the card's scores.
+
+        Raises:
+            UserError: the network that is read back predicts otherwise: only the command line can keep it.
+        """
+        folder, data, settings = Path(folder).expanduser(), self.data, inspect.signature(type(self.method)).parameters
+        if data.about["backbone"] is None:
+            raise UserError("only networks of load_backbone can be saved")
+        plain = {name: getattr(self.method, name, None) for name in list(settings)[2:]}
+        plain = {name: value for name, value in plain.items() if isinstance(value, str | int | float)}
+        scores, validation = (
+            self.evaluate(),
+            evaluate(self.method, data.target.val)[0] if len(data.target.val) else {},
+        )
+        versions = environment(data.target.test.normalize.device)
+        about = {
+            **data.about,
+            "method": {"name": type(self.method).__module__.rpartition(".")[2], **plain},
+            "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            **{name: scores[name] for name in ("accuracy", "nll")},
+            "val_accuracy": validation.get("accuracy"),
+            "versions": {name: versions[name] for name in VERSIONS},
+        }
+        check_writable(folder, "folder ")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_network(folder, folder.resolve().name, self.method, data.source, data.classes, data.seen, about)
+        network, test = load(folder, device="cpu"), data.target.test
+        images, expected = (
+            test.images.take(np.arange(min(4, len(test)))),
+            Predictor(self.method, data.seen, test.normalize.device),
+        )
+        if not np.allclose(network.predict(images), probabilities(expected, images), atol=1e-3):
+            (folder / CARD).unlink()
+            name = type(self.method).__name__
+            raise UserError(f"{name} cannot be kept from Python: train it by cotune-bench run keep_checkpoint=true")
+        return network
+
+    def export(self, to: str, path: str | Path) -> list[str]:
+        """As :meth:`Network.export`."""
+        with TemporaryDirectory() as folder:
+            return self.save(folder).export(to, path)
 
 
 def load_backbone(name: str, **settings: object) -> Backbone:
     """A pre-trained network of ``conf/backbone``, with other values: ``load_backbone("resnet50", weights="V2")``."""
     config = _composed("backbone", name, settings)
-    return build(config.backbone, cache=Cache(Path(config.cache)).folder)
+    backbone = build(config.backbone, cache=Cache(Path(config.cache)).folder)
+    setattr(backbone, "section", run_config(config)["backbone"])  # noqa: B010 # for a network that is saved
+    return backbone
 
 
 def load_protocol(name: str, **settings: object) -> Protocol:
@@ -126,7 +199,17 @@ def load_data(
     cache = Cache(Path(config.cache))
     target = assemble_data(dataset, backbone, protocol, folder=cache.folder, **more)
     seen = preprocessing(protocol, backbone, dataset if isinstance(dataset, ImageList) else None)
-    return Data(target, protocol, Path(config.cache), seen)
+    about = {
+        **more,
+        "backbone": getattr(backbone, "section", None),
+        "protocol": asdict(protocol),
+        "data": reader_values(config) if named else {"name": target.name},
+        "data_sha256": target.fingerprint,
+        "images": {"train": len(target.plain), "test": len(target.test)},
+    }
+    return Data(
+        target, protocol, Path(config.cache), seen, about, Source(backbone.name, backbone.info, backbone.plain)
+    )
 
 
 def fit(method: Method, data: Data, *, device: str = "auto", report: engine.Report | None = None) -> Fitted:
@@ -139,7 +222,8 @@ def fit(method: Method, data: Data, *, device: str = "auto", report: engine.Repo
         method: made on a backbone that nothing has trained before.
         data: of :func:`load_data`, for the same backbone.
         device: auto, cpu, cuda, cuda:1.
-        report: called now and then with updates done, learning rate and the means of the loss terms.
+        report: called now and then with updates done, learning rate and the means of the loss terms; None shows a
+            bar in notebooks and on terminals.
 
     Raises:
         UserError: the method does not fit the data, or its backbone was trained before.
@@ -150,14 +234,17 @@ def fit(method: Method, data: Data, *, device: str = "auto", report: engine.Repo
     assemble(method, data.target, data.protocol, place)
     method, data = method.to(place), replace(data, target=data.target.to(place))
     setattr(method.trunk, "trained", True)  # noqa: B010
-    engine.fit(
-        method,
-        data.target,
-        data.protocol,
-        seed=data.target.train.seed,
-        cache=Cache(data.cache),
-        report=report or (lambda updates, lr, terms: None),
-    )
+    updates = data.protocol.updates
+    with nullcontext(report) if report else shown_bar(type(method).__name__, updates) as reported:
+        engine.fit(
+            method,
+            data.target,
+            data.protocol,
+            seed=data.target.train.seed,
+            cache=Cache(data.cache),
+            report=reported,
+            report_every=50 if report else max(1, min(50, updates // 20)),
+        )
     return Fitted(method, data)
 
 

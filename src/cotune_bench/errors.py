@@ -16,6 +16,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]}? " if near else ""
 
 
+def count(number: int, noun: str) -> str:
+    """``1 record``, ``2 records``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """The nearest known name and all of them."""
     known = list(known)

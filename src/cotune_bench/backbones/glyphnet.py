@@ -1,11 +1,12 @@
 """A small residual network for 8x8 images, pre-trained on drawn letters; its weights come with the package."""
 
+import hashlib
+import json
 from collections import OrderedDict
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from cotune_bench.backbones.base import Backbone, SourceInfo, state_sha256
@@ -104,9 +105,13 @@ def load(name: str, cache: Path, *, weights: str, seed: int, depth: int = 1) -> 
                 f"backbone.seed={seed} has no shipped source network: choose 0 to {len(shipped_seeds(depth)) - 1}, "
                 "or backbone.weights=train, which trains one here (about a minute; other CPUs give other weights)"
             )
-        model.load_state_dict(load_file(path))
-        with safe_open(path, "pt") as file:
-            temperature = float(file.metadata()["temperature"])
+        content = path.read_bytes()
+        line = f"{hashlib.sha256(content).hexdigest()}  {path.name}"
+        if line not in (SHIPPED / "SHA256SUMS").read_text(encoding="ascii").splitlines():
+            raise UserError(f"{path} is not the file that was shipped: install the package again")
+        model.load_state_dict(load_safetensors(content))
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        temperature = float(header["__metadata__"]["temperature"])
     elif weights == "train":
         from cotune_bench.backbones.glyphnet_training import RECIPE, pretrain  # noqa: PLC0415  # it imports this module
 

@@ -1,12 +1,14 @@
 """The command line ``cotune-bench COMMAND``: one file per command, whose ``main`` takes the rest."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import version
 
 from cotune_bench.errors import UserError, suggest
+from cotune_bench.storage.escape import plain
 from cotune_bench.training.interrupts import InterruptedRun
 
 COMMANDS = {
@@ -50,17 +52,33 @@ def guarded(command: Callable[[list[str]], int], arguments: list[str]) -> int:
         sys.stdout.flush()
         return code
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {plain(error)}", file=sys.stderr)
         return 2
     except InterruptedRun as interrupted:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         print(f"{interrupted}; the same command resumes from there", file=sys.stderr)
         return interrupted.exit_code
     except KeyboardInterrupt:
-        print("interrupted; the same command continues with what is missing", file=sys.stderr)
-        return 130
+        return _interrupted()
+    except ImportError as error:
+        if _from_interrupt(error):  # numpy says so where Ctrl-C came while it was imported
+            return _interrupted()
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains as it closes
         return 141  # the shell's 128 + SIGPIPE
+
+
+def _interrupted() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would be a traceback while Python closes
+    print("interrupted; the same command continues with what is missing", file=sys.stderr)
+    return 130
+
+
+def _from_interrupt(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _command(arguments: list[str]) -> int:
@@ -68,7 +86,7 @@ def _command(arguments: list[str]) -> int:
     if first in ("-h", "--help"):
         print(HELP)
         return 0
-    if first == "--version":
+    if "--version" in arguments:
         print(f"cotune_bench {version('cotune_bench')}")
         return 0
     if first in COMMANDS:

@@ -98,7 +98,7 @@ def run_all(cells: Mapping[tuple[int, str], list[str]], chosen: Chosen, results:
             say(f"the budget is used up: replicates from {replicate} on are left out")
             break
         try:
-            say(runner.run(compose_config(overrides), bar=sys.stderr.isatty()).line)
+            say(runner.run(compose_config(overrides), shown=True).line)
         except UserError:
             raise
         except Exception as error:

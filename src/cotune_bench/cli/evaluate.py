@@ -12,6 +12,7 @@ from pathlib import Path
 from cotune_bench.cli.parser import Parser
 from cotune_bench.config.protocol import VIEWS
 from cotune_bench.inference.kept_network import Kept
+from cotune_bench.storage.escape import plain
 from cotune_bench.storage.files import check_writable
 from cotune_bench.storage.find_run import find_run
 
@@ -32,11 +33,14 @@ def main(arguments: list[str]) -> int:
     run = find_run(Path(given.results), given.run)
     kept = Kept.of(run)
 
+    import numpy as np
+
     from cotune_bench.inference.execution import devices  # torch and figures take seconds to import
     from cotune_bench.inference.labelled_images import labelled_images
-    from cotune_bench.inference.predict import Predictor, predict_labelled
+    from cotune_bench.inference.predict import Predictor, predict_labelled, surest_mistakes, thumbnails
     from cotune_bench.metrics import evaluate
     from cotune_bench.reports import evaluation_files as report
+    from cotune_bench.reports.figures.mistakes import MOST, SIDE, mistakes_figure
 
     device = devices(given.device)[0]
     images = labelled_images(kept, given.data, settings)
@@ -45,7 +49,8 @@ def main(arguments: list[str]) -> int:
     out = given.out or run.folder / name
     check_writable(out, "--out " if given.out else "")
     predictor = Predictor.of(kept, device, views=given.views)
-    predicted, labels, bad = predict_labelled(predictor, images, skip_bad=given.skip_bad)
+    predicted, rows, bad = predict_labelled(predictor, images, skip_bad=given.skip_bad)
+    labels = images.labels[rows]
     evaluation = evaluate(predicted.probabilities, labels, kept.classes)
     about = {
         "run": kept.card["key"],
@@ -53,10 +58,13 @@ def main(arguments: list[str]) -> int:
         "root": str(getattr(images, "root", "")),
         "views": given.views or kept.card["input"]["views"],
     }
-    written = report.write(evaluation, about, out)
+    places = surest_mistakes(predicted, labels, MOST)
+    pictures = thumbnails(images, rows[places], SIDE) if len(places) else np.empty(0)
+    sheet = mistakes_figure(pictures, labels[places], predicted.probabilities[places], kept.classes)
+    written = report.write(evaluation, about, out, sheet)
     print(report.as_json(evaluation, about) if given.json else "\n".join(report.as_lines(evaluation)))
     for line in bad:
-        print(f"warning: left out {line}", file=sys.stderr)
+        print(f"warning: left out {plain(line)}", file=sys.stderr)
     recorded = kept.card["accuracy"]
     own = not (given.data or settings or given.views or bad)
     if own and abs(evaluation.accuracy - recorded) > 1e-9:

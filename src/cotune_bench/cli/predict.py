@@ -14,6 +14,7 @@ from cotune_bench.config.protocol import VIEWS
 from cotune_bench.data.readers.folder import IMAGES
 from cotune_bench.errors import UserError
 from cotune_bench.inference.kept_network import Kept
+from cotune_bench.storage.escape import plain
 from cotune_bench.storage.find_run import find_run
 from cotune_bench.storage.relationship_file import Share, shares
 
@@ -40,6 +41,8 @@ def main(arguments: list[str]) -> int:
     from cotune_bench.inference.predict import Predictor, predict_files
 
     predictor = Predictor.of(kept, devices(given.device)[0], views=given.views, explain=given.explain)
+    if given.explain and kept.card["source"]["weights"] == "random":
+        print("warning: the source head has random weights: what a picture resembles means nothing", file=sys.stderr)
     good, predicted, bad = predict_files(predictor, files, skip_bad=given.skip_bad)
     targets = [shares(row, kept.classes)[: given.top] for row in predicted.probabilities]
     heads = [] if predicted.source is None else predicted.source
@@ -48,7 +51,7 @@ def main(arguments: list[str]) -> int:
     for line in as_json(rows) if given.json else as_lines(rows):
         print(line)
     for line in bad:
-        print(f"warning: left out {line}", file=sys.stderr)
+        print(f"warning: left out {plain(line)}", file=sys.stderr)
     if bad or ignored:
         left_out = f"{len(bad)} unreadable and {ignored} other files left out"
         print(f"warning: {len(good)} pictures predicted, {left_out}", file=sys.stderr)
@@ -92,15 +95,15 @@ def as_json(rows: Rows) -> Iterator[str]:
 
 def as_lines(rows: Rows) -> Iterator[str]:
     """A line for each file, its classes in percent; with a source head, another line of source classes."""
-    width = max(len(str(file)) for file, _, _ in rows)
+    width = max(len(plain(file)) for file, _, _ in rows)
     cells = [[_percent(share) for share in targets] for _, targets, _ in rows]
     columns = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for (file, _, sources), row in zip(rows, cells, strict=True):
         padded = (text.ljust(wide) for text, wide in zip(row, columns, strict=True))
-        yield f"{str(file).ljust(width)}  {'  '.join(padded)}".rstrip()
+        yield f"{plain(file).ljust(width)}  {'  '.join(padded)}".rstrip()
         if sources:
             yield f"{' ' * width}  resembles {', '.join(map(_percent, sources))}"
 
 
 def _percent(share: Share) -> str:
-    return f"{share.source} {share.percent:.1f} %"
+    return f"{plain(share.source)} {share.percent:.1f} %"

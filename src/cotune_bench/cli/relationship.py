@@ -13,6 +13,7 @@ from rich.text import Text
 from cotune_bench.cli.parser import Parser
 from cotune_bench.config import compose_config
 from cotune_bench.errors import UserError, suggest
+from cotune_bench.storage.escape import plain
 
 if TYPE_CHECKING:
     from cotune_bench.training.experiment import Experiment
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> int:
     )
     table = Table("target", "source classes", title=title)
     for name, row in zip(targets, rows, strict=True):
-        table.add_row(Text(name), Text(in_words(row, int(given.top))))
+        table.add_row(Text(plain(name)), Text(plain(in_words(row, int(given.top)))))
     Console().print(table)
     if given.figure:
         from cotune_bench.reports.figures.base import image

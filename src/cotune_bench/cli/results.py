@@ -13,17 +13,21 @@ import sys
 from pathlib import Path
 
 from cotune_bench.cli.parser import Parser
+from cotune_bench.config import key_of, upgraded
+from cotune_bench.config.changed import described_row
 from cotune_bench.config.rekey import rekey
-from cotune_bench.errors import UserError
+from cotune_bench.errors import UserError, count
 from cotune_bench.reports.frame import export, select
 from cotune_bench.reports.tables import spaced
+from cotune_bench.storage.escape import plain
 from cotune_bench.storage.files import check_writable
 from cotune_bench.storage.merge import merge
-from cotune_bench.storage.records import Record, RecordStore, row_of
+from cotune_bench.storage.records import Record, RecordStore
 
 #: Columns of the list, with the format of their values.
 SHOWN = dict.fromkeys(("data", "method", "backbone", "rate", "seed", "split_seed"), "{}")
 SHOWN |= {"accuracy": "{:.2f}", "val_accuracy": "{:.2f}", "nll": "{:.4f}", "seconds": "{}", "finished": "{}"}
+SHOWN |= {"key": "{}", "changed": "{}"}
 #: Number of values of a column that a line names at most, and of the names that a command takes.
 MANY = 12
 NEEDED = {"export": "a FILE.csv or FILE.parquet", "merge": "one FOLDER"}
@@ -45,15 +49,15 @@ def main(arguments: list[str]) -> int:
     elif given.command == "export":
         records = chosen(store, values[1:])
         export(records, Path(values[0]))
-        print(f"{len(records)} records -> {values[0]}")
+        print(f"{count(len(records), 'record')} -> {values[0]}")
     elif given.command == "merge":
         check_writable(store.folder)
-        taken, kept, notes = merge(store, RecordStore(Path(values[0])))
-        warn([*notes, *store.refresh()[1]])
-        print(f"{taken} records taken in, {kept} were here")
+        taken, kept, notes = merge(store, RecordStore(Path(values[0])), lambda config: key_of(upgraded(config)))
+        warn([*notes, *store.refresh(described_row)[1]])
+        print(f"{count(taken, 'record')} taken in, {kept} were here")
     elif given.command == "refresh":
         check_writable(store.results)
-        path, damaged = store.refresh()
+        path, damaged = store.refresh(described_row)
         warn(damaged)
         print(path)
     else:
@@ -61,8 +65,8 @@ def main(arguments: list[str]) -> int:
         pairs = rekey(store)
         for old, new in pairs.items():
             print(f"{old} -> {new}")
-        warn(store.refresh()[1])
-        print(f"{len(pairs)} keys were changed")
+        warn(store.refresh(described_row)[1])
+        print(f"{count(len(pairs), 'key')} changed")
     return 0
 
 
@@ -75,7 +79,7 @@ def chosen(store: RecordStore, filters: list[str]) -> list[Record]:
     found = select(records, filters)
     for one in filters if records and not found else ():
         name = one.partition("=")[0]
-        held = sorted({str(row_of(record)[name]) for record in records})
+        held = sorted({str(described_row(record)[name]) for record in records})
         if not select(records, [one]) and len(held) <= MANY:
             warn([f"no record has {one}: there is {', '.join(held)}"])
     return found
@@ -84,12 +88,14 @@ def chosen(store: RecordStore, filters: list[str]) -> list[Record]:
 def show(records: list[Record]) -> None:
     """Print a table."""
     rows = [list(SHOWN)]
-    for values in map(row_of, records):
-        rows.append(["-" if values[name] is None else form.format(values[name]) for name, form in SHOWN.items()])
-    print("\n".join([*spaced(rows), f"{len(records)} records"]))
+    for values in map(described_row, records):
+        rows.append(
+            ["-" if values[name] is None else plain(form.format(values[name])) for name, form in SHOWN.items()]
+        )
+    print("\n".join([*spaced(rows), count(len(records), "record")]))
 
 
 def warn(lines: list[str]) -> None:
     """Print warnings on standard error."""
     for line in lines:
-        print(f"warning: {line}", file=sys.stderr)
+        print(f"warning: {plain(line)}", file=sys.stderr)

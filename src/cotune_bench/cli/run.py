@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 import sys
 import time
 from collections import Counter
@@ -16,16 +15,18 @@ from cotune_bench import config as settings
 from cotune_bench.cli import COMMANDS
 from cotune_bench.cli.parser import take_tables
 from cotune_bench.config import groups
+from cotune_bench.config.changed import described_row
 from cotune_bench.config.overrides import readable
 from cotune_bench.config.own_images import auto_line, own_images
 from cotune_bench.config.tables import load_table, table_sweeps
-from cotune_bench.errors import UserError
+from cotune_bench.errors import UserError, count
 from cotune_bench.parallel import processes
 from cotune_bench.storage.files import check_writable
 from cotune_bench.storage.find_run import CARD
 from cotune_bench.storage.records import RecordStore
 from cotune_bench.training import runner, sweeps
 from cotune_bench.training.loggers import require_logger
+from cotune_bench.training.watch import SWEEPS, SweepWatch, clear_dead
 
 #: Flags that Hydra answers itself, without running anything.
 HYDRA_ANSWERS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i")
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
         words = os.environ.get("COMP_LINE", "").split(" ")  # what Hydra completes for a shell
         if len(words) > 2 and words[1] in COMMANDS:
             os.environ["COMP_LINE"] = " ".join([words[0], *words[2:]])
-        return _hydra([argument for argument in arguments if not argument.startswith("table=")])
+        return _hydra(_first_cell([one for one in arguments if not one.startswith("table=")]))
     flags = [argument for argument in arguments if argument.startswith("-")]
     tables, overrides = take_tables(readable(argument) for argument in arguments if not argument.startswith("-"))
     if unknown := [flag for flag in flags if flag not in ("-m", "--multirun")]:
@@ -55,6 +56,14 @@ def main(arguments: list[str]) -> int:
     return code
 
 
+def _first_cell(arguments: list[str]) -> list[str]:
+    """For what Hydra shows of a sweep: the first value of each setting."""
+    if not {"-m", "--multirun"} & {*arguments}:
+        return arguments
+    rest = [one for one in arguments if one not in ("-m", "--multirun")]
+    return [settings.axes([readable(one)])[0][0] if "=" in one and one[0] != "-" else one for one in rest]
+
+
 def _single(overrides: list[str]) -> int:
     for override in settings.parse(overrides):
         if override.is_sweep_override():
@@ -69,7 +78,7 @@ def _single(overrides: list[str]) -> int:
 
             follow(config)
             return 0
-        outcome = runner.run(config, bar=sys.stderr.isatty())
+        outcome = runner.run(config, shown=True)
     except UserError:
         raise
     except Exception as error:
@@ -99,24 +108,23 @@ def _sweep(parts: list[list[str]]) -> tuple[int, bool]:
         _require_data(one, parts)
     for overrides in parts:
         _require_sources(overrides)
-    folder = results / ".sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    clear_dead(results)
+    folder = results / SWEEPS / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     started = time.monotonic()
-    each, code, ended = _cells(parts), 0, []
-    folder.mkdir(parents=True)
+    each, code = _cells(parts), 0
     try:
-        if any(override.startswith("hydra") for override in parts[0]):
-            for place, (overrides, count) in enumerate(zip(parts, counted, strict=True)):
-                where = folder / str(place)
-                code = _launch([*overrides, f"hydra.sweep.dir={where}", "hydra.sweep.subdir=."]) or code
-                ended += sweeps.read_outcomes(where, count)
-        elif first.jobs == 1:
-            for number, cell in enumerate(each):
-                sweeps.run_cell(cell, folder, number)
-        else:
-            sweeps.run_cells(each, folder, sweeps.places(first))
-        ended = ended or sweeps.read_outcomes(folder, cells)
+        with SweepWatch(folder, results, [label for overrides in parts for label in _labels(overrides, len(parts))]):
+            if any(override.startswith("hydra") for override in parts[0]):
+                for number, overrides in enumerate(parts):
+                    where = folder / str(sum(counted[:number]))  # of its first cell among all
+                    code = _launch([*overrides, f"hydra.sweep.dir={where}", "hydra.sweep.subdir=."]) or code
+            elif first.jobs == 1:
+                for number, cell in enumerate(each):
+                    sweeps.run_cell(cell, folder, number)
+            else:
+                sweeps.run_cells(each, folder, sweeps.places(first))
+            ended = sweeps.read_outcomes(folder, cells)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
         if results.exists():
             _refresh(results)
     counts = Counter(outcome.state for outcome in ended)
@@ -124,7 +132,7 @@ def _sweep(parts: list[list[str]]) -> tuple[int, bool]:
     words = [f"{counts[state]} {state}" for state in (runner.DONE, runner.FAILED, runner.SKIPPED)]
     words += [f"{counts[runner.ELSEWHERE]} {runner.ELSEWHERE}"] if counts[runner.ELSEWHERE] else []
     words += [f"{lost} did not end: start the same command again"] if lost else []
-    print(f"{', '.join(words)}; {cells} cells in {time.monotonic() - started:.0f} s")
+    print(f"{', '.join(words)}; {count(cells, 'cell')} in {time.monotonic() - started:.0f} s")
     for outcome in ended:
         if outcome.state == runner.FAILED:
             print(f"  {outcome.line}", file=sys.stderr)
@@ -134,6 +142,13 @@ def _sweep(parts: list[list[str]]) -> tuple[int, bool]:
 def _cells(parts: list[list[str]]) -> list[tuple[str, ...]]:
     """The overrides of every cell of these sweeps."""
     return [cell for overrides in parts for cell in product(*settings.axes(overrides))]
+
+
+def _labels(overrides: list[str], parts: int) -> list[str]:
+    """For each cell of one of several sweeps the settings that vary."""
+    axes = settings.axes(overrides)
+    varied = [values for values in axes if len(values) > 1 or (parts > 1 and values[0].startswith(("method", "backbone")))] or axes
+    return [" ".join(cell) for cell in product(*varied)]
 
 
 def _configs(overrides: list[str], *names: str) -> list[DictConfig]:
@@ -217,12 +232,13 @@ def _job(config) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
-    sweeps.job(config, Path(hydra.sweep.dir), hydra.job.num)
+    where = Path(hydra.sweep.dir)
+    sweeps.job(config, where.parent, int(where.name) + hydra.job.num)
 
 
 def _refresh(results: Path) -> None:
     try:
-        _, damaged = RecordStore(results).refresh()
+        _, damaged = RecordStore(results).refresh(described_row)
     except OSError as error:
         damaged = [f"results.csv is not up to date ({error}): cotune-bench results refresh makes it again"]
     for line in damaged:

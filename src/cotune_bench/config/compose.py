@@ -143,6 +143,10 @@ def _user_error(error: Exception) -> UserError:
     """An error of Hydra or OmegaConf in one line; the error of ours that it wraps, if a resolver raised one."""
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, OSError) and cause.errno:  # of data.root, which resolvers look at
+            return UserError(f"data.root cannot be read ({cause.strerror}): name another folder")
+        if "Symlink loop" in str(cause):
+            return UserError("data.root cannot be read (Symlink loop): name another folder")
         if isinstance(cause, UserError):
             return cause
         cause = cause.__cause__ or cause.__context__

@@ -34,7 +34,12 @@ def axes(overrides: Sequence[str]) -> list[list[str]]:
     for one in parse(overrides):
         values = [one.input_line or ""]
         if one.is_sweep_override():
-            first = list(islice(one.sweep_string_iterator(), MOST + 1))
+            try:
+                first = list(islice(one.sweep_string_iterator(), MOST + 1))
+            except HydraException as error:  # an interval, a pattern
+                raise UserError(f"{one.input_line} cannot be run: name the values, as in name=1,2") from error
+            if one.is_range_sweep():
+                first = [f"{float(value):.12g}" if "." in value else value for value in first]  # 0.1 + 0.2 is 0.3
             if len(first) > MOST:
                 raise UserError(f"{one.input_line} names more than {MOST:,} values: sweep over fewer")
             values = [f"{one.get_key_element()}={value}" for value in first]
@@ -50,10 +55,11 @@ def readable(override: str) -> str:
     if value.startswith("~"):
         return path_override(name, Path(value).expanduser())
     try:
-        parse([override])
+        (one,) = parse([override])
     except UserError:
         return path_override(name, value)
-    return override
+    read_as_text = one.is_sweep_override() or isinstance(one.value(), str)
+    return override if read_as_text else path_override(name, value)  # 2024 and null are folders, too
 
 
 def path_override(name: str, path: str | Path) -> str:

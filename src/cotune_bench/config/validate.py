@@ -18,12 +18,17 @@ CHOICES = {
     "keep_checkpoint": (True, False, "auto"),
     "compile": ("none", "default", "reduce-overhead", "max-autotune"),
     "recompute": ("never", "always"),
-    "logger": ("none", "tensorboard"),
+    "logger": ("none", "tensorboard", "wandb", "mlflow"),
 }
 #: Settings of Hydra that may be given: launchers, how much it prints, and how many cells it launches at once.
 HYDRA = ("hydra/launcher", "hydra.launcher.", "hydra.verbose", "hydra.sweep.", "hydra.sweeper.max_batch_size")
 #: Names by which settings are known elsewhere.
-ALIASES = {"epochs": ["protocol.updates"], "steps": ["protocol.updates"], "learning_rate": ["protocol.lr"]}
+ALIASES = {
+    "epochs": ["protocol.updates"],
+    "steps": ["protocol.updates"],
+    "learning_rate": ["protocol.lr"],
+    "root": ["data.root"],
+}
 FOLDERS = ("results", "cache", "data_root")
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list [a,b]"}
 #: Seeds are given to several generators; torch and numpy agree on these.

@@ -147,12 +147,15 @@ def _stored(squares: Squares, key: str, folder: Path) -> np.ndarray:
     """The pixels as a read-only memory map of a finished file."""
     name = squares.images.name
     path = folder / f"{name}-{squares.resize}-{squares.resize_filter}-{key[:16]}.uint8"
-    if not _whole(path):
-        folder.mkdir(parents=True, exist_ok=True)
-        log.info("data %s: decoding into %s, or waiting for the process that does", name, path)
-        with FileLock(path.with_suffix(".lock")):
-            if not _whole(path):
-                _build(squares, path)
+    try:
+        if not _whole(path):
+            folder.mkdir(parents=True, exist_ok=True)
+            log.info("data %s: decoding into %s, or waiting for the process that does", name, path)
+            with FileLock(path.with_suffix(".lock")):
+                if not _whole(path):
+                    _build(squares, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be used ({error}): make room, or choose another cache=FOLDER") from error
     return np.asarray(np.memmap(path, np.uint8, "r", shape=squares.shape))
 
 
@@ -196,7 +199,5 @@ def _build(squares: Squares, path: Path) -> None:
         os.replace(temporary, path)
     except UserError as error:
         raise UserError(f"data {name}: an image cannot be read ({error}): get the data set again") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error}): make room, or choose another cache=FOLDER") from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -119,7 +119,13 @@ def _onnx(network: nn.Module, _plain: Plain, images: Tensor) -> Exported:
     program: Any = torch.onnx.export(
         _traced(network, images), input_names=["images"], output_names=["logits"], dynamo=True, verbose=False
     )
-    content = program.model_proto.SerializeToString()
+    model = program.model_proto
+    drawn = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param  # torch calls the axis s77
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param == drawn:
+                axis.dim_param = "batch"
+    content = model.SerializeToString()
 
     def load() -> Call:
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

@@ -12,17 +12,19 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from cotune_bench.backbones.base import Backbone
+from cotune_bench.backbones.base import Backbone, SourceInfo
 from cotune_bench.backbones.plain_network import Plain
 from cotune_bench.config import with_targets
 from cotune_bench.config.own_images import own_images
-from cotune_bench.config.protocol import Protocol, channels_last
+from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.task import Classification
 from cotune_bench.errors import UserError
 from cotune_bench.inference.execution import compute_as
+from cotune_bench.inference.model_card import card_text
 from cotune_bench.methods.assemble import make_backbone, make_method
 from cotune_bench.methods.base import Method
+from cotune_bench.storage.escape import plain
 from cotune_bench.storage.files import write_atomically
 from cotune_bench.storage.find_run import CARD, Run
 from cotune_bench.storage.records import Record
@@ -59,6 +61,8 @@ class Kept:
             raise UserError(f"{path} cannot be read ({error}): {AGAIN}") from error
         if not isinstance(card, dict) or card.get("schema") != SCHEMA:
             raise UserError(f"{path} is no model card of this version (schema {SCHEMA}): {AGAIN}")
+        if wrong := wrong_in(card):
+            raise UserError(f"{path} cannot be used ({wrong}): {AGAIN}")
         return cls(run.folder, card)
 
     @property
@@ -72,6 +76,17 @@ class Kept:
         Raises:
             UserError: the file is damaged, or this version builds other layers.
         """
+        try:
+            method = self._built()
+        except Exception as error:  # a card that somebody changed raises any of a dozen kinds
+            if str(self.folder) in str(error):
+                raise
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise UserError(f"{self.folder / CARD} fits no network ({reason}): {AGAIN}") from error
+        compute_as(method, self.card["precision"], self.card["input"]["crop"])
+        return method.eval()
+
+    def _built(self) -> Method:
         card, folder = self.card, self.folder
         sections = {group: OmegaConf.create(with_targets(group, card[group])) for group in ("backbone", "method")}
         backbone = make_backbone(sections["backbone"], folder, random=True)
@@ -83,8 +98,7 @@ class Kept:
             method.load_state_dict(load(self._content(WEIGHTS)))
         except RuntimeError as error:
             raise UserError(f"{folder / WEIGHTS} has layers of another version: {AGAIN}") from error
-        compute_as(method, card["precision"], card["input"]["crop"])
-        return method.eval()
+        return method
 
     def plain(self) -> tuple[Plain, nn.Module]:
         """The network as its own library builds it, with its trained weights; UserError if the method is not one."""
@@ -105,6 +119,23 @@ class Kept:
         if hashlib.sha256(content).hexdigest() != self.card["files"][name]:
             raise UserError(f"{path} is damaged (not the file that {CARD} was written with): {AGAIN}")
         return content
+
+
+#: Types of the values of a card that are read.
+FIELDS = {"classes": list, "input": dict, "source": dict, "method": dict, "backbone": dict, "files": dict}
+FIELDS |= {"data": dict, "protocol": dict, "precision": str, "key": str, "accuracy": (int, float)}
+SIDES, PIXELS = ("resize", "crop"), 4096  # at most
+
+
+def wrong_in(card: Mapping[str, Any]) -> str:
+    """What cannot be in a card; empty if nothing is found."""
+    if wrong := [name for name, kind in FIELDS.items() if not isinstance(card.get(name), kind)]:
+        return f"its {wrong[0]} is {str(card.get(wrong[0]))[:40]}"
+    if not card["classes"] or not all(plain(name) == name for name in card["classes"]):
+        return "its classes are no list of names"
+    if not all(isinstance(card["input"].get(name), int) and 0 < card["input"][name] <= PIXELS for name in SIDES):
+        return f"its input has sides outside 1 to {PIXELS} pixels"
+    return ""
 
 
 def keeping(config: DictConfig, method: Method) -> bool:
@@ -133,7 +164,7 @@ def keep(
     files: ImageList | None,
     folder: Path,
 ) -> None:
-    """Write state and card of a trained method; the card, which says that all is there, comes last.
+    """Write state and card of a run's trained method; the card, which says that all is there, comes last.
 
     Args:
         config: of the run.
@@ -144,38 +175,84 @@ def keep(
         files: of the data set; None where it came as pixels.
         folder: of the run.
     """
-    plain = backbone.plain and replace(backbone.plain, num_classes=len(classes))
-    foldable = plain is not None and (parts := method.plain()) is not None and plain.fits(*parts)
-    state = {name: value.cpu().contiguous() for name, value in method.state_dict().items()}
-    content = save(state, metadata={"format": "pt", "key": record.key})
-    card = {
-        "schema": SCHEMA,
-        "key": record.key,
-        **{name: getattr(record, name) for name in ("finished", "accuracy", "nll", "val_accuracy", "data_sha256")},
+    scores = ("finished", "accuracy", "nll", "val_accuracy", "data_sha256")
+    about = {
+        **{name: getattr(record, name) for name in scores},
         "images": {"train": record.train_images, "test": record.test_images},
         **{name: record.config[name] for name in ("method", "backbone", "protocol", "rate", "seed", "split_seed")},
-        "data": _reader(config),
+        "data": reader_values(config),
+        "versions": {name: record.environment[name] for name in VERSIONS},
+    }
+    source = Source(record.backbone, backbone.info, backbone.plain)
+    write_network(folder, record.key, method, source, classes, preprocessing(config.protocol, backbone, files), about)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The backbone that a method was made of: its name, its weights and what other programs build it with."""
+
+    name: str
+    info: SourceInfo
+    plain: Plain | None
+
+
+def write_network(
+    folder: Path,
+    key: str,
+    method: Method,
+    source: Source,
+    classes: Sequence[str],
+    seen: Mapping[str, Any],
+    about: Mapping[str, Any],
+) -> None:
+    """Write state and card of a trained method.
+
+    Args:
+        folder: to write to.
+        key: its name in the card.
+        method: trained; its state dict is kept.
+        source: backbone that it was made of.
+        classes: names of the K classes.
+        seen: of :func:`preprocessing`.
+        about: scores and settings, for the card.
+    """
+    plain = source.plain and replace(source.plain, num_classes=len(classes))
+    foldable = plain is not None and (parts := method.plain()) is not None and plain.fits(*parts)
+    state = {name: value.cpu().contiguous() for name, value in method.state_dict().items()}
+    content = in_order(save(state, metadata={"format": "pt", "key": key}))
+    card = {
+        "schema": SCHEMA,
+        "key": key,
+        **about,
         "classes": list(classes),
-        "input": preprocessing(config.protocol, backbone, files),
+        "input": dict(seen),
         "precision": method.precision,
         "network": plain.to_dict() if plain and foldable else None,
         "source": {
-            "backbone": record.backbone,
-            "weights": record.weights,
-            "sha256": record.weights_sha256,
-            "licence": plain.licence(record.weights) if plain else "The terms of their publisher hold.",
-            "classes": list(backbone.info.classes),
+            "backbone": source.name,
+            "weights": source.info.weights,
+            "sha256": source.info.sha256,
+            "licence": plain.licence(source.info.weights) if plain else "The terms of their publisher hold.",
+            "classes": list(source.info.classes),
         },
-        "versions": {name: record.environment[name] for name in VERSIONS},
         "files": {WEIGHTS: hashlib.sha256(content).hexdigest()},
     }
     (folder / CARD).unlink(missing_ok=True)
     write_atomically(folder / WEIGHTS, content)
-    write_atomically(folder / TEXT, card_text(card).encode())
+    write_atomically(folder / TEXT, card_text(card, WEIGHTS).encode())
     write_atomically(folder / CARD, (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def _reader(config: DictConfig) -> dict[str, Any]:
+def in_order(content: bytes) -> bytes:
+    """The same safetensors file with a sorted header: the library writes metadata in any order."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header = {"__metadata__": dict(sorted(header.pop("__metadata__", {}).items())), **dict(sorted(header.items()))}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+    return content[:8] + text + content[8 + length :]
+
+
+def reader_values(config: DictConfig) -> dict[str, Any]:
     """All values of the data set's reader, its folder from the top: what reads the same test images again."""
     values = OmegaConf.to_container(config.data, resolve=True)
     assert isinstance(values, dict)  # noqa: S101
@@ -194,41 +271,3 @@ def preprocessing(protocol: DictConfig | Protocol, backbone: Backbone, files: Im
         "mean": list(backbone.info.mean),
         "std": list(backbone.info.std),
     }
-
-
-def card_text(card: Mapping[str, Any]) -> str:
-    """The model card for people, Markdown."""
-    seen, source, images, protocol = card["input"], card["source"], card["images"], card["protocol"]
-    validation = "" if card["val_accuracy"] is None else f" (validation {card['val_accuracy']:.2f} %)"
-    settings = {name: value for name, value in card["method"].items() if name not in ("name", "_target_")}
-    text = ", ".join(f"{name} {value}" for name, value in settings.items())
-    rows = {
-        "data": f"{card['data']['name']}: {images['train']} training and {images['test']} test images, "
-        f"{len(card['classes'])} classes",
-        "method": f"{card['method']['name']}{f' ({text})' if text else ''}",
-        "protocol": f"{protocol['name']}: {protocol['updates']} updates of {protocol['batch_size']} images; "
-        f"rate {card['rate']:g}, seed {card['seed']}, split seed {card['split_seed']}",
-        "test accuracy": f"{card['accuracy']:.2f} %{validation}, views {seen['views']}",
-        "input": f"{seen['channels']} channels; {'turned as EXIF asks; ' if seen['upright'] else ''}"
-        f"{seen['resize_mode']} to {seen['resize']} px ({seen['resize_filter']}), crop {seen['crop']} px, "
-        f"scaled to [0, 1], mean {seen['mean']}, std {seen['std']}",
-        "computed in": f"{card['precision']}{', channels last' if channels_last(seen['crop']) else ''}",
-        "source weights": f"{source['backbone']} {source['weights']}, SHA-256 {source['sha256'] or 'none'}",
-        "licence": f"{source['licence']} The training images' own terms hold, too.",
-        "versions": ", ".join(f"{name} {value}" for name, value in card["versions"].items()),
-        "finished": card["finished"],
-    }
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    classes = "\n".join(f"{number}. {name}" for number, name in enumerate(card["classes"]))
-    return f"""# {card["key"]}
-
-| | |
-|---|---|
-{table}
-
-`{WEIGHTS}` holds the state of the trained method, `{CARD}` its configuration and this page for programs.
-
-## Classes, in the order of the outputs
-
-{classes}
-"""

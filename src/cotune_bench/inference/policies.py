@@ -1,7 +1,5 @@
 """Which blocks the images of a test set use in their trained form."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +9,7 @@ from cotune_bench.backbones.base import evaluating
 from cotune_bench.backbones.precision import arithmetic
 from cotune_bench.data.target import Views
 from cotune_bench.methods.base import Method
+from cotune_bench.storage.escape import csv_lines
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,9 @@ class Policies:
 
 
 def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in rows)
-    return text.getvalue()
+    return csv_lines(
+        [header, *([f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in rows)]
+    )
 
 
 def policies_of(method: Method, images: Views) -> Policies | None:

@@ -112,13 +112,25 @@ class Grey:
 def predict_labelled(
     predictor: Predictor, images: ImageList | Dataset, *, skip_bad: bool = False
 ) -> tuple[Predicted, np.ndarray, list[str]]:
-    """What the network says of a data set's test images, their labels (n,), and a line for each unreadable file.
+    """What the network says of a data set's test images, their rows (n,), and a line for each unreadable file.
 
     Raises:
         UserError: as in :func:`predict_files`.
     """
     rows, bad = _readable(images, skip_bad)
-    return predictor(images, rows), images.labels[rows], bad
+    return predictor(images, rows), rows, bad
+
+
+def surest_mistakes(predicted: Predicted, labels: np.ndarray, most: int) -> np.ndarray:
+    """Places of the wrong predictions among n images, the most probable first."""
+    chosen = predicted.probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(chosen != labels)
+    return wrong[np.argsort(-predicted.probabilities[wrong, chosen[wrong]], kind="stable")][:most]
+
+
+def thumbnails(images: ImageList | Dataset, rows: np.ndarray, side: int) -> np.ndarray:
+    """(len(rows), side, side, C) uint8 pixels of these images, for people."""
+    return Squares(images, side, "bicubic")[rows]
 
 
 def predict_files(

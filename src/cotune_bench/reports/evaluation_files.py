@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from cotune_bench.metrics import Evaluation
 from cotune_bench.reports.figures.base import heat_map, image, settings
 from cotune_bench.reports.figures.calibration import draw
 from cotune_bench.reports.tables import aligned
+from cotune_bench.storage.escape import csv_lines, plain
 from cotune_bench.storage.files import write_atomically
 
 SHOWN = 10  # confused pairs on the terminal
@@ -52,34 +54,47 @@ def as_lines(evaluation: Evaluation) -> list[str]:
     )
     rows = [["class", "images", "correct", "accuracy (%)"]]
     for name, images, right, accuracy in class_frame(evaluation).itertuples(index=False):
-        rows.append([name, str(images), str(right), "-" if accuracy is None else f"{accuracy:.2f}"])
+        rows.append([plain(name), str(images), str(right), "-" if accuracy is None else f"{accuracy:.2f}"])
     lines = [whole, "", aligned(rows, names=1)]
     if evaluation.confused:
-        pairs = [[true, predicted, str(images)] for true, predicted, images in evaluation.confused[:SHOWN]]
+        pairs = [
+            [plain(true), plain(predicted), str(images)] for true, predicted, images in evaluation.confused[:SHOWN]
+        ]
         lines += ["", aligned([["most confused: true", "predicted", "images"], *pairs])]
     return lines
 
 
-def write(evaluation: Evaluation, about: Mapping[str, object], folder: Path) -> list[Path]:
-    """JSON, two CSV files and two PNG figures into the folder; their paths.
+def write(
+    evaluation: Evaluation, about: Mapping[str, object], folder: Path, mistakes: Figure | None = None
+) -> list[Path]:
+    """JSON, two CSV files and the PNG figures into the folder; their paths.
 
     Args:
+        evaluation: scores.
         about: what was evaluated, and on what; part of the JSON.
+        folder: made if it does not exist.
+        mistakes: a further figure.
     """
     counts = evaluation.confusion
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    confusion = pd.DataFrame(shares, pd.Index(evaluation.classes), pd.Index(evaluation.classes))
+    names = pd.Index(list(map(plain, evaluation.classes)))
+    confusion = pd.DataFrame(shares, names, names)
     with settings():
         figures = {
             "reliability.png": draw({"test images": evaluation.reliability}),
             "confusion.png": heat_map(confusion, "True class", "Predicted class", "Images of the true class (%)"),
         }
+    figures |= {"mistakes.png": mistakes} if mistakes else {}
     contents = {
         "evaluation.json": as_json(evaluation, about).encode(),
-        "classes.csv": class_frame(evaluation).to_csv(index=False, lineterminator="\n").encode(),
-        "confused.csv": pair_frame(evaluation).to_csv(index=False, lineterminator="\n").encode(),
+        "classes.csv": _csv(class_frame(evaluation)).encode(),
+        "confused.csv": _csv(pair_frame(evaluation)).encode(),
         **{name: image(figure, "png") for name, figure in figures.items()},
     }
     for name, content in contents.items():
         write_atomically(folder / name, content)
     return [folder / name for name in contents]
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    return csv_lines([list(frame.columns), *frame.itertuples(index=False)])

@@ -1,6 +1,6 @@
 """Records as rows: filtered, exported, and as tables are made of them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,15 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from cotune_bench.config import CONF
+from cotune_bench.config.changed import described_row
 from cotune_bench.errors import UserError, suggest
 from cotune_bench.storage.files import write_atomically
-from cotune_bench.storage.records import COLUMNS, Record, csv_text, row_of
+from cotune_bench.storage.records import COLUMNS, Record, csv_text
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     """One row for each record: what results.csv holds and tables are made of."""
-    return pd.DataFrame([row_of(record) for record in records], columns=COLUMNS)
+    return pd.DataFrame([described_row(record) for record in records], columns=COLUMNS)
 
 
 def select(records: Sequence[Record], filters: Sequence[str]) -> list[Record]:
@@ -40,7 +41,11 @@ def export(records: Sequence[Record], path: Path) -> None:
     if path.suffix not in (".csv", ".parquet"):
         raise UserError(f"{path} cannot be written: its name must end in .csv or .parquet")
     try:
-        content = csv_text(records).encode() if path.suffix == ".csv" else to_frame(records).to_parquet(index=False)
+        content = (
+            csv_text(map(described_row, records)).encode()
+            if path.suffix == ".csv"
+            else to_frame(records).to_parquet(index=False)
+        )
         write_atomically(path, content)
     except ImportError as error:
         raise UserError(f"{path} needs pyarrow: pip install pyarrow, or export to a .csv file") from error
@@ -70,7 +75,7 @@ def run_frame(records: Sequence[Record]) -> tuple[pd.DataFrame, list[str]]:
         except KeyError as error:
             damaged.append(f"{record.key} is left out: its config lacks {error}; move it away and run its cell again")
         else:
-            rows.append(row_of(record) | more)
+            rows.append(described_row(record) | more)
     return pd.DataFrame(rows, columns=[*COLUMNS, "split", "precision", "images", "correct", "costs"]), damaged
 
 
@@ -103,12 +108,3 @@ def usual_values(group: str, name: str) -> dict[str, Any]:
     """The yaml of a group's choice, as it is; empty without one."""
     path = CONF / group / f"{name}.yaml"
     return OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}  # pyright: ignore
-
-
-def leaves(values: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Dotted names and values of nested mappings."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from cotune_bench.config.changed import leaves
 from cotune_bench.config.overrides import path_override
 from cotune_bench.config.own_images import own_images
-from cotune_bench.reports.frame import leaves, run_frame, usual_values
+from cotune_bench.reports.frame import run_frame, usual_values
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.status import CellStatus, TableStatus
 from cotune_bench.reports.tables import METHOD_NAMES

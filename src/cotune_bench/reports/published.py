@@ -16,7 +16,8 @@ from cotune_bench.reports.captions import random_weights, setting
 from cotune_bench.reports.columns import find_column
 from cotune_bench.reports.grid import Grid, Place, spread
 from cotune_bench.reports.statistics import ROUNDING, compare_all
-from cotune_bench.reports.tables import aligned, display_name, display_rate, escaped
+from cotune_bench.reports.tables import aligned, display_name, display_rate
+from cotune_bench.storage.escape import markdown
 
 PAPER = Path(__file__).parents[1] / "paper"
 PAPER_SEEDS = 3  # behind the paper's std: an assumption
@@ -196,10 +197,10 @@ def _csv(rows: Rows, columns: Sequence[str] | None = None) -> str:
 
 def compare_markdown(grid: Grid, paper: str | None) -> str:
     """All tables that compare as Markdown."""
-    parts = [f"# {escaped(grid.spec.title)}: " + ("the paper beside ours" if paper else "gain")]
+    parts = [f"# {markdown(grid.spec.title)}: " + ("the paper beside ours" if paper else "gain")]
     for title, rows, notes in listings(grid, paper):
-        parts += [f"## {title}"] * (title != BESIDE) + [escaped(note) for note in notes]
-        parts.append(aligned([list(map(escaped, row)) for row in rows], names=2 if rows[0][0] == "Data set" else 1))
+        parts += [f"## {title}"] * (title != BESIDE) + [markdown(note) for note in notes]
+        parts.append(aligned([list(map(markdown, row)) for row in rows], names=2 if rows[0][0] == "Data set" else 1))
     return "\n\n".join(parts) + "\n"
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from cotune_bench.config.changed import leaves
 from cotune_bench.errors import UserError
-from cotune_bench.reports.frame import leaves
 from cotune_bench.storage.find_run import Run
 from cotune_bench.storage.records import Record
 

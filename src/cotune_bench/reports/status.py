@@ -1,14 +1,10 @@
 """How far a table is, from the files alone: which cells are done, running, given up or not begun."""
 
-import json
 import math
-import os
 import shlex
-import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cache
 from itertools import groupby, product
 from pathlib import Path
@@ -17,10 +13,10 @@ from cotune_bench import config as settings
 from cotune_bench.config.tables import AXES, Cells, load_table, row_method, table_axes, table_cells
 from cotune_bench.reports.tables import spaced
 from cotune_bench.storage.records import RecordStore
+from cotune_bench.storage.run_state import duration, read_status, silent
 from cotune_bench.storage.slurm import job_states
 
 STATES = ("done", "running", "stale", "interrupted", "failed", "missing")
-SILENCE = 60.0  # seconds without a heartbeat after which a run counts as gone
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,9 @@ def cell_state(store: RecordStore, key: str, jobs: Callable = job_states) -> tup
     if store.path(key).exists():
         return "done", ""
     folder = store.results / "runs" / key
-    status = _read(folder / "status.json") or _read(folder / "failure.json")  # a run can fail before it has a status
+    status = read_status(folder / "status.json") or read_status(
+        folder / "failure.json"
+    )  # a run can fail before it has a status
     if status is None:
         return "missing", ""
     state, progress = status.get("state", "failed"), f"{status.get('done', 0)}/{status.get('updates')} updates"
@@ -112,8 +110,8 @@ def cell_state(store: RecordStore, key: str, jobs: Callable = job_states) -> tup
     if state == "interrupted":
         return "interrupted", f"at {status.get('heard')}{job}"
     where = f"{status.get('host')} pid {status.get('pid')}{job}"
-    if silent := _silent(status):
-        return "stale", f"{where}, {progress}, {silent}"
+    if reason := silent(status):
+        return "stale", f"{where}, {progress}, {reason}"
     left = status.get("eta_s")
     return "running", f"{where}, {progress}" + ("" if left is None else f", {duration(left)} left")
 
@@ -124,36 +122,6 @@ def _job(job: str, states: dict[str, tuple[str, str]] | None) -> str:
         return f"Slurm job {job}"
     state, reason = states.get(job, ("ended", "None"))
     return f"Slurm job {job} {state.lower()}" + ("" if reason == "None" else f" ({reason})")
-
-
-def _silent(status: dict) -> str:
-    """Why a running run is considered dead; empty if it is alive."""
-    if status.get("host") == socket.gethostname() and os.name != "nt":  # there, signal 0 is no question but Ctrl-C
-        try:
-            os.kill(int(status.get("pid", 0)), 0)
-        except ProcessLookupError:
-            return "its process is gone"
-        except OSError:  # somebody else's
-            pass
-    silence = (datetime.now(UTC) - datetime.fromisoformat(status["heard"])).total_seconds()
-    return f"last heartbeat {duration(silence)} ago" if silence > SILENCE else ""
-
-
-def _read(path: Path) -> dict | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        return {"state": "failed", "reason": f"{path} cannot be read; run the cell again"}
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that a reader would choose."""
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def status_lines(table: TableStatus) -> list[str]:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from cotune_bench.reports.captions import caption, warnings
 from cotune_bench.reports.grid import DECIMALS, Cell, Grid
+from cotune_bench.storage.escape import latex, markdown
 
 #: As rich's SIMPLE_HEAD, with a rule between sections, too.
 RULED = box.Box("    \n    \n ── \n    \n ── \n    \n    \n    \n")
@@ -87,13 +88,13 @@ def text_rows(
 
 def to_markdown(grid: Grid, verdict: Sequence[str] = ()) -> str:
     """The table as GitHub Markdown whose columns also line up in the raw text; sentences of the verdict below it."""
-    rows = text_rows(grid, escaped, "*{}*", "**{}**")
+    rows = text_rows(grid, markdown, "*{}*", "**{}**")
     for number, row in enumerate(rows[1:]):
         row[0] = "" if number % len(grid.spec.rows) else row[0]
-    parts = [f"# {escaped(grid.spec.title)}", escaped(caption(grid, below="in italics")), aligned(rows)]
-    parts += map(escaped, verdict)
+    parts = [f"# {markdown(grid.spec.title)}", markdown(caption(grid, below="in italics")), aligned(rows)]
+    parts += map(markdown, verdict)
     if lines := warnings(grid):
-        parts.append("\n".join(["Warnings:", "", *(f"- {escaped(line)}" for line in lines)]))
+        parts.append("\n".join(["Warnings:", "", *(f"- {markdown(line)}" for line in lines)]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -117,11 +118,6 @@ def spaced(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def escaped(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    return re.sub(r"([\\|*`<])", r"\\\1", " ".join(text.split()))
-
-
 def to_csv(grid: Grid) -> str:
     """One line per cell in full precision; ``unit`` is what its spread is over.
 
@@ -136,21 +132,12 @@ def to_csv(grid: Grid) -> str:
     return pd.DataFrame(rows, columns=pd.Index(columns)).to_csv(index=False, lineterminator="\n")
 
 
-#: What LaTeX reads as commands, or its default font does not have.
-LATEX = str.maketrans(
-    {character: rf"\{character}" for character in "{}&%$#_"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
-)
-
-
 def to_latex(grid: Grid) -> str:
-    r"""A ``table`` that needs the package booktabs, with the label ``tab:<name>``; warnings end its caption."""
+    r"""A ``table*``, as wide as the page in two columns, that needs booktabs; labelled ``tab:<name>``.
 
-    def escape(text: str) -> str:
-        return " ".join(text.split()).translate(LATEX)
-
-    head, *rows = text_rows(grid, escape, r"\textit{{{}}}", r"\textbf{{{}}}")
+    Warnings end its caption.
+    """
+    head, *rows = text_rows(grid, latex, r"\textit{{{}}}", r"\textbf{{{}}}")
     frame = pd.DataFrame(rows, columns=pd.Index(head)).set_index(head[:2]).rename_axis([None, None])
     title = re.sub(r"^Table \w+: ", "", grid.spec.title)  # LaTeX numbers tables itself
     sentences = [f"{title}.", caption(grid, below="in italics"), *(f"Warning: {line}" for line in warnings(grid))]
@@ -158,10 +145,11 @@ def to_latex(grid: Grid) -> str:
     text = frame.style.set_table_styles(narrow).to_latex(  # pyright: ignore[reportArgumentType]
         column_format="@{}ll" + "r" * len(grid.spec.rates) + "@{}",
         position_float="centering",
+        environment="table*",
         hrules=True,
         clines="skip-last;data",
         multirow_align="naive",
-        caption=(escape(" ".join(sentences)), escape(title)),
+        caption=(latex(" ".join(sentences)), latex(title)),
         label=f"tab:{grid.spec.name}",
     )
     text = re.sub(r"\\cline\S+\n\\bottomrule", r"\\bottomrule", text).replace(r"\cline", r"\cmidrule")

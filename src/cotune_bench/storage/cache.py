@@ -35,9 +35,9 @@ class Cache:
             UserError: the folder cannot be written to.
         """
         path = self.folder / kind / f"{digest(dict(inputs))[:24]}.arrays"
-        if (arrays := _load(path)) is not None:
-            return arrays
         with _writing(path):
+            if (arrays := _load(path)) is not None:
+                return arrays
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path.with_suffix(".lock")).acquire()
         with lock:
@@ -53,7 +53,7 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error}): make room, or choose another cache=FOLDER") from error
+        raise UserError(f"{path} cannot be used ({error}): make room, or choose another cache=FOLDER") from error
 
 
 def _load(path: Path) -> Arrays | None:

@@ -5,6 +5,7 @@ import io
 from collections.abc import Mapping
 
 from cotune_bench.metrics import Reliability
+from cotune_bench.storage.escape import csv_lines
 
 FILE = "calibration.csv"
 COLUMNS = ("state", "temperature", "bin", "images", "confidence", "accuracy")
@@ -17,9 +18,7 @@ def to_csv(states: Mapping[str, Reliability]) -> str:
         for name, state in states.items()
         for number, images, sure, right in state.bins
     ]
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([COLUMNS, *rows])
-    return buffer.getvalue()
+    return csv_lines([COLUMNS, *rows])
 
 
 def from_csv(text: str) -> dict[str, Reliability]:

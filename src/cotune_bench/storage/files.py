@@ -4,13 +4,18 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cotune_bench.errors import UserError
+
+#: Ends of the names of temporary files, and the age in seconds at which nobody writes one any more.
+TEMPORARY, OLD = re.compile(r"\.[0-9a-f]{16}$"), 86400.0
 
 
 def digest(value: object) -> str:
@@ -47,6 +52,7 @@ def _temporary(path: Path, content: bytes | memoryview) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not mkstemp: its files are private, and os.umask shows what others are only by changing it for all threads.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    _clear_old(path.parent)
     try:
         with temporary.open("xb") as file:
             file.write(content)
@@ -55,6 +61,14 @@ def _temporary(path: Path, content: bytes | memoryview) -> Iterator[Path]:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _clear_old(folder: Path) -> None:
+    """Remove temporary files that killed processes left in a folder."""
+    for other in folder.glob(".*"):
+        with suppress(OSError):
+            if TEMPORARY.search(other.name) and time.time() - other.stat().st_mtime > OLD:
+                other.unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cotune_bench.errors import UserError
-from cotune_bench.storage.records import Record, RecordStore, key_of
+from cotune_bench.storage.records import Record, RecordStore, key_of, load_record
 
 #: File of a run folder that describes its kept network.
 CARD = "model.json"
@@ -28,6 +28,8 @@ def find_run(results: Path, text: str) -> Run:
         UserError: no run or several are meant, or the run's record cannot be read.
     """
     path = Path(text).expanduser()
+    if (path / CARD).is_file() and path.resolve().parent.name != "runs":  # saved from Python, or moved
+        return Run(path.resolve().name, path.resolve(), None)
     if path.is_dir() and path.resolve().parent.name == "runs":
         path = path.resolve()
         return _run(path.parents[1], path.name)
@@ -57,7 +59,7 @@ def run_keys(results: Path) -> list[str]:
 
 def _recorded(path: Path) -> Run:
     try:
-        record = Record.from_json(path.read_text(encoding="utf-8"))
+        record = load_record(path)
     except (ValueError, TypeError, OSError) as error:
         raise UserError(f"{path} cannot be read: {error}; name another record") from error
     return Run(record.key, path.parents[1] / "runs" / record.key, record)

@@ -1,5 +1,7 @@
 """Records taken in from another results folder."""
 
+from collections.abc import Callable
+
 from cotune_bench.errors import UserError
 from cotune_bench.storage.records import Record, RecordStore
 
@@ -7,10 +9,17 @@ from cotune_bench.storage.records import Record, RecordStore
 INPUTS = {"images": "data_sha256", "source weights": "weights_sha256"}
 
 
-def merge(ours: RecordStore, theirs: RecordStore) -> tuple[int, int, list[str]]:
+def merge(
+    ours: RecordStore, theirs: RecordStore, expected: Callable[[dict], str] | None = None
+) -> tuple[int, int, list[str]]:
     """Take in the records of another results folder; no file of ours is ever changed.
 
     Of a key that both hold, ours stays.
+
+    Args:
+        ours: takes them in.
+        theirs: is only read.
+        expected: the key of a record's configuration; a record with another key is named and left out.
 
     Returns:
         numbers of records taken in and of records whose key was here, and a line for each of these that differs in
@@ -20,7 +29,13 @@ def merge(ours: RecordStore, theirs: RecordStore) -> tuple[int, int, list[str]]:
         raise UserError(f"{theirs.results} holds no records: name a results folder")
     if theirs.folder.resolve() == ours.folder.resolve():
         raise UserError(f"{theirs.results} is the results folder itself: name another one")
-    found, lines = theirs.read()
+    read, lines = theirs.read()
+    found = []
+    for record in read:
+        if expected and (reason := _foreign(record, expected)):
+            lines.append(f"{record.key} is left out: {reason}")
+        else:
+            found.append(record)
     here: dict[str, list[Record]] = {}
     for record in ours.read()[0]:
         here.setdefault(record.key, []).append(record)
@@ -37,6 +52,16 @@ def merge(ours: RecordStore, theirs: RecordStore) -> tuple[int, int, list[str]]:
             lines.append(f"{record.key}: ours has {_scores(mine)}, theirs {_scores(record)}{why}; ours stays")
     taken = sum(record.key in new for record in found)
     return taken, len(found) - taken, lines
+
+
+def _foreign(record: Record, expected: Callable[[dict], str]) -> str:
+    """Why a record is not that of its configuration; empty if it is."""
+    try:
+        key = expected(record.config)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return "its config is not that of a run"
+    rekey = "results rekey renames records of earlier versions"
+    return "" if key == record.key else f"its config belongs to {key}; {rekey}"
 
 
 def _scores(record: Record) -> str:

@@ -1,13 +1,12 @@
 """Records: one immutable JSON file for each finished run, from which results.csv and all tables are made."""
 
 import base64
-import csv
 import dataclasses
-import io
 import json
 import re
+import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_origin, get_type_hints
@@ -15,15 +14,16 @@ from typing import get_origin, get_type_hints
 import numpy as np
 
 from cotune_bench.errors import UserError
+from cotune_bench.storage.earlier_records import upgraded_values
+from cotune_bench.storage.escape import csv_lines, strange_text
 from cotune_bench.storage.files import create_atomically, digest, write_atomically
+from cotune_bench.storage.summary import Summary
 
 SCHEMA = 5
-#: Fields that records of schema 1 lack, with the values that they are read as.
-SINCE_2 = {"correct": "", "test_sha256": ""}
 
 
-@dataclass(frozen=True)
-class Record:
+@dataclass(frozen=True, repr=False)
+class Record(Summary):
     """One finished run.
 
     Attributes:
@@ -66,6 +66,17 @@ class Record:
     costs: dict[str, float] = dataclasses.field(default_factory=dict)
     schema: int = SCHEMA
 
+    def summary(self) -> dict[str, object]:
+        """What ``repr`` shows."""
+        return {
+            "record": self.key,
+            "weights": f"{self.backbone} {self.weights}",
+            "images": f"{self.train_images} training, {self.test_images} test",
+            "test": ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items()),
+            "validation": ", ".join(f"{name} {value:.4g}" for name, value in self.validation.items()) or "none",
+            "finished": f"{self.finished}, after {self.seconds:.0f} s",
+        }
+
     @property
     def accuracy(self) -> float:
         """Top-1 in percent on the test set."""
@@ -89,15 +100,15 @@ class Record:
     @classmethod
     def from_json(cls, text: str) -> "Record":
         """The record in a file's text; ValueError says what is wrong with it."""
-        values = json.loads(text, parse_constant=_no_number)
+        try:
+            values = json.loads(text, parse_constant=_no_number)
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
         if not isinstance(values, dict):
             raise ValueError("it is not a JSON object")
         if values.get("schema") in (4, SCHEMA) and values.pop("sha256", None) != digest(values):
             raise ValueError("its content has changed since it was written")
-        if values.get("schema") in (1, 2):
-            values = _with_metrics({**SINCE_2, **values})
-        if values.get("schema") in (3, 4):
-            values["schema"] = SCHEMA
+        values = upgraded_values(values, SCHEMA)
         if values.get("schema") != SCHEMA:
             raise ValueError(f"its schema is {values.get('schema')!r}, this version reads 1 to {SCHEMA}")
         values.setdefault("costs", {})
@@ -115,6 +126,10 @@ class Record:
                 raise ValueError(f"its {name} is {value!r}")
         if values["primary"] not in values["metrics"]:
             raise ValueError(f"its metrics lack {values['primary']}")
+        if not 0 < values["rate"] <= 1 or min(values[name] for name in COUNTS) < 0:
+            raise ValueError(f"its rate is {values['rate']!r}, and {', '.join(COUNTS)} are not all 0 or more")
+        if (strange := strange_text({**values, "correct": ""})) is not None:
+            raise ValueError(f"it contains the text {strange[:40]!a}")
         if values["correct"]:
             unpacked(values["correct"], values["test_images"])
         return cls(**values)
@@ -128,13 +143,18 @@ KINDS = {
 }
 
 
-def _with_metrics(values: dict) -> dict:
-    """Values of a record of schema 1 or 2, which had three scores as fields, as those of today's."""
-    kept = {name: value for name, value in values.items() if name not in ("accuracy", "nll", "val_accuracy")}
-    metrics = {name: values[name] for name in ("accuracy", "nll") if name in values}
-    val = values.get("val_accuracy")
-    validation = {} if val is None else {"accuracy": val}
-    return {**kept, "metrics": metrics, "validation": validation, "primary": "accuracy", "schema": SCHEMA}
+COUNTS = ("seed", "train_images", "test_images", "seconds")
+MOST_BYTES = 1 << 24  # of a file
+
+
+def load_record(path: Path) -> Record:
+    """The record in a regular file of at most 16 MB; ValueError or OSError says what is wrong with it."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is no regular file")
+    if status.st_size > MOST_BYTES:
+        raise ValueError(f"it has {status.st_size:,} bytes")
+    return Record.from_json(path.read_text(encoding="utf-8"))
 
 
 def packed(correct: np.ndarray) -> str:
@@ -168,7 +188,7 @@ class RecordStore:
         if not path.exists():
             return False
         try:
-            Record.from_json(path.read_text(encoding="utf-8"))
+            load_record(path)
         except (ValueError, TypeError, OSError) as error:
             raise UserError(f"{path} cannot be read: {error}; move it away to run its cell again") from error
         return True
@@ -199,7 +219,7 @@ class RecordStore:
             if wanted is not None and key_of(path) not in wanted:
                 continue
             try:
-                record = Record.from_json(path.read_text(encoding="utf-8"))
+                record = load_record(path)
                 if record.key != key_of(path):
                     raise ValueError(f"it belongs to {record.key}")
                 records.append(record)
@@ -207,15 +227,18 @@ class RecordStore:
                 damaged.append(f"{path} cannot be read and is left out: {error}; move it away and run its cell again")
         return sorted(records, key=lambda record: (record.key, record.finished)), damaged
 
-    def refresh(self) -> tuple[Path, list[str]]:
+    def refresh(self, row: "Callable[[Record], Row] | None" = None) -> tuple[Path, list[str]]:
         """Make results.csv from the records; also returns a line for each unreadable file.
 
         The file is made once more if another process has added a record meanwhile.
+
+        Args:
+            row: values of a record in its columns, :func:`row_of` by default.
         """
         while True:
             paths = self._paths()
             records, damaged = self.read()
-            write_atomically(self.table, csv_text(records).encode())
+            write_atomically(self.table, csv_text(map(row or row_of, records)).encode())
             if self._paths() == paths:
                 return self.table, damaged
 
@@ -237,6 +260,7 @@ COLUMNS = [
     "rate",
     "seed",
     "split_seed",
+    "changed",
     "accuracy",
     "nll",
     "val_accuracy",
@@ -254,17 +278,16 @@ COLUMNS = [
 ]
 
 
-def row_of(record: Record) -> dict[str, object]:
-    """A record's values in the columns of results.csv."""
+Row = dict[str, object]
+
+
+def row_of(record: Record) -> Row:
+    """A record's values in the columns of results.csv; ``changed`` depends on yaml files and is empty here."""
     scores = {"accuracy": record.accuracy, "nll": record.nll, "val_accuracy": record.val_accuracy}
     values = {"split_seed": record.config.get("split_seed"), **record.environment, **vars(record), **scores}
     return {name: values.get(name) for name in COLUMNS}
 
 
-def csv_text(records: Iterable[Record]) -> str:
-    """The text of results.csv; numbers keep all their digits."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(row_of, records))
-    return text.getvalue()
+def csv_text(rows: Iterable[Row]) -> str:
+    """The text of results.csv; numbers keep all their digits, and no text is a formula of a spreadsheet."""
+    return csv_lines([COLUMNS, *([row[name] for name in COLUMNS] for row in rows)])

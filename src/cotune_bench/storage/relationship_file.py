@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cotune_bench.storage.escape import csv_lines, uncell
+
 FILE = "relationship.csv"  # in the folder of a run
 COLUMNS = ("target", "source_number", "source", "percent")
 LEAST = 0.1  # percent; smaller shares are not written, so that a thousand source classes stay a small file
@@ -37,9 +39,7 @@ def to_csv(relationship: ArrayLike, targets: Sequence[str], sources: Sequence[st
         for share in shares(row, sources)
         if share.percent >= LEAST
     ]
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([COLUMNS, *rows])
-    return buffer.getvalue()
+    return csv_lines([COLUMNS, *rows])
 
 
 def from_csv(text: str) -> dict[str, list[Share]]:
@@ -49,7 +49,7 @@ def from_csv(text: str) -> dict[str, list[Share]]:
         raise ValueError(f"its columns are {', '.join(header)}")
     found: dict[str, list[Share]] = {}
     for target, number, source, percent in lines:
-        found.setdefault(target, []).append(Share(int(number), source, float(percent)))
+        found.setdefault(uncell(target), []).append(Share(int(number), uncell(source), float(percent)))
     return found
 
 

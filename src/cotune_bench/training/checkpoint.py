@@ -3,12 +3,14 @@
 import hashlib
 import io
 import logging
+import pickle
 import re
 import time
 from pathlib import Path
 
 import torch
 
+from cotune_bench.errors import UserError
 from cotune_bench.storage.files import write_atomically
 
 log = logging.getLogger(__name__)
@@ -58,7 +60,10 @@ class Checkpoints:
         for path in self.files():
             content = path.read_bytes()
             if hashlib.sha256(content[_DIGEST:]).digest() == content[:_DIGEST]:
-                state = torch.load(io.BytesIO(content[_DIGEST:]), map_location="cpu", weights_only=True)
+                try:
+                    state = torch.load(io.BytesIO(content[_DIGEST:]), map_location="cpu", weights_only=True)
+                except pickle.UnpicklingError as error:  # its own message recommends to run what is in it
+                    raise UserError(f"{path} has more than tensors in it and is not opened: delete it") from error
                 self.started -= state.get("seconds", 0.0)  # checkpoints of 0.1.0 held none
                 return state
             log.warning("%s is damaged and not used; the run resumes from the one before it", path)

@@ -70,6 +70,8 @@ class Experiment:
         asked = {"rate": config.rate, "split_seed": config.split_seed}
         decoded = cache.folder if config.decode_cache else None
         data = assemble_data(dataset, backbone, protocol, seed=config.seed, folder=decoded, **asked)
+        if len(data.plain) <= len(data.classes) and config.rate < 1:
+            log.warning("rate=%g leaves one training image in each class", config.rate)
         folder = Path(config.results) / "splits"
         splits = split_files(dataset, data, protocol, settings=run_config(config)["data"], folder=folder, **asked)
         splits.check()

@@ -1,8 +1,10 @@
-"""Optional mirror of a run; ``metrics.csv`` and the record do not depend on it."""
+"""Optional mirrors of a run in trackers; ``metrics.csv`` and the record do not depend on it."""
 
 import importlib.util
 import logging
+import os
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,24 +12,46 @@ from typing import Any
 from cotune_bench.errors import UserError
 from cotune_bench.storage.records import Record
 
+PLAIN = (str, int, float, type(None))  # values that all trackers take
+
 log = logging.getLogger("cotune_bench.training.loggers")
+
+
+#: Loggers with the package that each needs.
+LOGGERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 
 
 def require_logger(name: str) -> None:
     """Raise UserError if this logger is not installed."""
-    if name == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
-        raise UserError("logger=tensorboard needs a package: pip install -e '.[tensorboard]'")
+    if name in LOGGERS and importlib.util.find_spec(LOGGERS[name]) is None:
+        raise UserError(f"logger={name} needs a package: pip install -e '.[{name}]'")
 
 
-class TensorBoard:
-    """Loss terms, learning rate and scores as TensorBoard events.
+def make_logger(name: str, folder: Path, key: str, settings: Mapping[str, object]) -> "Logger | None":
+    """The logger of a run; None for ``none``.
 
-    A run that resumes from a checkpoint removes the steps after it. The first error is shown as a warning and logging
-    stops, while the run continues.
+    Args:
+        name: a value of the setting ``logger``.
+        folder: of the run.
+        key: of the run.
+        settings: that define its result, by dotted names.
+    """
+    kinds = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow}
+    return kinds[name](folder, key, settings) if name in kinds else None
+
+
+class Logger:
+    """Loss terms, learning rate, scores and settings of a run for a tracker.
+
+    The first error is shown as a warning and logging stops, while the run continues.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    name = ""
+
+    def __init__(self, folder: Path, key: str = "", settings: Mapping[str, object] | None = None) -> None:
+        self.folder, self.key = folder, key
+        given = (settings or {}).items()
+        self.settings = {name: value if isinstance(value, PLAIN) else str(value) for name, value in given}
         self._writer: Any = None
         self._broken = False
 
@@ -42,26 +66,114 @@ class TensorBoard:
         if record.val_accuracy is not None:
             values["accuracy/validation"] = record.val_accuracy
         self._write(updates, values)
+        self._guarded(self._finish, values)
 
     def close(self) -> None:
-        """Close the file, however the run ended; every event was flushed."""
+        """Close the tracker's run, however the run ended."""
         if self._writer and not self._broken:
             with suppress(Exception):
-                self._writer.close()
+                self._close()
 
     def _write(self, updates: int, values: dict[str, float]) -> None:
+        def write() -> None:
+            if self._writer is None:
+                self._writer = self._open(updates)
+            self._log(updates, values)
+
+        self._guarded(write)
+
+    def _guarded(self, function: Callable, *values: object) -> None:
         if self._broken:
             return
         try:
-            if self._writer is None:
-                from torch.utils.tensorboard import SummaryWriter
-
-                self._writer = SummaryWriter(str(self.folder), purge_step=updates)
-            for name, value in values.items():
-                self._writer.add_scalar(name, value, updates)
-            self._writer.flush()
+            function(*values)
         except Exception as error:
             self._broken = True
-            line = f"logger=tensorboard failed and is left out from here on: {type(error).__name__}: {error}"
+            line = f"logger={self.name} failed and is left out from here on: {type(error).__name__}: {error}"
             log.warning(line)
             print(f"warning: {line}", file=sys.stderr, flush=True)
+
+    def _open(self, updates: int) -> Any:
+        raise NotImplementedError
+
+    def _log(self, updates: int, values: dict[str, float]) -> None:
+        raise NotImplementedError
+
+    def _finish(self, scores: dict[str, float]) -> None:
+        """What is written once, with the scores."""
+
+    def _close(self) -> None:
+        raise NotImplementedError
+
+
+class TensorBoard(Logger):
+    """Events in the run's folder; a run that resumes from a checkpoint removes the steps after it."""
+
+    name = "tensorboard"
+
+    def _open(self, updates: int) -> Any:
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(self.folder / self.name), purge_step=updates)
+
+    def _log(self, updates: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, updates)
+        self._writer.flush()
+
+    def _finish(self, scores: dict[str, float]) -> None:
+        plain = {name: value for name, value in self.settings.items() if value is not None}
+        self._writer.add_hparams(plain, {f"final/{name}": value for name, value in scores.items()}, run_name=".")
+
+    def _close(self) -> None:
+        self._writer.close()
+
+
+class WandB(Logger):
+    """A run of Weights & Biases by the run's key; ``WANDB_MODE=offline`` writes it to the run's folder alone."""
+
+    name = "wandb"
+
+    def _open(self, updates: int) -> Any:
+        import wandb  # pyright: ignore[reportMissingImports]
+
+        project = os.environ.get("WANDB_PROJECT", "cotune_bench")
+        about = {"id": self.key, "name": self.key, "resume": "allow", "config": self.settings}
+        return wandb.init(project=project, dir=str(self.folder), settings=wandb.Settings(silent=True), **about)
+
+    def _log(self, updates: int, values: dict[str, float]) -> None:
+        self._writer.log(values, step=updates)
+
+    def _close(self) -> None:
+        self._writer.finish()
+
+
+class MLflow(Logger):
+    """A run of MLflow at ``MLFLOW_TRACKING_URI``, by default in ``mlruns`` of the results folder."""
+
+    name = "mlflow"
+
+    def _open(self, updates: int) -> Any:
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow 3 prefers a database
+        from mlflow import MlflowClient  # pyright: ignore[reportMissingImports]
+
+        usual = (self.folder.resolve().parents[1] / "mlruns").as_uri()
+        client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", usual))
+        found = client.get_experiment_by_name("cotune_bench")
+        experiment = found.experiment_id if found else client.create_experiment("cotune_bench")
+        known = self.folder / "mlflow_run"
+        if known.exists():
+            self._run = known.read_text(encoding="utf-8")
+        else:
+            self._run = client.create_run(experiment, run_name=self.key).info.run_id
+            for name, value in self.settings.items():
+                client.log_param(self._run, name, value)
+            known.write_text(self._run, encoding="utf-8")
+        return client
+
+    def _log(self, updates: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.log_metric(self._run, name, value, step=updates)
+
+    def _close(self) -> None:
+        self._writer.set_terminated(self._run)

@@ -1,23 +1,92 @@
-"""Live progress of a run: status.json, metrics.csv, a TensorBoard mirror and a progress bar."""
+"""Live progress of a run: status.json, metrics.csv, run.log, a tracker and a progress bar."""
 
+import html
 import json
+import logging
 import os
 import socket
+import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
+from cotune_bench.config import run_config
+from cotune_bench.config.changed import leaves
 from cotune_bench.storage.files import write_atomically
+from cotune_bench.storage.run_state import how_far, time_left
 from cotune_bench.storage.slurm import job_id
-from cotune_bench.training.loggers import TensorBoard
+from cotune_bench.training.loggers import make_logger
+
+log = logging.getLogger("cotune_bench.training.progress")
+
+#: Of the engine: updates done, learning rate, means of the loss terms.
+Report = Callable[[int, float, dict[str, float]], None]
 
 HEARTBEAT = 5.0  # seconds between two writes of status.json
+LINE = 60.0  # seconds between two lines of run.log and, without a terminal, of standard output
+
+
+def progress_bar(*, shown: bool) -> Progress:
+    """A line of name, bar, count, time left and loss terms for each task, on terminals from 60 columns on."""
+    name = Column(ratio=3, no_wrap=True, overflow="ellipsis")
+    terms = Column(ratio=2, no_wrap=True, overflow="ellipsis")
+    return Progress(
+        TextColumn("{task.description}", markup=False, table_column=name),
+        BarColumn(10, table_column=Column(width=10)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[shown]}", markup=False, table_column=terms),
+        console=Console(stderr=True),
+        transient=True,
+        expand=True,
+        refresh_per_second=2,
+        redirect_stdout=sys.stdout.isatty(),  # else what is printed would go to the terminal, not to its file
+        disable=not shown,
+    )
+
+
+class NotebookBar:
+    """A bar in the output of a notebook's cell, which needs no widgets."""
+
+    def __init__(self, name: str, total: int) -> None:
+        from IPython.display import HTML, display  # pyright: ignore[reportMissingImports]
+
+        self._html, self.name, self.total, self._started = HTML, name, total, time.monotonic()
+        self._handle = display(self._bar(0, ""), display_id=True)
+
+    def _bar(self, done: int, terms: str) -> Any:
+        left = time_left(time.monotonic() - self._started, done, self.total - done)
+        line = f"{self.name} {how_far(done, self.total, 'updates', left)} {terms}"
+        return self._html(f'<progress value="{done}" max="{self.total}"></progress> {html.escape(line)}')
+
+    def __call__(self, updates: int, lr: float, terms: dict[str, float]) -> None:
+        """Report of the engine."""
+        self._handle.update(self._bar(updates, shown_terms(terms)))
+
+
+@contextmanager
+def shown_bar(name: str, total: int) -> Iterator[Report]:
+    """A bar in a notebook or on a terminal, nothing elsewhere: called with the engine's reports."""
+    if Console().is_jupyter:
+        yield NotebookBar(name, total)
+        return
+    with progress_bar(shown=sys.stderr.isatty()) as bar:
+        task = bar.add_task(name, total=total, shown="")
+        yield lambda updates, lr, terms: bar.update(task, completed=updates, shown=shown_terms(terms))
+
+
+def shown_terms(terms: dict[str, float]) -> str:
+    """Loss terms for a line."""
+    return " ".join(f"{name} {value:.3f}" for name, value in terms.items())
 
 
 class RunProgress:
@@ -30,13 +99,13 @@ class RunProgress:
         folder: of the run.
         key: of the run.
         config: of the run.
-        bar: show a progress bar on the terminal.
+        shown: show a progress bar on a terminal, else print a line a minute.
     """
 
-    def __init__(self, folder: Path, key: str, config: DictConfig, *, bar: bool) -> None:
+    def __init__(self, folder: Path, key: str, config: DictConfig, *, shown: bool) -> None:
         self.folder, self.key = folder, key
         self.updates, self.batch_size = config.protocol.updates, config.protocol.batch_size
-        self.logger = TensorBoard(folder / "tensorboard") if config.logger == "tensorboard" else None
+        self.logger = make_logger(config.logger, folder, key, dict(leaves(run_config(config))))
         self.begun = False
         self._started = datetime.now(UTC)
         self._done = 0
@@ -44,13 +113,14 @@ class RunProgress:
         self._first: tuple[int, float] | None = None  # updates done and clock at the first report
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        shown = TextColumn("{task.fields[shown]}")
-        self._bar = Progress(*columns, shown, console=Console(stderr=True), transient=True, disable=not bar)
+        self._terms = ""
+        self._printed = shown and not sys.stderr.isatty()
+        self._bar = progress_bar(shown=shown and sys.stderr.isatty())
 
     def __enter__(self) -> "RunProgress":
         self.write("running", done=0)
         self.begun = True
+        log.info("begins on %s, pid %d: %d updates", socket.gethostname(), os.getpid(), self.updates)
         self._heart.start()
         self._bar.start()
         self._task = self._bar.add_task(self.key, total=self.updates, shown="")
@@ -64,10 +134,17 @@ class RunProgress:
         self._heart.join()
 
     def _beat(self) -> None:
+        said = time.monotonic()
         while not self._ended.wait(HEARTBEAT):
             left = self._pace and round(self._pace * (self.updates - self._done), 1)
             with suppress(OSError):  # checkpoints and the record report a full disk
                 self.write("running", done=self._done, eta_s=left)
+            if time.monotonic() - said >= LINE:
+                said = time.monotonic()
+                line = how_far(self._done, self.updates, "updates", left) + (self._terms and f": {self._terms}")
+                log.info(line)
+                if self._printed:
+                    print(f"{self.key} {line}", flush=True)
 
     def write(self, state: str, **more: object) -> None:
         """Note a state: running, interrupted, failed or done."""
@@ -99,9 +176,9 @@ class RunProgress:
             file.write(",".join(f"{value:.8g}" for value in row) + "\n")
         if self.logger:
             self.logger.report(updates, lr, terms)
-        speed = [f"{self.batch_size / self._pace:,.0f} images/s"] if self._pace else []
-        shown = "  ".join([*speed, *(f"{name} {value:.3f}" for name, value in terms.items())])
-        self._bar.update(self._task, completed=updates, shown=shown)
+        self._terms = shown_terms(terms)
+        speed = f"  {self.batch_size / self._pace:,.0f} images/s" if self._pace else ""
+        self._bar.update(self._task, completed=updates, shown=self._terms + speed)
 
 
 def _kept(path: Path, updates: int) -> list[str]:

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from cotune_bench.config import run_config, run_key
+from cotune_bench.config.changed import changed
 from cotune_bench.config.keys import variants
 from cotune_bench.errors import UserError
 from cotune_bench.storage.files import write_atomically
@@ -42,14 +43,14 @@ class Outcome:
     line: str
 
 
-def run(config: DictConfig, *, bar: bool = False) -> Outcome:
+def run(config: DictConfig, *, shown: bool = False) -> Outcome:
     """Train, evaluate and record one configuration, unless a record exists or another process is running it.
 
     A run that was killed resumes from its last checkpoint.
 
     Args:
         config: of one run, composed and checked.
-        bar: show a progress bar on the terminal.
+        shown: show a progress bar on a terminal, else print a line a minute.
 
     Raises:
         UserError: the input is wrong; nothing was written.
@@ -62,7 +63,7 @@ def run(config: DictConfig, *, bar: bool = False) -> Outcome:
         return Outcome(key, SKIPPED, f"{key}: finished before, not run again (force=true does)")
     folder = store.results / "runs" / key
     require_logger(config.logger)
-    progress = RunProgress(folder, key, config, bar=bar)
+    progress = RunProgress(folder, key, config, shown=shown)
     with _failures(folder, config, progress):
         from cotune_bench.inference.kept_network import keep, keeping  # torch takes seconds to import
         from cotune_bench.training.checkpoint import Checkpoints
@@ -127,10 +128,11 @@ def _require_kept(config: DictConfig, key: str) -> None:
 def _summary(config: DictConfig, record: Record, path: Path) -> str:
     """The one line at the end of a run."""
     unit = f"seed {record.seed}" if config.replicate is None else f"replicate {config.replicate}"
+    settings = f", {' '.join(found)}" if (found := changed(record.config)) else ""
     validation = "" if record.val_accuracy is None else f" (validation {record.val_accuracy:.2f} %)"
     return (
         f"{record.data} {record.method} rate {record.rate:g} {unit}: "
-        f"{record.accuracy:.2f} %{validation} in {record.seconds:.1f} s -> {path}"
+        f"{record.accuracy:.2f} %{validation} in {record.seconds:.1f} s{settings} -> {path}"
     )
 
 

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
@@ -21,10 +22,11 @@ from cotune_bench.errors import UserError
 from cotune_bench.storage.files import write_atomically
 from cotune_bench.storage.slurm import ENDED, job_states
 from cotune_bench.training.interrupts import SIGNALS, InterruptedRun, StopRequest, hand_on
-from cotune_bench.training.runner import FAILED, SKIPPED, Outcome, run
+from cotune_bench.training.runner import FAILED, Outcome, run
 
 #: Imported once, by the process that the cells are forked from; the first optimiser of a process imports the second.
 PRELOAD = ["cotune_bench.training.experiment", "torch._dynamo"]
+BEGUN = "begun"  # files of a sweep's folder
 
 
 def run_cells(cells: Sequence[Sequence[str]], folder: Path, places: Sequence[str]) -> None:
@@ -56,7 +58,8 @@ def run_cells(cells: Sequence[Sequence[str]], folder: Path, places: Sequence[str
             while waiting and free and not stop.number:
                 (number, cell), place = waiting.pop(0), free.pop(0)
                 process = context.Process(target=_run_alone, args=(Path.cwd(), cell, folder, number, place))
-                process.start()
+                with _without_interrupts():
+                    process.start()
                 running[process] = number, place
                 if stop.number:  # a signal came after the check
                     process.terminate()
@@ -71,6 +74,19 @@ def run_cells(cells: Sequence[Sequence[str]], folder: Path, places: Sequence[str
                     _note(_killed(cells[number], code), folder, number)
     if stop.number:
         raise InterruptedRun(stop.number)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ctrl-C waits; processes that are started here never receive it and stop by the SIGTERM of the sweep."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _killed(cell: Sequence[str], code: int) -> Outcome:
@@ -94,9 +110,9 @@ def places(config: DictConfig) -> list[str]:
 
 def _run_alone(here: Path, cell: Sequence[str], folder: Path, number: int, place: str) -> None:
     """:func:`run_cell` in a process of its own, which saves and stops if the process of the sweep is killed."""
-    os.chdir(here)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
+        os.chdir(here)
+        threading.Thread(target=_end_with_parent, daemon=True).start()
         run_cell(cell, folder, number, place)
     except InterruptedRun as stopped:
         sys.exit(stopped.exit_code)
@@ -126,6 +142,8 @@ def run_cell(cell: Sequence[str], folder: Path, number: int, place: str = "auto"
 def job(config: DictConfig, folder: Path, number: int) -> None:
     """Run one cell of a sweep and write its outcome, whatever it is, so that the sweep continues.
 
+    The process of the sweep prints the outcome.
+
     Args:
         config: of the cell.
         folder: of the sweep, seen by all its jobs.
@@ -135,6 +153,7 @@ def job(config: DictConfig, folder: Path, number: int) -> None:
         InterruptedRun: a signal stopped the cell, and there is no scheduler that would queue it again.
     """
     key = run_key(config)
+    write_atomically(folder / f"{BEGUN}{number}", key.encode())
     try:
         outcome = run(config)
     except UserError as error:
@@ -156,8 +175,6 @@ def job(config: DictConfig, folder: Path, number: int) -> None:
 
 
 def _note(outcome: Outcome, folder: Path, number: int) -> None:
-    if outcome.state != SKIPPED:  # the summary counts them
-        print(outcome.line, file=sys.stderr if outcome.state == FAILED else sys.stdout, flush=True)
     write_atomically(_path(folder, number), json.dumps(asdict(outcome)).encode())
 
 
@@ -186,8 +203,20 @@ def read_outcomes(folder: Path, cells: int) -> list[Outcome]:
 
     Every file is asked for by its name: on a network folder, the list of names may be seconds old.
     """
-    paths = (_path(folder, number) for number in range(cells))
-    return [Outcome(**json.loads(path.read_text(encoding="utf-8"))) for path in paths if path.exists()]
+    return [outcome for number in range(cells) if (outcome := outcome_at(folder, number))]
+
+
+def outcome_at(folder: Path, number: int) -> Outcome | None:
+    """The outcome of a cell, None before it has ended."""
+    try:
+        return Outcome(**json.loads(_path(folder, number).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def begun(folder: Path) -> dict[int, str]:
+    """Keys of the cells that have begun, by number."""
+    return {int(path.name.removeprefix(BEGUN)): path.read_text() for path in sorted(folder.glob(f"{BEGUN}*"))}
 
 
 def _path(folder: Path, number: int) -> Path:

@@ -12,6 +12,7 @@ from scipy.io import loadmat
 from cotune_bench.data.dataset import ImageList, Labelled
 from cotune_bench.data.scan import look
 from cotune_bench.errors import UserError
+from cotune_bench.storage.escape import plain
 
 #: Files below the root of a data set, each with its 0-based label.
 Part = list[tuple[str, int]]
@@ -133,6 +134,8 @@ def with_validation(images: ImageList, validation: str) -> ImageList:
 
 
 def _below(name: str, root: Path, file: str) -> str:
+    if plain(file) != file:  # lists of images have a line of UTF-8 for each
+        raise UserError(f"data {name}: the file name {file!a} has characters that are no text: rename it")
     path = PurePosixPath(file)
     if path.is_absolute() and path.is_relative_to(root.absolute()):
         path = path.relative_to(root.absolute())

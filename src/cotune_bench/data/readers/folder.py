@@ -173,12 +173,22 @@ def _leaves(name: str, folder: Path, kind: str) -> list[str]:
 
 def class_folders(folder: Path) -> list[str]:
     """Names of the folders in a folder, sorted, without hidden ones; empty if the folder does not exist."""
-    return [entry.name for entry in _entries(folder) if entry.is_dir()] if folder.is_dir() else []
+    return [entry.name for entry in _entries(folder) if (folder / entry.name).is_dir()] if _is_folder(folder) else []
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:  # a name that is too long, a loop of links
+        raise UserError(f"{path} cannot be read ({error.strerror}): name another folder") from error
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:  # __MACOSX is what a Mac's zip leaves behind
-        shown = [entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX"]
+    try:
+        with os.scandir(folder) as entries:  # __MACOSX is what a Mac's zip leaves behind
+            shown = [entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX"]
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read ({error.strerror}): allow reading it, or move it away") from error
     return sorted(shown, key=lambda entry: entry.name)
 
 

@@ -12,8 +12,9 @@ from cotune_bench.reports.figures.rates import accuracy_figures
 from cotune_bench.reports.figures.relationship import relationship_figures
 from cotune_bench.reports.figures.training import training_figures
 from cotune_bench.reports.grid import Grid
-from cotune_bench.reports.tables import aligned, escaped
+from cotune_bench.reports.tables import aligned
 from cotune_bench.storage import calibration_file, relationship_file
+from cotune_bench.storage.escape import markdown
 from cotune_bench.storage.files import write_atomically
 
 __all__ = ["NamedFigure", "grid_figures", "image", "inline_svg", "write_figures"]
@@ -56,8 +57,8 @@ def write_figures(figures: Sequence[NamedFigure], folder: Path) -> list[Path]:
     for one in figures:
         contents |= {folder / f"{one.name}.{suffix}": image(one.figure, suffix) for suffix in ("pdf", "png")}
         if one.rows:
-            table = aligned([[escaped(text) for text in row] for row in one.rows])
-            contents[folder / f"{one.name}.md"] = f"{escaped(one.caption)}\n\n{table}\n".encode()
+            table = aligned([[markdown(text) for text in row] for row in one.rows])
+            contents[folder / f"{one.name}.md"] = f"{markdown(one.caption)}\n\n{table}\n".encode()
     for path, content in contents.items():
         write_atomically(path, content)
     return list(contents)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -18,6 +19,7 @@ from cotune_bench.reports.tables import METHOD_NAMES
 
 WIDTH = 5.5  # inches; one text column
 ROW, NAMED, LONGEST = 0.17, 40, 24  # of a heat map: inches for a row, names on an axis, characters of a name
+NUMBERED = 15  # rows and columns of a heat map whose cells have room for a number
 #: Okabe and Ito's colours for any colour vision; without yellow, too pale for a line on white.
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7")
 MARKERS = ("o", "s", "^", "v", "*", "D", "P", "X", "<", ">", "h", "p", "d", "8", "H", "1", "2", "3", "4", "+", "x")
@@ -34,6 +36,7 @@ RC = {
     "legend.frameon": False,
     "legend.handlelength": 3.4,
     "savefig.dpi": 200,
+    "pdf.fonttype": 42,  # TrueType: publishers refuse Type 3
     "svg.hashsalt": "cotune_bench",
     "text.parse_math": False,  # names of methods and classes are no formulas
 }
@@ -112,6 +115,12 @@ def heat_map(shares: pd.DataFrame, down: str, across: str, label: str, vmax: flo
     axes.set_yticks(range(len(rows)), rows, fontsize=7)
     axes.set_xticks(range(len(columns)), columns, rotation=0 if longest <= 2 else 90, fontsize=7)
     axes.tick_params(length=0)
+    if max(shares.shape) <= NUMBERED:
+        values = shares.to_numpy()
+        for (row, column), value in np.ndenumerate(values):
+            if value >= 0.5:
+                colour = "white" if value > values.max() / 2 else "black"
+                axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=6, color=colour)
     axes.grid(visible=False)
     axes.spines[["top", "right"]].set_visible(True)
     figure.colorbar(picture, ax=axes, label=label, pad=0.02, shrink=0.9)

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from cotune_bench.config import OF_REPLICATE
-from cotune_bench.reports.frame import leaves
+from cotune_bench.config.changed import leaves
 from cotune_bench.reports.grid import Cell, Grid
 from cotune_bench.reports.status import CellStatus, TableStatus
 from cotune_bench.storage.records import Record, RecordStore
