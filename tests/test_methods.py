@@ -33,6 +33,7 @@ FOLLOWING = {
     "bi_tuning": ("key.", "queue_", "place"),
     "ema": ("average.", "updates"),
     "spottune_global": ("shares",),
+    "wise_ft": ("chosen",),
 }
 #: Settings for a backbone of two blocks.
 OF_TWO_BLOCKS = {"random_policy": ["method.always=1"], "spottune_global": ["method.k=1"]}
@@ -42,6 +43,7 @@ FURTHER = {
     "spottune_global": ("source", "policy_network"),
     "random_policy": ("source",),
     "progressive": ("source", "adapters"),
+    "wise_ft": ("start",),
 }
 
 
