@@ -34,6 +34,7 @@ FOLLOWING = {
     "ema": ("average.", "updates"),
     "spottune_global": ("shares",),
     "wise_ft": ("chosen",),
+    "knowledge_flow": ("done",),
 }
 #: Settings for a backbone of two blocks.
 OF_TWO_BLOCKS = {"random_policy": ["method.always=1"], "spottune_global": ["method.k=1"]}
@@ -44,6 +45,7 @@ FURTHER = {
     "random_policy": ("source",),
     "progressive": ("source", "adapters"),
     "wise_ft": ("start",),
+    "knowledge_flow": ("flow",),  # in training alone
 }
 
 
