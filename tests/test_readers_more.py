@@ -19,6 +19,7 @@ from cotune_bench.data.readers import (
     clothing,
     coco70,
     cub,
+    dmlab,
     eurosat,
     flowers,
     grocery,
@@ -162,6 +163,7 @@ TREES = {
     "flowers": trees.flowers,
     "indoors": trees.indoors,
     "eurosat": trees.eurosat,
+    "dmlab": lambda root: dmlab.arrange(trees.dmlab(root)),
     "cifar100": lambda root: trees.cifar_binary(root / "cifar-100-binary"),
     "folder": lambda root: trees.folders(root, {"cat": 2, "dog": 2}),
     "imagelist": trees.tllib,
@@ -182,7 +184,7 @@ def test_yaml_finds_the_data_set_where_its_archive_puts_it(tmp_path, name):
     assert not isinstance(data, ImageList) or not missing_files(data)
 
 
-@pytest.mark.parametrize("module", [cub, cars, aircraft, coco70, flowers, indoors, eurosat, cifar100])
+@pytest.mark.parametrize("module", [cub, cars, aircraft, coco70, flowers, indoors, eurosat, dmlab, cifar100])
 def test_the_page_of_data_sets_has_the_official_numbers(module):
     name = module.__name__.rpartition(".")[2]
     page = (Path(__file__).parents[1] / "docs/data/README.md").read_text(encoding="utf-8")

@@ -92,10 +92,12 @@ class Reader:
     Attributes:
         read: the data set from the values of its yaml; UserError where its files are missing or wrong.
         official: numbers of ``classes`` and of images in ``train``, ``val`` and ``test``; empty if unpublished.
+        arrange: makes what ``read`` expects from the published files below a folder; None where those are it.
     """
 
     read: Callable[..., "ImageList | Dataset"]
     official: Mapping[str, int] = field(default_factory=dict)
+    arrange: Callable[[Path], None] | None = None
 
 
 @dataclass(frozen=True)
