@@ -58,6 +58,7 @@ class KnowledgeFlow(Method):
     """
 
     compilable = False  # hooks on the teachers come and go with every update
+    recomputable = False  # it runs the layers of the trunk itself
     done: Tensor
 
     def __init__(

@@ -25,11 +25,18 @@ Rows = list[dict[str, Any]]
 
 BESIDE = "Beside the published numbers"
 CELLS = (
-    f"Mean ± sample std, top-1 test accuracy in percent; the paper's std is taken as that of {PAPER_SEEDS} seeds, an "
-    "assumption. Difference: ours less the paper's in percentage points, as description: a spread of training seeds "
-    "contains neither split nor sample, so nothing is tested. Random weights are not compared. TLlib: ResNet-50, one "
+    "Mean ± sample std, top-1 test accuracy in percent; {theirs} Difference: ours less the paper's in percentage "
+    "points, as description: {reason}, so nothing is tested. Random weights are not compared. TLlib: ResNet-50, one "
     "run each, trained on all training images and read at the epoch that is best on the test images."
 )
+WITH_STD = {
+    "theirs": f"the paper's std is taken as that of {PAPER_SEEDS} seeds, an assumption.",
+    "reason": "a spread of training seeds contains neither split nor sample",
+}
+WITHOUT_STD = {
+    "theirs": "the paper's values were published without a spread and without the number of runs.",
+    "reason": "how far another run of theirs would be is not known",
+}
 OFFSETS = (
     "Over all cells of a method with both values: in how many ours is above and below the paper's, and the mean "
     "difference in percentage points. Differences on one side throughout suggest that the experiments differ."
@@ -53,11 +60,22 @@ def _rows(name: str) -> Rows:
     return pd.read_csv(PAPER / name).to_dict("records")  # pyright: ignore[reportReturnType]
 
 
+def _tables() -> Rows:
+    """Every cell of the published tables."""
+    return _rows("cotuning.csv") + _rows("zootuning.csv")
+
+
 @cache
-def published(table: str) -> dict[Place, tuple[float, float]]:
-    """The paper's (mean, std) of ``table2`` or ``table3`` by (data, method, rate); empty for any other name."""
-    rows = [row for row in _rows("cotuning.csv") if row["table"] == table]
-    return {(row["data"], row["method"], row["rate"]): (row["mean"], row["std"]) for row in rows}
+def published(table: str) -> dict[Place, tuple[float, float | None]]:
+    """The paper's (mean, std) of ``table2``, ``table3`` or ``zootuning`` by (data, row, rate); empty for other names.
+
+    The last has no std.
+    """
+    rows = [row for row in _tables() if row["table"] == table]
+    stds = [None if math.isnan(row["std"]) else row["std"] for row in rows]
+    return {
+        (row["data"], row["method"], row["rate"]): (row["mean"], std) for row, std in zip(rows, stds, strict=True)
+    }
 
 
 @cache
@@ -74,7 +92,7 @@ def paper_table(name: str, chosen: str | None) -> str | None:
         UserError: the chosen one was not published.
     """
     if chosen is not None and not published(chosen):
-        known = ", ".join(sorted({row["table"] for row in _rows("cotuning.csv")}))
+        known = ", ".join(sorted({row["table"] for row in _tables()}))
         raise UserError(f"table {name}: paper={chosen} is unknown: choose {known}, or leave it out")
     return chosen or (name if published(name) else None)
 
@@ -192,7 +210,8 @@ def listings(grid: Grid, paper: str | None) -> list[tuple[str, list[list[str]], 
     """
     cells, found = compare(grid, paper), []
     if paper:
-        found.append((BESIDE, _cell_rows(cells), [CELLS, backbones(grid, paper)]))
+        spread = WITHOUT_STD if all(std is None for _, std in published(paper).values()) else WITH_STD
+        found.append((BESIDE, _cell_rows(cells), [CELLS.format(**spread), backbones(grid, paper)]))
         if means := offsets(cells):
             rows = [["Method", "Cells", "Above", "Below", "Mean difference"]]
             for method, values in means.items():
@@ -212,14 +231,14 @@ def listings(grid: Grid, paper: str | None) -> list[tuple[str, list[list[str]], 
 
 
 def backbones(grid: Grid, paper: str) -> str:
-    """Our setting and the paper's backbone, and a warning where they differ."""
-    theirs = next(row["backbone"] for row in _rows("cotuning.csv") if row["table"] == paper)
-    sentences = [setting(grid), f"Backbone of the paper: {theirs}, pre-trained."]
+    """Our setting and the paper's backbones, and a warning where they differ."""
+    theirs = list(dict.fromkeys(row["backbone"] for row in _tables() if row["table"] == paper))
+    sentences = [setting(grid), f"Backbone of the paper: {' and '.join(theirs)}, pre-trained."]
     for field, usual, what in (
         ("backbone", theirs, "backbone than the paper's"),
-        ("protocol", "paper", "protocol than paper"),
+        ("protocol", ["paper"], "protocol than paper"),
     ):
-        if other := [data for data in grid.spec.data if grid.names(field, data) not in ((), (usual,))]:
+        if other := [data for data in grid.spec.data if set(grid.names(field, data)) - set(usual)]:
             sentences.append(f"Another {what} in {', '.join(other)}: not the same experiment.")
     sentences += (random_weights(grid, data) for data in grid.spec.data)
     return " ".join(filter(None, sentences))
