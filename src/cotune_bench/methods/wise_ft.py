@@ -54,7 +54,7 @@ class WiseFT(LPFT):
             raise UserError(f"method.alpha={alpha} cannot be used: give a number from 0 to 1, or null")
         self.alpha = alpha
         self.start = Frozen(nn.Sequential(self.trunk, self.head), persistent=True)
-        self.register_buffer("chosen", torch.tensor(UNCHOSEN))
+        self.register_buffer("chosen", torch.tensor(float("nan")))  # until training ends
         self.tried: dict[float, dict[str, float]] = {}
 
     def prepare(self, data: TargetData, cache: Cache) -> None:
@@ -68,6 +68,7 @@ class WiseFT(LPFT):
 
     def finish(self, data: TargetData) -> None:
         """Choose alpha on the validation images, if there are any."""
+        self.chosen.fill_(UNCHOSEN)
         if not len(data.val):
             return
         labels = torch.from_numpy(data.val.labels)
