@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from toy import like_runs
 
+from cotune_bench.config.tables import load_table
 from cotune_bench.errors import UserError
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.published import (
@@ -75,7 +76,8 @@ def test_published_numbers_and_which_table():
     asked = (("table3", None), ("desk", None), ("mine", "table2"))
     assert [paper_table(*one) for one in asked] == ["table3", None, "table2"]
     with pytest.raises(
-        UserError, match="table mine: paper=table9 is unknown: choose spottune, table2, table3, or leave it out"
+        UserError,
+        match="table mine: paper=table9 is unknown: choose spottune, table2, table3, zootuning, or leave it out",
     ):
         paper_table("mine", "table9")
 
@@ -156,3 +158,13 @@ def test_an_empty_table_compares_nothing():
     grid = build_grid(TableSpec("table2", "T", ("cub",), METHODS, (0.15,), (0, 1, 2)), pd.DataFrame())
     assert {one["difference"] for one in compare(grid, "table2")} == {None}
     assert "## Order" not in compare_markdown(grid, "table2")
+
+
+def test_zoo_tuning_s_table_is_published_for_every_row_and_column_of_ours():
+    columns = ("cifar100", "coco70", "aircraft", "cars", "indoors", "dmlab", "eurosat")
+    table, cells = load_table("zootuning"), published("zootuning")
+    assert tuple(table["data"]) == columns
+    assert len(cells) == 70
+    assert {(data, method, 1.0) for data in columns for method in table["method"]} <= cells.keys()
+    assert cells["dmlab", "finetune_moco", 1.0] == (75.06, None)
+    assert paper_table("zootuning", None) == "zootuning"

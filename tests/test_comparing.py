@@ -12,6 +12,7 @@ from trees import refused
 from cotune_bench.cli import compare_methods
 from cotune_bench.cli.budget import choose, has_time, seconds_of
 from cotune_bench.cli.plan import Cost
+from cotune_bench.config import compose_config
 from cotune_bench.reports.recommendation import recommendation, scored
 from cotune_bench.storage.records import Record
 from cotune_bench.training import timing
@@ -230,3 +231,15 @@ def test_absent_weights_are_reported_before_anything_is_timed(here, ask):
     assert done.code == 2
     assert "backbone.weights=lost.pth is no file" in done.err.splitlines()[-1]
     assert "timing" not in done.err
+
+
+def test_subsets_are_methods_that_any_backbone_of_one_source_can_take():
+    assert compare_methods.methods_of("classic") == ["finetune", "l2sp", "delta", "bss", "cotuning"]
+    assert compare_methods.methods_of("bss,lora") == ["bss", "lora"]
+    for name, methods in compare_methods.SUBSETS.items():
+        assert "finetune" in methods
+        assert compare_methods.methods_of(name) == list(dict.fromkeys(methods))
+        sections = [compose_config([f"method={method}"]).method for method in methods]
+        assert not any({"sources", "parts", "of"} & set(section) for section in sections)
+    assert set(compare_methods.SUBSETS["quick"]) | set(compare_methods.CLASSIC) <= set(compare_methods.SUBSETS["all"])
+    refused(lambda: compare_methods.methods_of("quik"), "quik", "is unknown")

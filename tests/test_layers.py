@@ -45,9 +45,9 @@ MOST_LINES = 300
 MOST_FILES = {
     "reports": 18,
     "cli": 18,
-    "methods": 40,
+    "methods": 41,
     "data/readers": 24,
-}  # 16 elsewhere; one for each
+}  # 16 elsewhere; one for each method and data set
 
 FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
 MODULES = [file for file in FILES if file != "__init__.py"]  # its imports are the public names

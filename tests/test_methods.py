@@ -33,6 +33,8 @@ FOLLOWING = {
     "bi_tuning": ("key.", "queue_", "place"),
     "ema": ("average.", "updates"),
     "spottune_global": ("shares",),
+    "wise_ft": ("chosen",),
+    "knowledge_flow": ("done",),
 }
 #: Settings for a backbone of two blocks.
 OF_TWO_BLOCKS = {"random_policy": ["method.always=1"], "spottune_global": ["method.k=1"]}
@@ -42,6 +44,8 @@ FURTHER = {
     "spottune_global": ("source", "policy_network"),
     "random_policy": ("source",),
     "progressive": ("source", "adapters"),
+    "wise_ft": ("start",),
+    "knowledge_flow": ("flow",),  # in training alone
 }
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cotune_bench.cli.plan import Cost, Item, counts_of, items_of, plan_lines
+from cotune_bench.cli.plan import Cost, Item, cost_of, counts_of, items_of, plan_lines
 from cotune_bench.config import compose_config, run_key
 from cotune_bench.errors import UserError
 from cotune_bench.methods.finetune import FineTune
@@ -114,3 +114,13 @@ def test_bad_input_is_one_line(here, ask, arguments, message):
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert done.err.startswith(f"error: {message}")
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", ["ensemble", "distill"])
+def test_methods_that_read_finished_runs_are_planned_before_these_are_there(method, tmp_path):
+    quick = ("backbone.weights=random", "zoo@method.sources=none", "+backbone@method.sources.more=glyphnet")
+    config = compose_config([f"method={method}", "data=digits", *quick, f"results={tmp_path}", "protocol.threads=1"])
+    pace = cost_of(config, {}).pace
+    assert pace.view > 0
+    assert (pace.update > 0) == (method == "distill")
+    assert not list(tmp_path.iterdir())

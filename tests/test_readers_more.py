@@ -19,6 +19,7 @@ from cotune_bench.data.readers import (
     clothing,
     coco70,
     cub,
+    dmlab,
     eurosat,
     flowers,
     grocery,
@@ -220,6 +221,7 @@ TREES = {
     "eurosat": trees.eurosat,
     "sketches": trees.sketches,
     "wikiart": trees.wikiart,
+    "dmlab": lambda root: dmlab.arrange(trees.dmlab(root)),
     "cifar100": lambda root: trees.cifar_binary(root / "cifar-100-binary"),
     "folder": lambda root: trees.folders(root, {"cat": 2, "dog": 2}),
     "imagelist": trees.tllib,
@@ -241,7 +243,7 @@ def test_yaml_finds_the_data_set_where_its_archive_puts_it(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "module", [cub, cars, aircraft, coco70, flowers, indoors, eurosat, cifar100, sketches, wikiart]
+    "module", [cub, cars, aircraft, coco70, flowers, indoors, eurosat, dmlab, cifar100, sketches, wikiart]
 )
 def test_the_page_of_data_sets_has_the_official_numbers(module):
     name = module.__name__.rpartition(".")[2]

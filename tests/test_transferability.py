@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 from scipy.optimize import minimize
+from toy import toy_record
 
+from cotune_bench.backbones.glyphnet import load
+from cotune_bench.cli.rank_backbones import correlation_line, fine_tuned
+from cotune_bench.storage.records import RecordStore
 from cotune_bench.transferability import h_score, leep, log_evidence, logme, nce
 
 RNG = np.random.default_rng(0)
@@ -69,3 +73,25 @@ def test_the_command_prints_the_scores_of_each_backbone_best_first(here, ask):
     answer = ask("rank-backbones", "data=digits", "rate=0.15", "--backbones", "glyphnet")
     assert answer.code == 0
     assert all(word in answer.out for word in ("glyphnet", "LogME", "LEEP", "NCE", "H-score"))
+
+
+def test_ranks_are_correlated_to_the_records_of_the_same_weights_data_and_rate():
+    usual = {"method": "finetune", "data": "digits", "rate": 0.15, "weights_sha256": "aa"}
+    other = [{"method": "bss"}, {"data": "greek"}, {"rate": 1.0}, {"weights_sha256": "bb"}]
+    records = [toy_record(accuracy=80.0, **usual), toy_record(accuracy=90.0, **usual)]
+    records += [toy_record(accuracy=1.0, **{**usual, **one}) for one in other]
+    assert fine_tuned(records, "digits", 0.15, "aa") == 85.0
+    assert fine_tuned(records, "digits", 0.15, "cc") is None
+    rows = [("a", (1.0, 3.0, 0.0, 1.0), 70.0), ("b", (2.0, 2.0, 5.0, 3.0), 80.0), ("c", (3.0, 1.0, 1.0, 2.0), 90.0)]
+    line = correlation_line([*rows, ("d", (0.0, 0.0, 0.0, 0.0), None)])
+    assert line.endswith("3 backbones): LogME +1.00, LEEP -1.00, NCE +0.33, H-score +0.33")
+    assert correlation_line(rows[1:]).endswith("needs records of 3 backbones: 2 found.")
+
+
+def test_fine_tuned_accuracy_stands_beside_the_scores(here, ask):
+    sha = load("glyphnet", here, weights="glyphs", seed=0).info.sha256
+    RecordStore(here / "results").add(
+        toy_record(key="one", method="finetune", data="digits", rate=0.15, weights_sha256=sha, accuracy=77.25)
+    )
+    answer = ask("rank-backbones", "data=digits", "rate=0.15", "--backbones", "glyphnet")
+    assert (answer.code, "77.25" in answer.out, "1 found" in answer.out) == (0, True, True)

@@ -11,6 +11,7 @@ from trees import refused
 
 from cotune_bench.backbones.additional import require_one_architecture
 from cotune_bench.config import compose_config
+from cotune_bench.methods import zoo as zoo_module
 from cotune_bench.methods.finetune import FineTune
 from cotune_bench.methods.zoo import AdaptiveConv2d, aggregate
 from cotune_bench.methods.zoo_tuning import ZooTuning, ZooTuningLite
@@ -38,6 +39,12 @@ def layers(count: int, *shape: int, **options) -> list[nn.Conv2d]:
     return [nn.Conv2d(*shape, **options).double() for _ in range(count)]
 
 
+@pytest.fixture(params=[0, zoo_module.FEW])
+def both(request, monkeypatch) -> None:
+    """Maps of few positions mix the maps of m convolutions, others their weights: here all are of the second kind."""
+    monkeypatch.setattr(zoo_module, "FEW", request.param)
+
+
 def test_aggregation_is_the_gated_sum_of_the_aligned_weights():
     weights = torch.tensor([[1.0, 2.0], [3.0, 5.0]], dtype=torch.float64).view(2, 2, 1, 1, 1)
     swap = torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
@@ -63,6 +70,7 @@ def test_gradients_of_the_aggregation_are_those_of_its_formula():
     assert torch.autograd.gradcheck(aggregate, inputs)
 
 
+@pytest.mark.usefixtures("both")
 @pytest.mark.parametrize("options", [{}, {"stride": 2, "bias": False}, {"padding": 1, "groups": 2}, {"dilation": 2}])
 def test_at_the_start_each_image_sees_the_sources_weighted_by_its_gates(options):
     sources = layers(3, 4, 6, 3, **options)
@@ -77,6 +85,32 @@ def test_at_the_start_each_image_sees_the_sources_weighted_by_its_gates(options)
         torch.testing.assert_close(adaptive(images), expected)
 
 
+def test_mixed_maps_are_the_maps_of_mixed_weights_with_equal_gradients(monkeypatch):
+    for options in ({"padding": 1}, {"stride": 2, "bias": False}, {"dilation": 2, "padding": 1}):
+        for task_gate in (False, True):
+            adaptive = AdaptiveConv2d(layers(3, 6, 8, 3, **options), task_gate=task_gate)
+            adaptive.alignment.data += 0.1 * torch.randn(3, 8, 8).double()
+            found = []
+            for few in (True, False):
+                monkeypatch.setattr(AdaptiveConv2d, "_few", lambda self, maps, few=few: few)
+                images = torch.randn(4, 6, 5, 7, generator=torch.Generator().manual_seed(1)).double().requires_grad_()
+                outputs = adaptive(images)
+                wanted = [images, *adaptive.parameters()]
+                found.append([outputs, *torch.autograd.grad(outputs.square().sum(), wanted)])
+            torch.testing.assert_close(found[0], found[1])
+
+
+def test_the_way_depends_on_positions_and_sources_and_of_a_task_gate_on_images_and_channels():
+    adaptive = AdaptiveConv2d(layers(4, 2, 2, 3, padding=1, stride=2))
+    images = torch.randn(1, 2, 16, 16).double()
+    assert adaptive._size(images) == tuple(adaptive(images).shape[2:]) == (8, 8)
+    assert (adaptive._few(images), adaptive._few(torch.randn(1, 2, 17, 16))) == (True, False)  # 4 x 64, 4 x 72
+    lite = AdaptiveConv2d(layers(4, 2, 9, 3, padding=1, stride=2), task_gate=True)
+    assert (lite._few(torch.randn(2, 2, 4, 4)), lite._few(torch.randn(3, 2, 4, 4))) == (True, False)  # 8, 12 below 9
+    with torch.no_grad():
+        assert not lite._few(torch.randn(2, 2, 4, 4))
+
+
 def test_a_gate_is_the_sigmoid_of_two_linear_layers_on_the_mean_of_the_maps():
     adaptive = AdaptiveConv2d(layers(2, 4, 6, 3))
     first, second = (layer for layer in adaptive.gate if isinstance(layer, nn.Linear))
@@ -89,6 +123,7 @@ def test_a_gate_is_the_sigmoid_of_two_linear_layers_on_the_mean_of_the_maps():
     assert adaptive.gate(torch.zeros_like(images)).unique().item() == 0.5
 
 
+@pytest.mark.usefixtures("both")
 def test_weights_alignments_biases_and_gates_get_exact_gradients():
     adaptive, images = AdaptiveConv2d(layers(2, 8, 2, 2)), torch.randn(3, 8, 3, 3).double()
     names = [name for name, _ in adaptive.named_parameters()]
@@ -134,6 +169,7 @@ def test_the_running_gate_follows_the_batches_from_zero():
     torch.testing.assert_close(adaptive.eval()(images), nn.functional.conv2d(images, weight, bias))
 
 
+@pytest.mark.usefixtures("both")
 def test_one_source_with_gate_one_and_no_alignment_is_fine_tuning(cache):
     torch.manual_seed(0)
     plain = FineTune(make_backbone(), 3)

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from cotune_bench.data.dataset import ImageList
+from cotune_bench.data.tfrecord import masked_checksum
 from cotune_bench.errors import UserError
 
 
@@ -203,6 +205,42 @@ def eurosat(root: Path, per_class: int = 5) -> Path:
         for number in range(1, per_class + 1):
             put_image(root / "2750" / kind / f"{kind}_{number}.jpg", size=(64, 64))
     return root
+
+
+def dmlab(root: Path, count: int = 3) -> Path:
+    """TFRecord files of three parts in ``records``, ``count`` images each, the last part in two files."""
+    for part, shards in (("train", [""]), ("validation", [""]), ("test", ["-00000-of-00002", "-00001-of-00002"])):
+        for shard in shards:
+            image = put_image(root / "made" / f"{part}.jpg", size=(48, 36)).read_bytes()
+            content = b"".join(tfrecord(example(image, b"a/b.jpg", label)) for label in range(count))
+            path = root / "records" / f"dmlab-{part}.tfrecord{shard}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    return root
+
+
+def tfrecord(data: bytes) -> bytes:
+    """A record of a TFRecord file."""
+    head = struct.pack("<Q", len(data))
+    return b"".join(
+        [head, *(struct.pack("<I", masked_checksum(head)), data, struct.pack("<I", masked_checksum(data)))]
+    )
+
+
+def example(image: bytes, filename: bytes, label: int) -> bytes:
+    """A serialised tf.train.Example."""
+
+    def field(number: int, content: bytes) -> bytes:
+        size, length = len(content), b""
+        while size > 127:
+            length, size = length + bytes([size & 127 | 128]), size >> 7
+        return bytes([number << 3 | 2]) + length + bytes([size]) + content
+
+    def entry(name: str, kind: int, values: bytes) -> bytes:
+        return field(1, field(1, name.encode()) + field(2, field(kind, values)))
+
+    entries = entry("image", 1, field(1, image)) + entry("filename", 1, field(1, filename))
+    return field(1, entries + entry("label", 3, field(1, bytes([label]))))
 
 
 def cifar_images() -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -120,7 +120,13 @@ class Child:
 
 def start(results: Path, *arguments: str, **faults) -> Child:
     """The command line at work on small cells."""
-    return Child(results.parent, command_line, [*arguments, *SMALL, f"results={results}"], **faults)
+    return Child(results.parent, command_line, [*arguments, *_small(arguments), f"results={results}"], **faults)
+
+
+def _small(arguments: tuple[str, ...]) -> list[str]:
+    """SMALL without what the arguments set otherwise."""
+    given = {one.partition("=")[0] for one in arguments}
+    return [one for one in SMALL if one.partition("=")[0] not in given]
 
 
 def launcher_line(arguments: list[str], hold: Path) -> int:
@@ -144,7 +150,7 @@ def long(seed: int = 0) -> tuple[str, ...]:
 
 
 def key_of(*arguments: str) -> str:
-    return run_key(compose_config([*SMALL, *arguments]))
+    return run_key(compose_config([*_small(arguments), *arguments]))
 
 
 def folder_of(results: Path, seed: int = 0) -> Path:

@@ -59,6 +59,23 @@ def test_ten_kills_change_no_bit(results, unbroken, _again):
     same(results, unbroken)
 
 
+def test_kills_change_no_bit_of_queues_and_a_momentum_encoder(results, tmp_path):
+    whole, arguments = tmp_path / "whole" / "results", (*long(), "method=bi_tuning")
+    whole.mkdir(parents=True)
+    assert start(whole, *arguments).end()[0] == 0
+    folders = [place / "runs" / key_of(*arguments) for place in (results, whole)]
+    for _ in range(3):
+        run, before = start(results, *arguments), newest(folders[0])
+        run.until(lambda before=before: newest(folders[0]) > before)
+        assert run.end(signal.SIGKILL)[0] == -signal.SIGKILL
+    assert 0 < newest(folders[0]) < UPDATES
+    assert start(results, *arguments).end()[0] == 0
+    computed = [set((place / "computed").read_text().splitlines()) for place in (results, whole)]
+    assert len(computed[1]) == 1
+    assert computed[0] == computed[1]
+    assert len({(folder / "metrics.csv").read_bytes() for folder in folders}) == 1
+
+
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_ends_a_run_which_then_resumes(results, unbroken, number, expected):
     run, folder = start(results, *long()), folder_of(results)

@@ -26,7 +26,16 @@ from cotune_bench.storage.files import check_writable, digest, write_atomically
 from cotune_bench.storage.records import RecordStore
 from cotune_bench.training import runner
 
-METHODS = "finetune,l2sp,delta,bss,cotuning"
+CLASSIC = ("finetune", "l2sp", "delta", "bss", "cotuning")
+#: By budget: at most about fine-tuning's time; the paper's methods; all that train one network from one source.
+SUBSETS = {
+    "quick": ("finetune", "linear_probe", "bn_only", "bitfit", "lp_ft", "ema"),
+    "classic": CLASSIC,
+    "all": (
+        *(*CLASSIC, "stochnorm", "lwf", "bi_tuning", "lora"),
+        *("linear_probe", "bn_only", "bitfit", "lp_ft", "ema", "wise_ft"),
+    ),
+}
 #: Settings that the options give.
 OPTIONS = {"data": "--data FOLDER", "data.root": "--data FOLDER", "method": "--methods"}
 OPTIONS |= dict.fromkeys(("replicate", "seed", "split_seed"), "--replicates NUMBER")
@@ -37,13 +46,11 @@ def main(arguments: list[str]) -> int:
     parser = Parser("compare-methods", __doc__)
     parser.add_argument("--data", required=True, metavar="FOLDER", help="class folders with your images")
     parser.add_argument("--budget", required=True, help="time, such as 2h, 90min or 1h30m")
-    parser.add_argument("--methods", default=METHODS, help=f"separated by commas ({METHODS})")
+    parser.add_argument("--methods", default="classic", help=f"{', '.join(SUBSETS)}, or names (classic)")
     parser.add_argument("--replicates", type=int, default=3, help="own split and seed each (3)")
     parser.add_argument("overrides", nargs="*", help="settings of a run, such as backbone=resnet18")
     given = parser.read(arguments)
-    methods, budget = given.methods.split(","), seconds_of(given.budget)
-    for method in methods:
-        check_choice("method", method)
+    methods, budget = methods_of(given.methods), seconds_of(given.budget)
     if given.replicates < 1 or len(set(methods)) < 2:
         raise UserError("a comparison needs two methods and a replicate: change --methods or --replicates")
     for override in given.overrides:
@@ -78,6 +85,14 @@ def main(arguments: list[str]) -> int:
     write_atomically(path.with_suffix(".txt"), ("\n".join(lines) + "\n").encode())
     print(f"-> {path.with_suffix('.txt')}; cotune-bench tables shows all runs")
     return 1 if failed else 0
+
+
+def methods_of(text: str) -> list[str]:
+    """The methods of a subset, or those named, separated by commas; UserError for an unknown name."""
+    methods = list(SUBSETS.get(text, text.split(",")))
+    for method in methods:
+        check_choice("method", method)
+    return methods
 
 
 def planned(base: list[str], methods: list[str], replicates: int, budget: float) -> Chosen:

@@ -147,7 +147,8 @@ def _cells(parts: list[list[str]]) -> list[tuple[str, ...]]:
 def _labels(overrides: list[str], parts: int) -> list[str]:
     """For each cell of one of several sweeps the settings that vary."""
     axes = settings.axes(overrides)
-    varied = [values for values in axes if len(values) > 1 or (parts > 1 and values[0].startswith(("method", "backbone")))] or axes
+    kept = ("method", "backbone") if parts > 1 else ()
+    varied = [values for values in axes if len(values) > 1 or values[0].startswith(kept)] or axes
     return [" ".join(cell) for cell in product(*varied)]
 
 

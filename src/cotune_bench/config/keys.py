@@ -99,7 +99,7 @@ def run_key(config: DictConfig) -> str:
     return key_of(run_config(config))
 
 
-def variants(config: DictConfig, values: Mapping[str, Sequence[str]]) -> list[DictConfig]:
+def variants(config: DictConfig, values: Mapping[str, Sequence[str | float | None]]) -> list[DictConfig]:
     """The same configuration with each other combination of these values of the method's settings."""
     changed = [
         OmegaConf.merge(config, {"method": dict(zip(values, one, strict=True))}) for one in product(*values.values())

@@ -93,11 +93,13 @@ class Reader:
         read: the data set from the values of its yaml; UserError where its files are missing or wrong.
         official: numbers of ``classes`` and of images in ``train``, ``val`` and ``test``; empty if unpublished.
         others: the same for values of ``data.labels``.
+        arrange: makes what ``read`` expects from the published files below a folder; None where those are it.
     """
 
     read: Callable[..., "ImageList | Dataset"]
     official: Mapping[str, int] = field(default_factory=dict)
     others: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    arrange: Callable[[Path], None] | None = None
 
     def numbers(self, section: Mapping) -> dict[str, int]:
         """The official numbers of a data set with the settings of its section of the configuration."""

@@ -74,7 +74,7 @@ class Method(nn.Module):
     train_views: ClassVar[int] = 1
     #: Settings, attributes of the same names, that ``predict`` alone reads, with their values: a training gives a
     #: record for each value, under the key of a run with that setting.
-    variants: ClassVar[Mapping[str, Sequence[str]]] = {}
+    variants: ClassVar[Mapping[str, Sequence[str | float | None]]] = {}
     #: Of the trunk while it trains and predicts: fp32, tf32 or bf16.
     precision: str = "fp32"
 
@@ -130,6 +130,9 @@ class Method(nn.Module):
 
     def after_step(self) -> None:
         """Called after every update, for copies that follow the weights; nothing by default."""
+
+    def finish(self, data: TargetData) -> None:
+        """Called once after the last update, for choices by the validation images; nothing by default."""
 
     def features(self, images: Tensor) -> Tensor:
         """Features (B, width) of the trunk in float32."""

@@ -128,6 +128,11 @@ class Combine(Method):
         for part in self._methods():
             part.after_step()
 
+    def finish(self, data: TargetData) -> None:
+        """Those of all."""
+        for part in self._methods():
+            part.finish(data)
+
     def features(self, images: Tensor) -> Tensor:
         """Features (B, width) of the method that changes the trunk, else of the trunk."""
         return self._own_features(images)

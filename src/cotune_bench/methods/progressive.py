@@ -1,12 +1,13 @@
 """Progressive networks: a new column that reads the maps of a frozen one (Rusu et al., 2016)."""
 
+from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 
-from cotune_bench.backbones.base import Backbone, Frozen, tap
+from cotune_bench.backbones.base import Backbone, Frozen, evaluating, tap
 from cotune_bench.backbones.precision import in_precision
 from cotune_bench.backbones.trunk import leaves
 from cotune_bench.data.task import Batch, Classification
@@ -23,6 +24,14 @@ def lateral(channels: int) -> nn.Conv2d:
     nn.init.eye_(layer.weight.data[:, :channels, 0, 0])
     nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
     return layer
+
+
+def stage_channels(backbone: Backbone, blocks: Sequence[str]) -> dict[str, int]:
+    """Channels of the maps after the last of these blocks in each stage, by its name."""
+    ends = [list(group)[-1] for _, group in groupby(blocks, key=lambda name: name.rpartition(".")[0])]
+    with evaluating(backbone.trunk), tap(backbone.trunk, ends) as maps:
+        backbone.trunk(torch.zeros(1, len(backbone.info.mean), 64, 64))
+    return {name: maps[name].shape[1] for name in ends}
 
 
 class Progressive(Method):
@@ -52,15 +61,9 @@ class Progressive(Method):
         self.start = start
         if start == "random":
             reset(self.trunk)
-        self.stages = [list(group)[-1] for _, group in groupby(blocks, key=lambda name: name.rpartition(".")[0])]
-        self.adapters = nn.ModuleList(map(lateral, self._channels(backbone)))
-
-    def _channels(self, backbone: Backbone) -> list[int]:
-        """Of the maps after each stage."""
-        image = torch.zeros(1, len(backbone.info.mean), 64, 64)
-        with torch.no_grad(), tap(self.source.module, self.stages) as maps:
-            self.source(image)
-        return [maps[name].shape[1] for name in self.stages]
+        stages = stage_channels(backbone, blocks)
+        self.stages = list(stages)
+        self.adapters = nn.ModuleList(map(lateral, stages.values()))
 
     def features(self, images: Tensor) -> Tensor:
         """Features (B, width) in float32."""

@@ -3,16 +3,19 @@
 Shu, Kou, Cao, Wang, Long: Zoo-Tuning: Adaptive Transfer from a Zoo of Models, ICML 2021.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, unfold
 
 from cotune_bench.errors import UserError
 from cotune_bench.parallel import batch_mean
 
 DECAY = 0.9  # of the running gate: of the authors' code
+#: Positions times sources up to which the m convolutions of an image cost less than weights of its own, as measured.
+FEW = 256
 
 
 def aggregate(
@@ -93,14 +96,51 @@ class AdaptiveConv2d(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (B, O, H', W') of maps (B, I, H, W)."""
+        gates = self._gate_of_task(maps) if self.task_gate else self.gate(maps)
+        if self._few(maps):
+            return self._each(maps, gates)
+        weight, bias = self.mixed(gates)
         if self.task_gate:
-            weight, bias = self.mixed(self._gate_of_task(maps))
             return conv2d(maps, weight, bias, groups=self.groups, **self.settings)
-        weight, bias = self.mixed(self.gate(maps))
         images, bias = len(maps), None if bias is None else bias.flatten()
         joined = maps.reshape(1, -1, *maps.shape[2:])
         outputs = conv2d(joined, weight.flatten(0, 1), bias, groups=images * self.groups, **self.settings)
         return outputs.view(images, -1, *outputs.shape[2:])
+
+    def _size(self, maps: Tensor) -> tuple[int, ...]:
+        """H' and W' for maps (B, I, H, W)."""
+        settings = (self.settings[name] for name in ("padding", "dilation", "stride"))
+        rows = zip(maps.shape[2:], self.kernel[1:], *settings, strict=True)
+        return tuple((side + 2 * pad - gap * (kernel - 1) - 1) // step + 1 for side, kernel, pad, gap, step in rows)
+
+    def _few(self, maps: Tensor) -> bool:
+        """Whether it is faster to mix the maps of m convolutions than their weights."""
+        sources, channels = self.weight.shape[:2]
+        if self.groups > 1:
+            return False
+        positions = math.prod(self._size(maps))
+        if not self.task_gate:
+            return positions * sources <= FEW
+        # A task gate mixes weights at no cost, but aligned ones; of maps, fewer rows are aligned.
+        return torch.is_grad_enabled() and self.alignment is not None and len(maps) * positions < channels
+
+    def _each(self, maps: Tensor, gates: Tensor) -> Tensor:
+        """The gated sum of the aligned maps of all m convolutions, as one product of matrices each."""
+        sources, channels = self.weight.shape[:2]
+        if self.alignment is None or torch.is_grad_enabled():
+            weight, alignment = self.weight, self.alignment
+        else:
+            weight, alignment = self._aligned(), None
+        columns = unfold(maps, self.kernel[1:], **self.settings).transpose(1, 2)  # (B, P, I * h * w)
+        found = (columns @ weight.flatten(0, 1).T).unflatten(-1, (sources, channels))
+        found = found * gates.view(-1, 1, sources, 1)
+        if alignment is None:
+            outputs = found.sum(dim=2)
+        else:
+            outputs = found.flatten(2) @ alignment.transpose(1, 2).flatten(0, 1)
+        if self.bias is not None:
+            outputs = outputs + (gates @ self.bias).view(-1, 1, channels)
+        return outputs.transpose(1, 2).unflatten(2, self._size(maps))
 
     def mixed(self, gates: Tensor) -> tuple[Tensor, Tensor | None]:
         """Weights (..., O, I, h, w) and biases (..., O), None without, for gates (..., m)."""

@@ -8,7 +8,8 @@ import pandas as pd
 
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.published import BASELINE, Rows
-from cotune_bench.reports.tables import aligned, display_name, escaped
+from cotune_bench.reports.tables import aligned, display_name
+from cotune_bench.storage.escape import markdown
 
 COSTS = ("trained_parameters", "parameters", "train_macs", "test_macs")
 TITLE = "Costs"
@@ -52,8 +53,8 @@ def cost_texts(grid: Grid) -> dict[str, str]:
     """The table of costs as Markdown, and in full precision as CSV, by file name; none without costs."""
     texts = {}
     for title, rows, notes in cost_listings(grid):
-        table = aligned([list(map(escaped, row)) for row in rows])
-        parts = [f"# {escaped(grid.spec.title)}: {title.lower()}", *map(escaped, notes), table]
+        table = aligned([list(map(markdown, row)) for row in rows])
+        parts = [f"# {markdown(grid.spec.title)}: {title.lower()}", *map(markdown, notes), table]
         texts[f"{grid.spec.name}-costs.md"] = "\n\n".join(parts) + "\n"
         texts[f"{grid.spec.name}-costs.csv"] = pd.DataFrame(costs(grid)).to_csv(index=False, lineterminator="\n")
     return texts

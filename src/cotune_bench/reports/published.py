@@ -63,12 +63,12 @@ def _rows(name: str) -> Rows:
 
 def _tables() -> Rows:
     """Every cell of the published tables."""
-    return _rows("cotuning.csv") + _rows("spottune.csv")
+    return _rows("cotuning.csv") + _rows("spottune.csv") + _rows("zootuning.csv")
 
 
 @cache
 def published(table: str) -> dict[Place, tuple[float, float | None]]:
-    """The paper's (mean, std) of ``table2``, ``table3`` or ``spottune`` by (data, row, rate); empty for other names.
+    """The paper's (mean, std) of a published table by (data, row, rate); empty for other names.
 
     The last has no std.
     """

@@ -40,6 +40,7 @@ METHOD_NAMES = {
     "lora": "LoRA",
     "lp_ft": "LP-FT",
     "ema": "EMA",
+    "wise_ft": "WiSE-FT",
     "feature_extractor": "Feature extractor",
     "last_k": "Last k blocks",
     "stochastic_blocks": "Stochastic blocks",

@@ -122,6 +122,7 @@ def fit(
                 checkpoints.save(step + 1, {**state, "weights_id": method.weights_id})
             if stopped:
                 raise InterruptedRun(stopped)
+    method.finish(data)
 
 
 class DominanceWatch:

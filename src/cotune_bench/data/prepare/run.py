@@ -35,6 +35,8 @@ def prepare(name: str, config: DictConfig) -> bool:
         store.mkdir(parents=True, exist_ok=True)
         with FileLock(store / f".{name}.lock", timeout=0):
             lacking = [source for source in SOURCES[name] if not _obtain(source, root, store)]
+            if not lacking and (arrange := reader(config.data).arrange):
+                arrange(root)
     except Timeout as error:
         raise UserError(f"another cotune-bench prepare-data {name} is running in {store}: wait for it") from error
     except OSError as error:

@@ -89,6 +89,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
             holds="2750",
         ),
     ),
+    "dmlab": (Source(url="https://storage.googleapis.com/dmlab-vtab/dmlab.tar.gz", to="records", holds=""),),
     "cars": (
         Source(
             name="cars_train.tgz",

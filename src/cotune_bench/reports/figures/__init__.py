@@ -5,6 +5,9 @@ from pathlib import Path
 
 from cotune_bench.reports.figures.base import NamedFigure, image, inline_svg, settings
 from cotune_bench.reports.figures.calibration import calibration_figures
+from cotune_bench.reports.figures.gates import FILE as GATES
+from cotune_bench.reports.figures.gates import gate_figures
+from cotune_bench.reports.figures.pareto import pareto_figures
 from cotune_bench.reports.figures.policy import FILE as POLICY
 from cotune_bench.reports.figures.policy import policy_figures
 from cotune_bench.reports.figures.ranks import rank_figures
@@ -25,21 +28,22 @@ OF_RUNS = (
     (relationship_figures, "category relationship", relationship_file.FILE),
     (calibration_figures, "calibration", calibration_file.FILE),
     (policy_figures, "policy", POLICY),
+    (gate_figures, "gates", GATES),
 )
 
 
 def grid_figures(grid: Grid, results: Path) -> tuple[list[NamedFigure], list[str]]:
     """Every figure that the runs of a grid allow, and a sentence for each kind that is missing, and why.
 
-    Accuracy, training curves, category relationship, calibration and policy of every data set, and the ranks of all
-    methods.
-    Reads run folders below ``results`` for what records do not hold.
+    Accuracy, accuracy against time, training curves, category relationship, calibration, policy and gates of every
+    data set, and the ranks of all methods. Reads records and run folders below ``results`` for what the grid does not
+    hold.
     """
     if not grid.runs():
         return [], ["No figures: no run has finished yet."]
     with settings():
         ranks, left_out = rank_figures(grid)
-        figures = [*accuracy_figures(grid), *ranks]
+        figures = [*accuracy_figures(grid), *pareto_figures(grid, results), *ranks]
         for draw, kind, file in OF_RUNS:
             drawn, lacking = draw(grid, results)
             figures += drawn
