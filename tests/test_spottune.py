@@ -1,10 +1,12 @@
 """SpotTune and its relatives: formulas, routed blocks, frozen parts, resume, variants, and a task made for it."""
 
 import csv
+import io
 import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import torch
 from conftest import PROTOCOL, make_backbone, make_data
 from filelock import FileLock
 from kept_runs import train
+from PIL import Image
 from torch import Tensor, nn
 
 from cotune_bench.api import load_backbone
@@ -476,7 +479,23 @@ def test_shares_of_a_worked_example():
         "cat,1,0,0.5",
         "owl,2,1,0.75",
     ]
-    assert texts["policy_images.csv"].splitlines() == ["image,class,a,b", "0,owl,1,0.5", "1,cat,0,0.5", "2,owl,1,1"]
+    rows = ["image,class,agreement,a,b", "0,owl,0.75,1,0.5", "1,cat,0.583333,0,0.5", "2,owl,0.666667,1,1"]
+    assert texts["policy_images.csv"].splitlines() == rows
+
+
+def test_the_sheet_shows_the_images_that_agree_most_and_those_that_agree_least():
+    pixels = np.arange(12, dtype=np.uint8).repeat(16 * 16).reshape(12, 16, 16, 1)
+    shares = np.linspace(1, 0, 12)[:, None] ** 8  # the mean is near 0: the last images agree most
+    views = SimpleNamespace(images=SimpleNamespace(take=lambda rows: pixels[rows]))
+    sheet = np.asarray(Image.open(io.BytesIO(Policies(("a",), shares, np.zeros(12, int)).sheet(views))))
+    size = len(sheet) // 2
+    shown = [
+        [int(sheet[size * row + size // 2, size * column + size // 2]) for column in range(10)] for row in (0, 1)
+    ]
+    agreement = 1 - np.abs(shares - shares.mean())[:, 0]
+    assert shown[0] == np.argsort(-agreement, kind="stable")[:10].tolist()
+    assert shown[1] == np.argsort(-agreement, kind="stable")[::-1][:10].tolist()
+    assert shown[1][0] == 0
 
 
 def test_methods_that_choose_nothing_have_no_policy(cache):

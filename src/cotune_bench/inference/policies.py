@@ -1,15 +1,19 @@
 """Which blocks the images of a test set use in their trained form."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from cotune_bench.backbones.base import evaluating
 from cotune_bench.backbones.precision import arithmetic
 from cotune_bench.data.target import Views
 from cotune_bench.methods.base import Method
 from cotune_bench.storage.escape import csv_lines
+
+SHOWN, SIDE = 10, 64  # images in a row of the sheet; pixels that one has at least, about
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,24 @@ class Policies:
         """Mean number of trained blocks that an image uses."""
         return float(self.shares.sum(axis=1).mean())
 
+    @property
+    def agreement(self) -> np.ndarray:
+        """(N,) in [0, 1]: 1 for an image that chooses for every block what all images do on average."""
+        return 1 - np.abs(self.shares - self.shares.mean(axis=0)).mean(axis=1)
+
+    def sheet(self, images: Views) -> bytes:
+        """A PNG of test images: above those that agree most with all others, below those that agree least."""
+        order = np.argsort(-self.agreement, kind="stable")
+        rows = [order[:SHOWN], order[::-1][:SHOWN]]
+        frame = ((1, 1), (1, 1), (0, 0))
+        parts = [[np.pad(one, frame, constant_values=128) for one in images.images.take(row)] for row in rows]
+        sheet = np.concatenate([np.concatenate(part, axis=1) for part in parts])
+        picture = Image.fromarray(sheet.squeeze())
+        scale = max(1, SIDE // len(sheet) * 2)
+        buffer = io.BytesIO()
+        picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST).save(buffer, "png")
+        return buffer.getvalue()
+
     def texts(self, classes: Sequence[str]) -> dict[str, str]:
         """``policy.csv``, mean shares of all images and by class, and ``policy_images.csv``, a row for each image."""
         labels = np.unique(self.labels)
@@ -40,8 +62,13 @@ class Policies:
                 ["class", "images", *self.blocks], [[name, len(part), *part.mean(axis=0)] for name, part in parts]
             ),
             "policy_images.csv": _csv(
-                ["image", "class", *self.blocks],
-                [[place, classes[self.labels[place]], *row] for place, row in enumerate(self.shares)],
+                ["image", "class", "agreement", *self.blocks],
+                [
+                    [place, classes[label], agreement, *row]
+                    for place, (label, agreement, row) in enumerate(
+                        zip(self.labels, self.agreement, self.shares, strict=True)
+                    )
+                ],
             ),
         }
 

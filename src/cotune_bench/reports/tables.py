@@ -52,6 +52,10 @@ METHOD_NAMES = {
     "last_2": "Last 2 blocks",
     "last_1": "Last block",
     "finetune_deep": "Fine-tune, deeper",
+    "finetune_moco": "MoCo",
+    "finetune_maskrcnn": "Mask R-CNN",
+    "finetune_deeplab": "DeepLabV3",
+    "finetune_keypoint": "Keypoint R-CNN",
     "spottune_tuned": "SpotTune, all tuned",
 }
 

@@ -129,9 +129,11 @@ class Experiment:
         """What the trained method chose for each test image; None where it chooses nothing."""
         return policies_of(self.method, self.data.test)
 
-    def artifacts(self) -> dict[str, str]:
-        """Files that the run's folder keeps, texts by name."""
-        return self.method.artifacts() | (self.policies.texts(self.data.classes) if self.policies else {})
+    def artifacts(self) -> dict[str, bytes]:
+        """Files that the run's folder keeps, by name."""
+        texts = self.method.artifacts() | (self.policies.texts(self.data.classes) if self.policies else {})
+        sheets = {"policy_images.png": self.policies.sheet(self.data.test)} if self.policies else {}
+        return {name: text.encode() for name, text in texts.items()} | sheets
 
     def validate(self) -> dict[str, float] | None:
         """Scores on the validation images, None without any; the test images are not read."""

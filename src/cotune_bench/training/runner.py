@@ -84,8 +84,8 @@ def run(config: DictConfig, *, shown: bool = False) -> Outcome:
                 with progress, company(config):
                     placed = experiment.placed()
                     placed.train(progress, checkpoints, stop)
-                    for name, text in placed.artifacts().items():
-                        write_atomically(folder / name, text.encode())
+                    for name, content in placed.artifacts().items():
+                        write_atomically(folder / name, content)
                     further = [variant.record(checkpoints.started) for variant in placed.variants()]
                     record = placed.record(checkpoints.started)
                     if progress.logger:
