@@ -26,6 +26,9 @@ SHOWN = re.compile(r"^([\w.]+): *(.*?)(?: # (.*))?$")
 
 def main(arguments: list[str]) -> int:
     """Write the page."""
+    if arguments in (["--help"], ["-h"]):
+        print(__doc__)
+        return 0
     if arguments:
         raise UserError(f"{arguments[0]} has no place here: the page takes no arguments")
     write_atomically(PAGE, page().encode())

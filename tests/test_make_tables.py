@@ -94,14 +94,16 @@ def test_strict_has_a_line_for_every_table(tmp_path, monkeypatch, capsys):
 
 def test_of_all_tables_those_with_runs_are_composed_and_the_others_take_a_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "results" / "runs" / "grocery-bss-rate0.15-seed0-0123456789").mkdir(parents=True)
+    cells = table_cells(load_table("photos"), ["data=grocery", "method=bss", "rate=0.15", "replicate=0"])
+    status = tmp_path / "results" / "runs" / cells.keys[0] / "status.json"
+    status.parent.mkdir(parents=True)
+    status.write_text('{"state": "failed", "reason": "lost"}')
     assert cli.main(["status"]) == 0
     out = capsys.readouterr().out
     assert "photos in results" in out
-    assert {line.partition(":")[0] for line in out.splitlines() if "not begun" in line} == {*choices("table")} - {
-        "photos"
-    }
-    assert "\ntable2: not begun, 180 cells\n" in out
+    (line,) = (line for line in out.splitlines() if line.startswith("tables not begun: "))
+    assert "table2 (180)" in line
+    assert {one.split(" ")[0] for one in line.partition(": ")[2].split(", ")} == {*choices("table")} - {"photos"}
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def load(name: str, cache: Path, *, weights: str, seed: int, depth: int = 1) -> 
             )
         content = path.read_bytes()
         line = f"{hashlib.sha256(content).hexdigest()}  {path.name}"
-        if line not in (SHIPPED / "SHA256SUMS").read_text(encoding="ascii").splitlines():
+        if line not in path.with_name("SHA256SUMS").read_text(encoding="ascii").splitlines():
             raise UserError(f"{path} is not the file that was shipped: install the package again")
         model.load_state_dict(load_safetensors(content))
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])

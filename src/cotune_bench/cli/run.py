@@ -20,7 +20,6 @@ from cotune_bench.config.overrides import readable
 from cotune_bench.config.own_images import auto_line, own_images
 from cotune_bench.config.tables import load_table, table_sweeps
 from cotune_bench.errors import UserError, count
-from cotune_bench.parallel import processes
 from cotune_bench.storage.files import check_writable
 from cotune_bench.storage.find_run import CARD
 from cotune_bench.storage.records import RecordStore
@@ -73,7 +72,7 @@ def _single(overrides: list[str]) -> int:
     if config.force or not RecordStore(Path(config.results)).finished(settings.run_key(config)):
         _announce(config)
     try:
-        if processes(1) > 1 and os.environ["RANK"] != "0":  # of torchrun's processes, the first writes
+        if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":  # the first process writes
             from cotune_bench.training.company import follow
 
             follow(config)
