@@ -1,4 +1,7 @@
-"""Write docs/settings.md, the page of all settings, from the yaml files in conf/ and their comments."""
+"""Write docs/settings.md, the page of all settings, from the yaml files in conf/ and their comments.
+
+It takes no arguments; a test compares the page with what this writes.
+"""
 
 import json
 import re
