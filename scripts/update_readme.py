@@ -1,7 +1,8 @@
 """Put generated pieces into README.md and the page on the desk benchmark: all between a mark and <!-- end -->.
 
 <!-- grid:TABLE --> is that table, <!-- verdict:TABLE --> its verdict column by column, <!-- figure:TABLE NAME --> its
-figure of this name, kept in docs/images. Takes the overrides of run.py, such as results=FOLDER.
+figure of this name, kept in docs/images. Takes the overrides of run.py, such as results=FOLDER, and table=NAME for
+the pieces of some tables alone.
 """
 
 import os
@@ -12,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from cotune_bench.cli import guarded
+from cotune_bench.cli.parser import take_tables
 from cotune_bench.errors import UserError
 from cotune_bench.reports.build import table_grid
 from cotune_bench.reports.figures import grid_figures, image
@@ -34,6 +36,7 @@ def main(overrides: list[str], pages: Sequence[Path] = PAGES) -> int:
     if "--help" in overrides or "-h" in overrides:
         print(__doc__)
         return 0
+    tables, overrides = take_tables(overrides)
     images = pages[0].parent / "docs" / "images"
     written: dict[Path, bytes] = {}
 
@@ -45,6 +48,8 @@ def main(overrides: list[str], pages: Sequence[Path] = PAGES) -> int:
         return grid, results
 
     def piece(mark: re.Match[str], page: Path) -> str:
+        if tables and mark["table"] not in tables:
+            return mark[0]
         grid, results = found(mark["table"])
         if mark["kind"] == "grid":
             text = to_markdown(grid, [table_sentence(grid)])

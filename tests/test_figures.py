@@ -235,6 +235,10 @@ def test_readme_gets_the_pieces_it_asks_for(tmp_path, results):
     picture = (tmp_path / "docs" / "images" / f"toy-{STEM}-accuracy.svg").read_bytes()
     assert picture == image(grid_figures(toy(), results)[0][0].figure, "svg")
     assert b"<dc:date>" not in picture
+    other = text.replace("Mean ± ", "older ± ")
+    readme.write_text(other)
+    assert update(["table=another"], [readme]) == 0
+    assert readme.read_text() == other
     readme.write_text("<!-- figure:toy typo -->\n<!-- end -->\n")
     with pytest.raises(UserError, match="table toy has no figure typo: choose toy-"):
         update([], [readme])
