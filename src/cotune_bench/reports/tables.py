@@ -51,6 +51,7 @@ METHOD_NAMES = {
     "last_3": "Last 3 blocks",  # rows of tables, from here on
     "last_2": "Last 2 blocks",
     "last_1": "Last block",
+    "delta_maps": "DELTA, plain maps",
     "finetune_deep": "Fine-tune, deeper",
     "finetune_moco": "MoCo",
     "finetune_maskrcnn": "Mask R-CNN",
