@@ -17,7 +17,7 @@ setup: .venv/installed ## virtual environment with everything in it
 	$(BIN)/python -m pip install --quiet --editable '.[dev,slurm]'
 	@touch $@
 
-demo: setup ## the small desk benchmark: 84 runs, their grid and verdict
+demo: setup ## the small desk benchmark: 63 runs, their grid and verdict
 	$(BIN)/python run.py table=desk jobs=-1
 
 test: setup ## all tests but the next
