@@ -22,7 +22,7 @@ ROW, NAMED, LONGEST = 0.17, 40, 24  # of a heat map: inches for a row, names on 
 NUMBERED = 15  # rows and columns of a heat map whose cells have room for a number
 #: Okabe and Ito's colours for any colour vision; without yellow, too pale for a line on white.
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7")
-MARKERS = ("o", "s", "^", "v", "*", "D", "P", "X", "<", ">", "h", "p", "d", "8", "H", "1", "2", "3", "4", "+", "x")
+MARKERS = ("o", "s", "^", "v", "*", "D", "P", "X", "<", ">", "h", "p", "d", "8", "1", "2", "3", "4", "+", "x")
 LINES = ("--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), "-", (0, (6, 2)), (0, (2, 1)), (0, (8, 1, 1, 1)))
 RC = {
     "font.family": "DejaVu Sans",  # comes with matplotlib

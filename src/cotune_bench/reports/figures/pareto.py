@@ -4,6 +4,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from matplotlib.ticker import LogFormatter
+
 from cotune_bench.reports.figures.base import WIDTH, Figure, NamedFigure, new_figure, stem, style
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.tables import display_name, display_rate
@@ -75,6 +77,6 @@ def draw(points: Points, methods: tuple[str, ...]) -> Figure:
         }
         axes.plot([seconds], [accuracy], label=display_name(method), **look)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("")
+    axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))  # between powers of ten, if few
     figure.legend(loc="outside right center")
     return figure
