@@ -31,7 +31,7 @@ NUMERIC := api backbones baselines category_relationship engine evaluate formula
 	precision predict relationship source_features timm trunk upright
 
 test-portable: setup ## the numeric tests, without AVX; a minute
-	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/python -m pytest $(NUMERIC:%=tests/test_%.py)
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(NUMERIC:%=tests/test_%.py)
 
 test-slurm: setup ## sweeps on a Slurm that the tests start; minutes (apt-get install slurm-wlm munge)
 	$(BIN)/python -m pytest -m slurm -rs tests/slurm
