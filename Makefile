@@ -24,7 +24,7 @@ test: setup ## all tests but the next
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test-faults: setup ## injected faults: kills, full disks, flipped bytes; minutes
-	$(BIN)/python -m pytest -m faults tests/faults
+	$(BIN)/python -m pytest -m faults --numprocesses auto --maxprocesses 4 --dist worksteal tests/faults
 
 # Files whose tests compute: what they assert must hold whatever vector instructions the libraries use.
 NUMERIC := api backbones baselines category_relationship engine evaluate formulas further methods model \

@@ -82,7 +82,7 @@ def test_a_job_out_of_time_is_queued_again_and_resumes(results):
     hold.unlink()
     code, out, err = run.end()
     assert code == 0, err
-    assert out.splitlines()[-1].startswith("1 done, 0 failed, 0 skipped; 1 cells")
+    assert out.splitlines()[-1].startswith("1 done, 0 failed, 0 skipped; 1 cell")
     assert told("runs/*/run.log", "resumes after update")
 
 
