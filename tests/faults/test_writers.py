@@ -41,7 +41,7 @@ def test_no_record_of_eight_killed_writers_is_lost_double_or_torn(results, tmp_p
     fields = dict.fromkeys(Record.__dataclass_fields__, "x")
     numbers = dict.fromkeys(("rate", "seconds"), 0.5)
     counts = dict.fromkeys(("seed", "train_images", "test_images"), 1) | {"schema": SCHEMA}
-    rest = {"correct": packed(np.ones(1, bool)), "config": {"long": "x" * 20_000}, "environment": {}}
+    rest = {"correct": packed(np.ones(1, bool)), "config": {"long": ["x" * 50] * 400}, "environment": {}}
     rest |= {"metrics": {"accuracy": 0.5, "nll": 0.5}, "validation": {}, "primary": "accuracy", "costs": {}}
     template = Record(**{**fields, **numbers, **counts, **rest})
 
