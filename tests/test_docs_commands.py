@@ -1,5 +1,6 @@
 """Every command line in README and docs/ is one that the program takes; the example method is added and run."""
 
+import functools
 import inspect
 import os
 import re
@@ -103,7 +104,13 @@ def check_overrides(given: list[str]) -> None:
     overrides = [word for word in given if not word.startswith("table=")]
     known = tables and tables[0] in choices("table")
     for sweep in table_sweeps(load_table(tables[0]), overrides) if known else [overrides]:
-        check_sweep(sweep)
+        composes(*sweep)
+
+
+@functools.cache
+def composes(*sweep: str) -> None:
+    """Many commands run the same table."""
+    check_sweep(sweep)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.stem)
