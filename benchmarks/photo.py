@@ -43,9 +43,7 @@ def main() -> None:
         for found in rows:
             ratio = "{median:.2f} x ({low:.2f}-{high:.2f})".format(**found["ratio"])
             ours, plain = (found[side]["median"] for side in ("ours", "plain"))
-            lines.append(
-                f"{found['what']:40} {ours:.2f} s of processor time an update, plain {plain:.2f} s, {ratio}"
-            )
+            lines.append(f"{found['what']:40} {ours:.2f} s of processor time an update, plain {plain:.2f} s, {ratio}")
         lines.append(f"  peak memory, MB: {figures['networks'][backbone]['peak memory in MB']}")
     report(figures, lines, options.json)
 
