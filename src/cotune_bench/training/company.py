@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from cotune_bench.config import run_key
-from cotune_bench.parallel import processes
+from cotune_bench.config.keys import processes
 from cotune_bench.storage.records import RecordStore
 from cotune_bench.training.checkpoint import Checkpoints
 from cotune_bench.training.experiment import Experiment

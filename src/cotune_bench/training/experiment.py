@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.config import build, run_config, run_key
-from cotune_bench.config.keys import variants
+from cotune_bench.config.keys import processes, variants
 from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.split_lists import SplitFiles, split_files
@@ -24,7 +24,7 @@ from cotune_bench.inference.execution import devices, keep_freed_memory, set_thr
 from cotune_bench.inference.policies import Policies, policies_of
 from cotune_bench.methods.assemble import make_backbone, make_method
 from cotune_bench.methods.base import Method
-from cotune_bench.parallel import check_divisible, processes, rank, world
+from cotune_bench.parallel import check_divisible, rank, world
 from cotune_bench.storage.cache import Cache
 from cotune_bench.storage.records import Record, packed
 from cotune_bench.training.assemble import assemble, assemble_data
@@ -113,6 +113,8 @@ class Experiment:
             report_every=every,
             checkpoints=checkpoints,
             stop=stop,
+            sync_batch_norm=self.config.sync_batch_norm,
+            shard=self.config.shard,
         )
 
     def variants(self) -> Iterator["Experiment"]:
