@@ -15,6 +15,20 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from cotune_bench.backbones.trunk import leaves
 from cotune_bench.parallel import world
 
+#: Methods whose parts can be replaced while they train: nothing else refers to their parameters.
+SHARDABLE = (
+    "bss",
+    "cotuning",
+    "delta",
+    "distill",
+    "feature_extractor",
+    "finetune",
+    "last_k",
+    "lwf",
+    "random_start",
+    "stochastic_blocks",
+)
+
 
 @contextmanager
 def sharded(method: nn.Module) -> Iterator[None]:
@@ -22,7 +36,9 @@ def sharded(method: nn.Module) -> Iterator[None]:
 
     A layer's parameters are whole while it computes. Parameters of the parts hold nothing meanwhile.
     """
-    parts = {name: part for name, part in method.named_children() if any(one.requires_grad for one in part.parameters())}
+    parts = {
+        name: part for name, part in method.named_children() if any(one.requires_grad for one in part.parameters())
+    }
     layouts = [one.stride() for part in parts.values() for one in part.parameters()]
     for name, part in parts.items():
         setattr(method, name, _sharded(part))
