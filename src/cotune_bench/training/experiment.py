@@ -185,5 +185,3 @@ def _check_processes(config: DictConfig, method: Method, data: TargetData, devic
 
         if config.method.name not in SHARDABLE:
             raise UserError("shard=true cannot be used with this method: use shard=false")
-        if config.recompute != "never":
-            raise UserError(f"shard=true cannot be used with recompute={config.recompute}: use recompute=never")

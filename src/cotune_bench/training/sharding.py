@@ -32,13 +32,12 @@ SHARDABLE = (
 
 @contextmanager
 def sharded(method: nn.Module) -> Iterator[None]:
-    """In place of each trained part of a method a copy with sharded parameters; afterwards the part with their values.
+    """Replace each trained part of a method by a copy with sharded parameters, and afterwards give it their values.
 
-    A layer's parameters are whole while it computes. Parameters of the parts hold nothing meanwhile.
+    A layer's parameters are whole while it computes.
     """
-    parts = {
-        name: part for name, part in method.named_children() if any(one.requires_grad for one in part.parameters())
-    }
+    children = dict(method.named_children())
+    parts = {name: one for name, one in children.items() if any(own.requires_grad for own in one.parameters())}
     layouts = [one.stride() for part in parts.values() for one in part.parameters()]
     for name, part in parts.items():
         setattr(method, name, _sharded(part))
