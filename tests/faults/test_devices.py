@@ -133,7 +133,10 @@ def test_a_run_in_parts_that_was_killed_ends_as_if_it_had_not_been(results, tmp_
     ids=["whole", "in parts"],
 )
 def test_two_processes_optimise_what_one_does(names, options, tmp_path):
-    found = on_two(tmp_path, {name: (method, options) for name, method in divisible(names).items()})[0]
+    asked = {name: (method, options) for name, method in divisible(names).items()}
+    if "combine" in asked:
+        asked["combine"] = (None, options)  # it cannot be pickled
+    found = on_two(tmp_path, asked)[0]
     assert len(found) > 9
     for name in found:
         require_same(name, found[name], tmp_path / "cache")
