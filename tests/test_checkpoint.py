@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import PROTOCOL, make_data
-from test_methods import TRAINED, make_method
+from test_methods import TRAINED
+from toy_methods import make_method
 
 from cotune_bench.errors import UserError
 from cotune_bench.training.checkpoint import Checkpoints

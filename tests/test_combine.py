@@ -3,13 +3,12 @@
 import pytest
 import torch
 from conftest import PROTOCOL, make_backbone, make_data
+from toy_methods import make_method
 
 from cotune_bench.config import compose_config, run_config, run_key
 from cotune_bench.errors import UserError
 from cotune_bench.methods.combine import Combine
 from cotune_bench.training.engine import fit
-
-from test_methods import make_method  # isort: skip
 
 OFF = {
     "cotuning": {"trade_off": 0.0},

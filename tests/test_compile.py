@@ -3,8 +3,8 @@
 import pytest
 import torch
 from conftest import PROTOCOL, make_data
-from test_methods import make_method
 from torch import nn
+from toy_methods import make_method
 
 from cotune_bench.errors import UserError
 from cotune_bench.inference.evaluate import evaluate

@@ -5,7 +5,7 @@ import torch
 from conftest import make_data
 from kept_runs import train
 from safetensors.torch import load_file
-from test_methods import make_method
+from toy_methods import make_method
 from trees import refused
 
 from cotune_bench.config import compose_config, run_key, single_key

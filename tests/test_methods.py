@@ -1,33 +1,22 @@
 """The contract that every method meets; a new yaml joins by existing."""
 
-import copy
-import tempfile
-from itertools import count
-from pathlib import Path
-
 import pytest
 import torch
 from conftest import PROTOCOL, make_backbone, make_data, make_dataset
-from safetensors.torch import save_file
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
-from toy import toy_record
+from toy_methods import CLASSES, make_method
 
 from cotune_bench.backbones import trunk
-from cotune_bench.backbones.additional import further_backbones
 from cotune_bench.backbones.base import tap
-from cotune_bench.config import build, choices, compose_config, key_of, run_config, run_key, single_key
+from cotune_bench.config import choices, compose_config, key_of, run_config, run_key
 from cotune_bench.errors import UserError
 from cotune_bench.inference.evaluate import evaluate, predict
 from cotune_bench.inference.execution import choose_execution
 from cotune_bench.methods.base import Method
 from cotune_bench.methods.delta import Delta
-from cotune_bench.methods.linear_probe import LinearProbe
-from cotune_bench.storage.cache import Cache
-from cotune_bench.storage.records import RecordStore
 from cotune_bench.training.engine import fit
 
-CLASSES = 3
 #: What follows the trained weights in training, by prefix of its name.
 FOLLOWING = {
     "bi_tuning": ("key.", "queue_", "place"),
@@ -36,8 +25,6 @@ FOLLOWING = {
     "wise_ft": ("chosen",),
     "knowledge_flow": ("done",),
 }
-#: Settings for a backbone of two blocks.
-OF_TWO_BLOCKS = {"random_policy": ["method.always=1"], "spottune_global": ["method.k=1"]}
 #: Parts of a method beside trunk and head that prediction needs, and so its state holds.
 FURTHER = {
     "spottune": ("source", "policy_network"),
@@ -49,39 +36,8 @@ FURTHER = {
 }
 
 
-def make_method(name: str, seed: int = 0, *, classes: int = CLASSES, head_init: str = "normal", **options) -> Method:
-    section, first = (
-        compose_config([f"method={name}", *OF_TWO_BLOCKS.get(name, ())]).method,
-        make_backbone(seed, **options),
-    )
-    seeds = count(seed + 1)
-    further = further_backbones(section, first, lambda _section: make_backbone(next(seeds)))
-    if "parts" in section:
-        more = further["sources"].values()
-        further["results"] = str(finished_parts(section.parts, [make_backbone(seed), *more], classes, seed))
-    torch.manual_seed(seed)
-    return build(section, first, classes, drop=["name", "tune"], head_init=head_init, **further)
-
-
-def finished_parts(parts: list[str], backbones: list, classes: int, seed: int) -> Path:
-    """Results with runs of these settings, whose networks are linear probes on these backbones."""
-    results = Path(FINISHED.name) / f"{classes}-{seed}"
-    if results.exists() or classes > CLASSES:  # more are built, not prepared
-        return results
-    data = make_data(make_dataset(classes=classes))
-    for part, backbone in zip(parts, copy.deepcopy(backbones), strict=True):
-        probe = LinearProbe(backbone, classes, grid=[1.0], without_validation=1.0)
-        probe.prepare(data, Cache(results / "cache"))
-        folder = results / "runs" / single_key(part)
-        folder.mkdir(parents=True)
-        save_file(probe.state_dict(), folder / "model.safetensors")
-        RecordStore(results).add(toy_record(key=folder.name))
-    return results
-
-
 #: Methods of which no plain network predicts the same.
 NOT_PLAIN = ("svm", "spottune", "random_policy", "progressive", "zoo_tuning", "ensemble")
-FINISHED = tempfile.TemporaryDirectory()  # of runs that methods read
 TRAINED = [name for name in choices("method") if not make_method(name).solved]
 trained_methods = pytest.mark.parametrize("name", TRAINED)
 

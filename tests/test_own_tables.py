@@ -86,6 +86,7 @@ def test_the_commands_of_a_table_give_its_configurations_again(here):
         finish(80, "method=finetune", f"replicate={number}", "backbone=glyphnet", "protocol=desk", "data.name=b")
     asked = ["method=bss", "method.k=2", "seed=3", "rate=0.5", "backbone=resnet18", "backbone.weights=random"]
     asked += ["split_seed=1", "data.test_share=0.3", "protocol.views=center", "data.root=more/pets"]
+    asked += ["devices=2", "sync_batch_norm=false"]
     finish(80, *asked)
     finish(81, "method=finetune", "protocol=paper", "protocol.drop_at=[5,7]", "precision=bf16", "data.name=a")
     found = {grid.spec.name: status for grid, status in own_tables(Path("results"))[0]}

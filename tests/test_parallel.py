@@ -1,77 +1,87 @@
 """One run on two processes: every method optimises what it does on one."""
 
-import subprocess
-import sys
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import PROTOCOL, make_backbone, make_data
+from conftest import make_backbone, make_data
+from toy_methods import make_method
+from two_processes import UPDATES, on_two, trained
 
 from cotune_bench import cli, parallel
+from cotune_bench.config import compose_config, run_config, run_key
+from cotune_bench.config.changed import changed
 from cotune_bench.errors import UserError
-from cotune_bench.inference.evaluate import evaluate
+from cotune_bench.methods.base import Method
 from cotune_bench.methods.finetune import FineTune
-from cotune_bench.storage.cache import Cache
-from cotune_bench.training.engine import fit
 
-from test_methods import TRAINED, make_method  # isort: skip
-
-#: A policy of 0 and 1 turns the rounding of sums into another choice at some update.
-UPDATES = {"spottune": 8, "spottune_global": 8}
 #: Whose first logits are in the hundreds.
 FROM_PROBES = ("lp_ft", "wise_ft")
-DIVISIBLE = [name for name in TRAINED if make_method(name).divisible]
-TWENTY = replace(PROTOCOL, updates=20, drop_at=(15,))
-
-FOLLOWER = """
-import sys
-sys.path.insert(0, {tests!r})
-import torch, torch.distributed as dist
-from test_parallel import train_all
-torch.set_num_threads(1)
-dist.init_process_group("gloo", store=dist.FileStore({store!r}, 2), rank=int(sys.argv[1]), world_size=2)
-found = train_all({cache!r})
-if not dist.get_rank():
-    torch.save(found, {found!r})
-dist.destroy_process_group()
-"""
+#: One of each kind of exchange: features alone, a queue, distances of maps, a mean inside layers, routes, two stages.
+#: tests/faults compares the others.
+KINDS = ("finetune", "bi_tuning", "delta", "zoo_tuning_lite", "spottune", "lp_ft")
 
 
-def train_all(cache: str) -> dict[str, dict]:
-    """Terms of each update, state and scores of every method."""
-    return {name: trained(name, Path(cache)) for name in DIVISIBLE}
+def divisible(names: Sequence[str]) -> dict[str, Method]:
+    """Those of these methods that updates train, and several processes may."""
+    built = {name: make_method(name) for name in names}
+    return {name: method for name, method in built.items() if method.divisible and not method.solved}
 
 
-def trained(name: str, cache: Path) -> dict:
-    protocol = replace(TWENTY, updates=UPDATES.get(name, 20))
-    method, data, terms = make_method(name), make_data(protocol=protocol), []
-    note = {"report": lambda _updates, _lr, found: terms.append(found), "report_every": 1}
-    fit(method, data, protocol, seed=0, cache=Cache(cache), **note)
-    return {"terms": terms, "state": method.state_dict(), "scores": evaluate(method, data.test)[0]}
+def require_same(name: str, two: dict, folder: Path) -> None:
+    """Assert that two processes optimised what one does."""
+    alone = trained(name, make_method(name), folder)
+    assert len(alone["terms"]) == UPDATES.get(name, 20)
+    close = {"rel": 1e-5, "abs": 1e-6} if name not in FROM_PROBES else {"rel": 1e-4}
+    for one, other in zip(alone["terms"], two["terms"], strict=True):
+        assert other == pytest.approx(one, **close), name
+    torch.testing.assert_close(two["state"], alone["state"], rtol=1e-4, atol=1e-4)
+    assert two["scores"] == pytest.approx(alone["scores"], rel=1e-4), name
 
 
 @pytest.fixture(scope="module")
-def of_two(tmp_path_factory) -> dict[str, dict]:
-    """What :func:`train_all` finds on two processes."""
-    folder = tmp_path_factory.mktemp("two")
-    places = {"store": str(folder / "store"), "cache": str(folder / "cache"), "found": str(folder / "found.pt")}
-    code = FOLLOWER.format(tests=str(Path(__file__).parent), **places)
-    processes = [subprocess.Popen([sys.executable, "-c", code, str(rank)]) for rank in range(2)]
-    assert [process.wait(timeout=240) for process in processes] == [0, 0]
-    return torch.load(places["found"])
+def of_two(tmp_path_factory) -> list[dict[str, dict]]:
+    """What each of two processes finds, for some methods and both switches."""
+    asked = {name: (method, {}) for name, method in divisible(KINDS).items()}
+    asked |= {text: (make_method("finetune"), {text: text == "shard"}) for text in ("shard", "sync_batch_norm")}
+    return on_two(tmp_path_factory.mktemp("two"), asked)
 
 
-@pytest.mark.parametrize("name", DIVISIBLE)
+def test_both_processes_end_with_the_same_method(of_two):
+    first, second = ({name: found[name]["state"] for name in found} for found in of_two)
+    torch.testing.assert_close(second, first, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_two_processes_optimise_what_one_does(name, of_two, cache):
-    alone, two = trained(name, cache.folder), of_two[name]
-    assert len(two["terms"]) == len(alone["terms"]) >= 8
-    close = {"rel": 1e-5, "abs": 1e-6} if name not in FROM_PROBES else {"rel": 1e-4}
-    for one, other in zip(alone["terms"], two["terms"], strict=True):
-        assert other == pytest.approx(one, **close)
-    torch.testing.assert_close(dict(two["state"]), dict(alone["state"]), rtol=1e-4, atol=1e-4)
-    assert two["scores"] == pytest.approx(alone["scores"], rel=1e-4)
+    require_same(name, of_two[0][name], cache.folder)
+
+
+def test_parameters_in_parts_give_the_same_losses_in_half_the_memory(of_two, cache):
+    require_same("finetune", of_two[0]["shard"], cache.folder)
+    whole = of_two[0]["finetune"]["bytes"]
+    assert sum(found["shard"]["bytes"] for found in of_two) == whole
+    assert of_two[0]["shard"]["bytes"] < 0.6 * whole
+
+
+def test_each_process_may_have_batch_statistics_of_its_own(of_two):
+    method, batch = make_method("finetune").train(), make_data().train(0)
+    features = torch.cat([method.trunk(half) for half in batch.inputs.chunk(2)])
+    loss = method.task.loss(method.head(features), batch.targets).item()
+    assert of_two[0]["sync_batch_norm"]["terms"][0]["ce"] == pytest.approx(loss, rel=1e-5)
+    assert of_two[0]["finetune"]["terms"][0]["ce"] != pytest.approx(loss, rel=1e-4)
+
+
+def test_batch_statistics_of_parts_are_part_of_the_key(monkeypatch):
+    usual = run_key(compose_config(["devices=2"]))
+    assert usual == run_key(compose_config([])) == run_key(compose_config(["sync_batch_norm=false"]))
+    two, three = (compose_config([f"devices={count}", "sync_batch_norm=false"]) for count in (2, 3))
+    assert len({usual, run_key(two), run_key(three)}) == 3
+    assert changed(run_config(two)) == ["devices=2", "sync_batch_norm=false"]
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run_key(compose_config(["sync_batch_norm=false"])) == run_key(two)
 
 
 def test_rows_are_divided_without_gaps(monkeypatch):
@@ -91,6 +101,7 @@ def test_rows_are_divided_without_gaps(monkeypatch):
         (["devices=5"], "devices=5 cannot be used: they cannot share a batch of 48 images equally"),
         (["method=stochnorm"], "devices=2 cannot be used with this method: use devices=1"),
         (["compile=default"], "devices=2 cannot be used with compile=default: use compile=none"),
+        (["method=l2sp", "shard=true"], "shard=true cannot be used with this method: use shard=false"),
         (["devices=0"], "devices=0 cannot be used: it must be 1 or more"),
         (["-m", "seed=0,1", "jobs=2"], "devices=2 is for one run at a time: use jobs=1, or leave devices out"),
     ],

@@ -5,10 +5,9 @@ rows. Features are gathered, and everything else is computed everywhere from the
 and losses of pairs of images are those of one process, and results agree up to the rounding of sums.
 """
 
-import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -45,11 +44,6 @@ def alone() -> Iterator[None]:
 def rank() -> int:
     """Number of this process, from 0."""
     return dist.get_rank() if world() > 1 else 0
-
-
-def processes(devices: int) -> int:
-    """Processes that a run is to have: those of torchrun, which started this one, or of ``devices``."""
-    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else devices
 
 
 def own_rows(rows: Tensor) -> Tensor:
@@ -156,19 +150,40 @@ def check_divisible(method: nn.Module, batch_size: int, devices: int) -> None:
 
 
 @contextmanager
-def together(method: nn.Module) -> Iterator[nn.Module]:
-    """A method whose call also sums its gradients over all processes, with batch statistics of whole batches."""
+def together(method: nn.Module, *, sync_batch_norm: bool = True, sharded: bool = False) -> Iterator[nn.Module]:
+    """A method whose call also sums its gradients over all processes.
+
+    Args:
+        method: the same in each process.
+        sync_batch_norm: whether batch statistics are those of the whole batch; else each process has its own, and
+            the method ends with the running statistics of the first, as DistributedDataParallel has it.
+        sharded: whether the method's parts sum their gradients themselves.
+    """
     if world() == 1:
         yield method
         return
-    norms = [layer for layer in method.modules() if isinstance(layer, nn.BatchNorm2d)]
+    with ExitStack() as stack:
+        if sync_batch_norm:
+            stack.enter_context(_normalizing([one for one in method.modules() if isinstance(one, nn.BatchNorm2d)]))
+        if sharded:
+            yield method
+        else:
+            # The option will have another name; gradients of channels_last weights are copied once more.
+            stack.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated|Grad strides do not match")
+            yield DistributedDataParallel(method, broadcast_buffers=False)
+    if not sync_batch_norm:
+        for buffer in method.buffers():
+            dist.broadcast(buffer, 0)
+
+
+@contextmanager
+def _normalizing(norms: list[nn.BatchNorm2d]) -> Iterator[None]:
+    """Layers with batch statistics of whole batches."""
     for norm in norms:
         norm.forward = partial(_normalized, norm)  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        with warnings.catch_warnings():
-            # The option will have another name; gradients of channels_last weights are copied once more.
-            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated|Grad strides do not match")
-            yield DistributedDataParallel(method, broadcast_buffers=False)
+        yield
     finally:
         for norm in norms:
             del norm.forward

@@ -1,20 +1,27 @@
 """Faults of a run on two devices: processes killed and stopped, and another number of them at the rerun."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from test_parallel import KINDS, divisible, require_same
+from two_processes import on_two
 
-from cotune_bench import cli
+from cotune_bench import cli, load
+from cotune_bench.config import choices
 from cotune_bench.storage.records import Record
+from cotune_bench.training.sharding import SHARDABLE
 from faults.children import FAULTS, SMALL, Child, folder_of, long, newest, outcome, start, state_of
 
 pytestmark = FAULTS
 
 TWO = "devices=2"
+SHARDED = (TWO, "shard=true")
 
 
 def follower(run: Child) -> int:
@@ -86,3 +93,50 @@ def test_the_processes_of_torchrun_give_one_record(results, unbroken):
     record = record_of(results)
     assert record.environment["processes"] == 2
     assert (record.accuracy, record.nll, record.val_accuracy) == unbroken["scores"]
+
+
+def test_a_run_in_parts_resumes_from_whole_checkpoints_with_and_without_parts(results, unbroken, tmp_path_factory):
+    run = start(results, *long(), *SHARDED, "keep_checkpoint=true")
+    run.until(lambda: newest(folder_of(results)) > 0)
+    code, _, err = run.end(signal.SIGTERM)
+    assert code == 128 + signal.SIGTERM, err
+    others = [tmp_path_factory.mktemp("resumed") / "results" for _ in range(2)]
+    for other in others:
+        shutil.copytree(results, other)
+    code, _, err = start(results, *long(), *SHARDED, "keep_checkpoint=true").end()
+    assert code == 0, err
+    assert "resumes after update" in (folder_of(results) / "run.log").read_text()
+    for other, devices in zip(others, ((TWO,), ()), strict=True):
+        assert start(other, *long(), *devices).end()[0] == 0
+        assert outcome(other)["scores"] == pytest.approx(outcome(results)["scores"], rel=0.02)
+    assert outcome(results)["scores"] == pytest.approx(unbroken["scores"], rel=0.02)
+    assert record_of(results).environment["shard"] is True
+    network = load(folder_of(results))
+    assert network.predict(np.zeros((1, 8, 8, 1), np.uint8)).sum() == pytest.approx(1)
+
+
+def test_a_run_in_parts_that_was_killed_ends_as_if_it_had_not_been(results, tmp_path_factory):
+    unbroken = tmp_path_factory.mktemp("unbroken") / "results"
+    unbroken.mkdir()
+    assert start(unbroken, *long(), *SHARDED).end()[0] == 0
+    run = start(results, *long(), *SHARDED)
+    run.until(lambda: newest(folder_of(results)) > 0)
+    os.kill(follower(run), signal.SIGKILL)
+    assert run.end()[0] == 1
+    assert start(results, *long(), *SHARDED).end()[0] == 0
+    assert outcome(results) == outcome(unbroken)
+
+
+@pytest.mark.parametrize(
+    ("names", "options"),
+    [([name for name in choices("method") if name not in KINDS], {}), (SHARDABLE, {"shard": True})],
+    ids=["whole", "in parts"],
+)
+def test_two_processes_optimise_what_one_does(names, options, tmp_path):
+    asked = {name: (method, options) for name, method in divisible(names).items()}
+    if "combine" in asked:
+        asked["combine"] = (None, options)  # it cannot be pickled
+    found = on_two(tmp_path, asked)[0]
+    assert len(found) > 9
+    for name in found:
+        require_same(name, found[name], tmp_path / "cache")

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cotune_bench.config.groups import CONF
+from cotune_bench.config.keys import batch_norm_overrides
 from cotune_bench.storage.records import Record, row_of
 
 
@@ -26,7 +27,8 @@ def changed(config: Mapping[str, Any]) -> list[str]:
             if name in usual and value != usual[name]:
                 text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
                 found.append(f"{name}={value if isinstance(value, str) else text}")
-    return [*found, f"split_seed={config['split_seed']}"] if replicate is None and config["split_seed"] else found
+    split = [f"split_seed={config['split_seed']}"] if replicate is None and config["split_seed"] else []
+    return [*found, *split, *batch_norm_overrides(config)]
 
 
 def described_row(record: Record) -> dict[str, object]:

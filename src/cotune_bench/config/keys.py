@@ -1,5 +1,6 @@
 """Settings that define a result, and the key of a run made from them."""
 
+import os
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -47,7 +48,20 @@ def run_config(config: DictConfig) -> dict:
         method["settings"] = {name: {**_settings(name), **given.get(name, {})} for name in method["of"]}
     if own_images(defining["data"]):
         defining["data"]["root"] = str(Path(config.data.root).expanduser().resolve())
+    if not config.sync_batch_norm and (parts := processes(config.devices)) > 1:
+        defining["batch_norm_parts"] = parts
     return _reduced(defining)
+
+
+def processes(devices: int) -> int:
+    """Processes that a run is to have: those of torchrun, which started this one, or of ``devices``."""
+    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else devices
+
+
+def batch_norm_overrides(defining: Mapping[str, Any]) -> list[str]:
+    """Overrides for batch statistics of each device's own part of a batch; none where they are of the whole batch."""
+    parts = defining.get("batch_norm_parts")
+    return [f"devices={parts}", "sync_batch_norm=false"] if parts else []
 
 
 def _settings(method: str) -> dict[str, Any]:

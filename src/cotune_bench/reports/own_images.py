@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cotune_bench.config.changed import leaves
+from cotune_bench.config.keys import batch_norm_overrides
 from cotune_bench.config.overrides import path_override
 from cotune_bench.config.own_images import own_images
 from cotune_bench.reports.frame import run_frame, usual_values
@@ -83,6 +84,7 @@ def _block(record: Record, unit: str) -> dict[str, Any]:
     if (path := Path(backbone.get("weights", ""))).suffix:
         backbone["weights"] = f"{path.stem} {record.weights_sha256[:8]}"
     shared = {"data": config["data"], "backbone": backbone, "protocol": config["protocol"]}
+    shared["batch_norm_parts"] = config.get("batch_norm_parts", 1)
     if unit == "seed":
         return shared | {"split_seed": config["split_seed"]}
     backbone.pop("seed", None)
@@ -144,7 +146,8 @@ def overrides_of(config: Mapping, unit: str) -> tuple[str, ...]:
         if unit == "replicate":
             values.pop("seed", None)  # of a backbone
         given += [f"{group}={name}", *_changed_values(group, name, values)]
-    return (*given, *([f"split_seed={config['split_seed']}"] if unit == "seed" and config["split_seed"] else []))
+    given += [f"split_seed={config['split_seed']}"] if unit == "seed" and config["split_seed"] else []
+    return (*given, *batch_norm_overrides(config))
 
 
 def _changed_values(group: str, name: str, values: Mapping) -> list[str]:

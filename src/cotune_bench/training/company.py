@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from cotune_bench.config import run_key
-from cotune_bench.parallel import processes
+from cotune_bench.config.keys import processes
 from cotune_bench.storage.records import RecordStore
 from cotune_bench.training.checkpoint import Checkpoints
 from cotune_bench.training.experiment import Experiment
@@ -38,7 +38,9 @@ def company(config: DictConfig) -> Iterator[None]:
     """
     others: list[BaseProcess] = []
     try:
-        if config.devices > 1:
+        if processes(1) > 1:
+            _join(config)
+        elif processes(config.devices) > 1:
             store = TCPStore("127.0.0.1", 0, config.devices, is_master=True, wait_for_workers=False)
             context = multiprocessing.get_context("spawn")
             for rank in range(1, config.devices):
@@ -48,8 +50,6 @@ def company(config: DictConfig) -> Iterator[None]:
                 _require_alive(others)
                 time.sleep(0.02)
             _join(config, store=store, rank=0)
-        elif processes(1) > 1:
-            _join(config)
         yield
     except RuntimeError as error:  # what an exchange raises when another process is gone
         time.sleep(0.5)  # until its exit code is known

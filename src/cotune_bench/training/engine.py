@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.target import TargetData
 from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method
-from cotune_bench.parallel import first_s, rank, together
+from cotune_bench.parallel import first_s, rank, together, world
 from cotune_bench.storage.cache import Cache
 from cotune_bench.training.checkpoint import Checkpoints
 from cotune_bench.training.interrupts import InterruptedRun, StopRequest
@@ -47,6 +48,8 @@ def fit(
     report_every: int = 50,
     checkpoints: Checkpoints | None = None,
     stop: StopRequest | None = None,
+    sync_batch_norm: bool = True,
+    shard: bool = False,
 ) -> None:
     """Prepare a method and, unless that solves it, train it in place by the protocol's schedule.
 
@@ -65,6 +68,8 @@ def fit(
         report_every: number of updates.
         checkpoints: to resume from and to save to; None starts from the beginning and saves nothing.
         stop: asked after every update; a signal in it saves a checkpoint and ends the run.
+        sync_batch_norm: whether several processes have the batch statistics of one.
+        shard: whether each of several processes keeps a part of weights, gradients and momentum.
 
     Raises:
         NonFiniteLossError: at the first report after a loss was NaN or infinite.
@@ -76,22 +81,28 @@ def fit(
     if method.solved:
         return
     method.train()
-    optimizer = make_optimizer(method, protocol)
     watch = DominanceWatch()
     pending: list[dict[str, Tensor]] = []  # read only at reports: a look at a loss waits for the device
     first = 0
-    if checkpoints and (saved := checkpoints.load()):
+    saved = checkpoints.load() if checkpoints else None
+    if checkpoints and saved:
         first, pending = saved["updates"], saved["pending"]
         if saved.get("weights_id", method.weights_id) != method.weights_id:
             raise UserError(f"{checkpoints.folder} was begun with other source weights: {AFRESH}")
-        try:
-            method.load_state_dict(saved["method"])
-            optimizer.load_state_dict(saved["optimizer"])
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise UserError(f"{checkpoints.folder} has checkpoints of another version: {AFRESH}") from error
+        _restore(method, saved["method"], checkpoints)
         log.info("resumes after update %d", first)
     batches = replace(data.train, views=method.train_views).stream(first, protocol.updates)
-    with together(method) as network:
+    with ExitStack() as stack:
+        if shard := shard and world() > 1:
+            from cotune_bench.training import sharding  # it takes a second to import
+
+            stack.enter_context(sharding.sharded(method))
+        network = stack.enter_context(together(method, sync_batch_norm=sync_batch_norm, sharded=shard))
+        optimizer = make_optimizer(method, protocol, fused=not shard)
+        if checkpoints and saved:
+            _restore(optimizer, saved["optimizer"], checkpoints)
+            if shard:
+                sharding.shard_state(optimizer)
         for step, batch in zip(range(first, protocol.updates), batches, strict=True):
             set_learning_rates(optimizer, protocol, step)
             lr = protocol.lr * rate_factor(protocol, protocol.drop_at, step)
@@ -117,12 +128,21 @@ def fit(
                 report(step + 1, lr, terms | values)
                 pending.clear()
             stopped = first_s(stop.number or 0 if stop else 0)
-            if checkpoints and rank() == 0 and (stopped or checkpoints.due(step + 1)):
+            if checkpoints and (rank() == 0 or shard) and (stopped or checkpoints.due(step + 1)):
                 state = {"method": method.state_dict(), "optimizer": optimizer.state_dict(), "pending": pending}
-                checkpoints.save(step + 1, {**state, "weights_id": method.weights_id})
+                state = sharding.whole(state) if shard else state
+                if rank() == 0:
+                    checkpoints.save(step + 1, {**state, "weights_id": method.weights_id})
             if stopped:
                 raise InterruptedRun(stopped)
     method.finish(data)
+
+
+def _restore(target: Method | torch.optim.Optimizer, state: dict, checkpoints: Checkpoints) -> None:
+    try:
+        target.load_state_dict(state)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise UserError(f"{checkpoints.folder} has checkpoints of another version: {AFRESH}") from error
 
 
 class DominanceWatch:
@@ -148,11 +168,11 @@ class DominanceWatch:
                 )
 
 
-def make_optimizer(method: Method, protocol: Protocol) -> torch.optim.Optimizer:
+def make_optimizer(method: Method, protocol: Protocol, *, fused: bool = True) -> torch.optim.Optimizer:
     """The protocol's optimiser of a method's parameter groups, which may bring their own weight decay."""
     groups = method.param_groups(protocol.lr, protocol.backbone_ratio)
     groups = [{**group, "first_lr": group["lr"]} for group in groups]
-    options = {"weight_decay": protocol.weight_decay, "fused": True}
+    options = {"weight_decay": protocol.weight_decay, "fused": fused}
     if protocol.optimizer == "adamw":
         return torch.optim.AdamW(groups, betas=(protocol.momentum, 0.999), **options)
     return torch.optim.SGD(groups, momentum=protocol.momentum, nesterov=protocol.nesterov, **options)

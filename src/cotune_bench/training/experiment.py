@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.config import build, run_config, run_key
-from cotune_bench.config.keys import variants
+from cotune_bench.config.keys import processes, variants
 from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.split_lists import SplitFiles, split_files
@@ -24,7 +25,7 @@ from cotune_bench.inference.execution import devices, keep_freed_memory, set_thr
 from cotune_bench.inference.policies import Policies, policies_of
 from cotune_bench.methods.assemble import make_backbone, make_method
 from cotune_bench.methods.base import Method
-from cotune_bench.parallel import check_divisible, processes, rank, world
+from cotune_bench.parallel import check_divisible, rank, world
 from cotune_bench.storage.cache import Cache
 from cotune_bench.storage.records import Record, packed
 from cotune_bench.training.assemble import assemble, assemble_data
@@ -77,15 +78,7 @@ class Experiment:
         splits.check()
         method, further = make_method(config.method, backbone, data.task, cache.folder, seed=config.seed)
         assemble(method, data, protocol, device, recompute=config.recompute, compile_mode=config.compile)
-        if (count := processes(config.devices)) > 1:
-            check_divisible(method, len(data.train.positions(0)), count)
-            places = devices(config.device)
-            if device.type == "cuda" and len(places) < count:
-                raise UserError(
-                    f"devices={count} cannot be used: {len(places)} GPUs are visible to device={config.device}"
-                )
-            if config.compile != "none":
-                raise UserError(f"devices={count} cannot be used with compile={config.compile}: use compile=none")
+        _check_processes(config, method, data, device)
         files = dataset if isinstance(dataset, ImageList) else None
         return cls(run_key(config), config, protocol, cache, backbone, data, splits, method, files, further)
 
@@ -113,6 +106,8 @@ class Experiment:
             report_every=every,
             checkpoints=checkpoints,
             stop=stop,
+            sync_batch_norm=self.config.sync_batch_norm,
+            shard=self.config.shard,
         )
 
     def variants(self) -> Iterator["Experiment"]:
@@ -170,7 +165,23 @@ class Experiment:
             config=config,
             environment=environment(self.data.train.normalize.device)
             | {"precision": self.method.precision, "compile": self.config.compile}
-            | ({"processes": world()} if world() > 1 else {})
+            | ({"processes": world(), "shard": self.config.shard} if world() > 1 else {})
             | ({"unreadable_left_out": left_out} if left_out else {})
             | ({"further_weights": self.further} if self.further else {}),
         )
+
+
+def _check_processes(config: DictConfig, method: Method, data: TargetData, device: torch.device) -> None:
+    """UserError unless the processes of a run can share its batches."""
+    if (count := processes(config.devices)) == 1:
+        return
+    check_divisible(method, len(data.train.positions(0)), count)
+    if device.type == "cuda" and len(places := devices(config.device)) < count:
+        raise UserError(f"devices={count} cannot be used: {len(places)} GPUs are visible to device={config.device}")
+    if config.compile != "none":
+        raise UserError(f"devices={count} cannot be used with compile={config.compile}: use compile=none")
+    if config.shard:
+        from cotune_bench.training.sharding import SHARDABLE  # it takes a second to import
+
+        if config.method.name not in SHARDABLE:
+            raise UserError("shard=true cannot be used with this method: use shard=false")
