@@ -102,6 +102,7 @@ def test_rows_are_divided_without_gaps(monkeypatch):
         (["method=stochnorm"], "devices=2 cannot be used with this method: use devices=1"),
         (["compile=default"], "devices=2 cannot be used with compile=default: use compile=none"),
         (["method=l2sp", "shard=true"], "shard=true cannot be used with this method: use shard=false"),
+        (["devices=1", "shard=true"], "shard=true cannot be used on one device: give devices=N, or leave it out"),
         (["devices=0"], "devices=0 cannot be used: it must be 1 or more"),
         (["-m", "seed=0,1", "jobs=2"], "devices=2 is for one run at a time: use jobs=1, or leave devices out"),
     ],

@@ -174,6 +174,8 @@ class Experiment:
 def _check_processes(config: DictConfig, method: Method, data: TargetData, device: torch.device) -> None:
     """UserError unless the processes of a run can share its batches."""
     if (count := processes(config.devices)) == 1:
+        if config.shard:
+            raise UserError("shard=true cannot be used on one device: give devices=N, or leave it out")
         return
     check_divisible(method, len(data.train.positions(0)), count)
     if device.type == "cuda" and len(places := devices(config.device)) < count:
