@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import version
 
-from cotune_bench.errors import UserError, suggest
+from cotune_bench.errors import REMEDIES, UserError, described, suggest
 from cotune_bench.storage.escape import plain
 from cotune_bench.training.interrupts import InterruptedRun
 
@@ -67,6 +67,11 @@ def guarded(command: Callable[[list[str]], int], arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains as it closes
         return 141  # the shell's 128 + SIGPIPE
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        print(f"error: {plain(described(error))}", file=sys.stderr)
+        return 1
 
 
 def _interrupted() -> int:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cotune_bench.config import groups
-from cotune_bench.config.overrides import axes, parse, readable
+from cotune_bench.config.overrides import MOST, axes, parse, readable
 from cotune_bench.config.own_images import (
     check_name,
     drop_after,
@@ -97,17 +97,17 @@ def _compose(*overrides: str) -> DictConfig:
 def check_sweep(overrides: Sequence[str]) -> int:
     """Check every value of a sweep before anything runs; gives the number of its cells.
 
-    Values are checked one axis at a time, beside the first value of the others.
+    Values are checked one axis at a time, beside the first value of the others; of a range, its ends.
     """
     swept = axes(overrides)
+    if (cells := math.prod(map(len, swept))) > MOST:
+        raise UserError(f"the sweep has {cells:,} cells, more than {MOST:,}: sweep over fewer values")
     first = [values[0] for values in swept]
     compose_config(first)
-    count = 1
-    for place, values in enumerate(swept):
-        count *= len(values)
-        for value in values[1:]:
+    for place, (one, values) in enumerate(zip(parse(overrides), swept, strict=True)):
+        for value in values[-1:] if one.is_range_sweep() and len(values) > 1 else values[1:]:
             compose_config([*first[:place], value, *first[place + 1 :]])
-    return count
+    return cells
 
 
 def _check_choices(parsed: Sequence[Override]) -> None:

@@ -27,7 +27,7 @@ def overview_lines(results: Path) -> list[str]:
             lines.append(f"{kind}: {len(found)}" + (f", the last {SHOWN}" if len(found) > SHOWN else ""))
             lines += [_line(key, str(state.get("reason", "")).partition("\n")[0]) for key, state in newest[:SHOWN]]
     finished = _finished(results)
-    return [*lines, *(["finished last:", *finished] if finished else ["no run has finished"])]
+    return [*lines, *(["finished last:", *finished] if finished else [f"no run has finished in {plain(results)}"])]
 
 
 def _line(key: str, text: str) -> str:
