@@ -308,6 +308,24 @@ def test_bad_input_reaches_the_shell_before_torch_is_loaded(here):
     assert done.stderr.startswith("error: rate=7 cannot be used")
 
 
+@pytest.mark.parametrize("module", ["cotune_bench.cli", "cotune_bench.errors", "omegaconf", "numpy", "torch"])
+def test_ctrl_c_while_modules_are_imported_is_one_line(here, module):
+    code = f"""
+import os, signal, sys
+class Press:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Press())
+from cotune_bench.__main__ import main
+sys.exit(main(["run", "method=finetune", "protocol.updates=1"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.splitlines()[-1:] == ["interrupted; the same command continues with what is missing"]
+    assert "Traceback" not in done.stderr
+
+
 def test_a_reader_that_leaves_early_is_no_failure():
     command = (
         "import sys; from cotune_bench.cli import guarded; sys.exit(guarded(lambda _: print('x' * 9**6) or 0, []))"
