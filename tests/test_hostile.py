@@ -14,6 +14,7 @@ import pytest
 from kept_runs import kept, put_pets
 
 from cotune_bench import cli
+from cotune_bench.config import compose, groups
 from cotune_bench.config.overrides import axes, readable
 from cotune_bench.data.readers.folder import read
 from cotune_bench.errors import UserError
@@ -144,6 +145,31 @@ def test_file_names_that_no_list_can_hold_are_refused(tmp_path, monkeypatch, cap
     line = capsys.readouterr().err.splitlines()[-1]
     assert "has characters that are no text: rename it" in line
     assert plain(line) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a: [1\nb: 2", 'mine.yaml", line 1, column 4'),
+        ("name: mine\n\tk: 1", 'mine.yaml", line 2, column 1'),
+        ("- a\n- b", "conf/method/mine.yaml lacks name and _target_: correct it"),
+        ("text", "conf/method/mine.yaml lacks name and _target_: correct it"),
+        ("name: mine", "conf/method/mine.yaml lacks _target_: correct it"),
+    ],
+)
+def test_a_malformed_yaml_is_one_line_that_names_the_file(tmp_path, monkeypatch, capsys, text, line):
+    shutil.copytree(groups.CONF, tmp_path / "conf")
+    (tmp_path / "conf" / "method" / "mine.yaml").write_text(text)
+    (tmp_path / "conf" / "table" / "mine.yaml").write_text(text)
+    monkeypatch.setattr(groups, "CONF", tmp_path / "conf")
+    monkeypatch.chdir(tmp_path)
+    compose._compose.cache_clear()
+    assert cli.main(["method=mine", "protocol.updates=2"]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert line in error
+    assert cli.main(["run", "table=mine"]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert "mine" in error
 
 
 def test_images_that_are_no_files_are_refused_or_left_out_without_being_opened(tmp_path, monkeypatch, capsys):

@@ -29,13 +29,17 @@ def changed(config: Mapping[str, Any]) -> list[str]:
     return [*found, f"split_seed={config['split_seed']}"] if replicate is None and config["split_seed"] else found
 
 
+def changed_text(record: Record) -> str:
+    """:func:`changed` of a record in one line."""
+    try:
+        return " ".join(changed(record.config))
+    except (KeyError, TypeError, AttributeError):  # a configuration that was cut
+        return ""
+
+
 def described_row(record: Record) -> dict[str, object]:
     """:func:`~cotune_bench.storage.records.row_of` with the column ``changed``."""
-    try:
-        text = " ".join(changed(record.config))
-    except (KeyError, TypeError, AttributeError):  # a configuration that was cut
-        text = ""
-    return row_of(record) | {"changed": text}
+    return row_of(record) | {"changed": changed_text(record)}
 
 
 @cache
