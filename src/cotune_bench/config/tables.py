@@ -28,7 +28,7 @@ def load_table(name: str) -> dict:
     """
     check_choice("table", name)
     table = {"baseline": [], "rows": {}, **groups.load("table", name)}
-    if lacking := [axis for axis in ("method", "data", "rate") if axis not in table]:
+    if lacking := [axis for axis in ("method", "data") if axis not in table]:
         raise UserError(f"conf/table/{name}.yaml lacks {' and '.join(lacking)}: correct it")
     if sum(unit in table for unit in UNITS) != 1:
         raise UserError(f"table {name}: give either replicate: [...] or seed: [...]")
