@@ -2,7 +2,7 @@
 
 import os
 import sys
-from _signal import SIGINT, signal  # without the enumerations of signal, whose import takes 15 ms
+from _signal import SIGINT, signal  # pyright: ignore  # importing signal takes 15 ms for its enumerations
 
 
 def main(arguments: list[str] | None = None) -> int:
