@@ -2,7 +2,7 @@
 
 import sys
 
-from cotune_bench.cli import main
+from cotune_bench.__main__ import main
 
 if __name__ == "__main__":
     sys.exit(main(["run", *sys.argv[1:]]))

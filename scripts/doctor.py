@@ -1,5 +1,5 @@
 import sys
 
-from cotune_bench.cli import main
+from cotune_bench.__main__ import main
 
 sys.exit(main(["doctor", *sys.argv[1:]]))

@@ -1,5 +1,5 @@
 import sys
 
-from cotune_bench.cli import main
+from cotune_bench.__main__ import main
 
 sys.exit(main(["tune", *sys.argv[1:]]))

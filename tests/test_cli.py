@@ -139,7 +139,7 @@ def test_a_failed_build_leaves_the_status_of_another_process_at_the_cell(here, m
         (["-m", "method=bss,finetune", "method.k=1"], "method.k is not a setting"),
         (["table=desc"], "table=desc is unknown: did you mean desk?"),
         (["table=desk", "table=desk"], "table= is given twice"),
-        (["device=quantum"], "device=quantum cannot be used (it names none): choose auto, cpu or cuda:0"),
+        (["device=quantum"], "device=quantum cannot be used (there is no such device): choose auto, cpu or cuda:0"),
         (["backbone.weights=imagenet"], "backbone glyphnet has no weights imagenet: choose glyphs, train or random"),
         (["method.k=0", "method=bss"], "method.k=0 cannot be used: it must be 1 or more"),
         (["protocol.val=0", "method=cotuning"], "method.relationship=reverse needs validation images"),
@@ -306,6 +306,24 @@ def test_bad_input_reaches_the_shell_before_torch_is_loaded(here):
     done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=True)
     assert done.stdout == "2 False\n"
     assert done.stderr.startswith("error: rate=7 cannot be used")
+
+
+@pytest.mark.parametrize("module", ["cotune_bench.cli", "cotune_bench.errors", "omegaconf", "numpy", "torch"])
+def test_ctrl_c_while_modules_are_imported_is_one_line(here, module):
+    code = f"""
+import os, signal, sys
+class Press:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Press())
+from cotune_bench.__main__ import main
+sys.exit(main(["run", "method=finetune", "protocol.updates=1"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.splitlines()[-1:] == ["interrupted; the same command continues with what is missing"]
+    assert "Traceback" not in done.stderr
 
 
 def test_a_reader_that_leaves_early_is_no_failure():

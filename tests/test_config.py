@@ -103,8 +103,11 @@ def test_a_configuration_can_not_be_changed_by_accident():
         ("rat=0.5", "rat is not a setting: did you mean rate?"),
         ("lr=0.1", "lr is not a setting: did you mean protocol.lr?"),
         ("epochs=3", "epochs is not a setting: did you mean protocol.updates?"),
-        ("=5", "=5 cannot be used: give settings as name=value"),
-        ("hydra.job.chdir=true", "hydra.job.chdir=true cannot be used: give settings as name=value, of Hydra's own"),
+        ("=5", "=5 cannot be used: settings are given as name=value"),
+        (
+            "hydra.job.chdir=true",
+            "chdir=true cannot be used: settings are given as name=value, and of Hydra",
+        ),
         ("+hydra.callbacks.e={_target_: os.mkdir, path: x}", "path: x} cannot be used: "),
         ("data=CUB", "data=CUB is unknown: did you mean cub?"),
         ("data=my/pictures", "data=my/pictures is no data set: data=folder data.root=my/pictures"),

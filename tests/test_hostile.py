@@ -1,6 +1,7 @@
 """Names and files that other people chose: nothing in them is a formula, markup, a control or a traceback."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -13,12 +14,14 @@ import pytest
 from kept_runs import kept, put_pets
 
 from cotune_bench import cli
+from cotune_bench.config import compose, groups
 from cotune_bench.config.overrides import axes, readable
+from cotune_bench.data.readers.folder import read
 from cotune_bench.errors import UserError
 from cotune_bench.inference.model_card import card_text
 from cotune_bench.metrics import Reliability, evaluate
 from cotune_bench.reports import evaluation_files
-from cotune_bench.storage import calibration_file, relationship_file
+from cotune_bench.storage import cache, calibration_file, relationship_file
 from cotune_bench.storage.cache import Cache
 from cotune_bench.storage.escape import csv_lines, latex, markdown, plain, uncell
 from cotune_bench.storage.files import write_atomically
@@ -103,8 +106,23 @@ def test_each_language_has_its_own_escapes():
         (["-m", "method=glob(b*)"], "method=glob(b*) cannot be run: name the values"),
         (["root=x"], "did you mean data.root?"),
         (["protocol.updates=2", "cache=/dev/null"], "cannot be used ([Errno 20] Not a directory"),
-        (["data=folder", f"data.root={'x' * 300}"], "data.root cannot be read (File name too long)"),
+        (["data=folder", f"data.root={'x' * 300}"], "x cannot be used (File name too long): choose a shorter name"),
         (["data=folder", "data.root=loop"], "data.root cannot be read (Symlink loop"),
+        (["data=folder", "data.root=/dev/zero"], "/dev/zero is not a folder: set data.root"),
+        (["data=folder", "data.root=2024"], "2024 is missing ({here} holds loop): set data.root"),
+        (["data=cars", f"data_root={'x' * 300}"], "cannot be used (File name too long): choose a shorter name"),
+        (["data=folder", "data.root=.", f"data.name={'x' * 151}"], "use at most 150 letters"),
+        ([f"results={'x' * 300}"], "cannot be written (File name too long): choose another folder"),
+        ([f"{'x' * 300}.y=1"], "is not a setting"),
+        (["=5"], "=5 cannot be used: settings are given as name=value"),
+        (["+hydra.callbacks.e={_target_: os.mkdir, path: x}"], "and of Hydra's own only"),
+        (["-m", "hydra.job.chdir=true"], "and of Hydra's own only"),
+        (["-m", "seed=range(99999)", "rate=2"], "rate=2 cannot be used"),
+        (["-m", "rate=range(1,99999)"], "rate=99998 cannot be used"),
+        (["-m", "seed=range(99999)", "rate=0.1,0.2"], "the sweep has 199,998 cells, more than 100,000"),
+        (["-m", "seed=range(3000000000)"], "names more than 100,000 values"),
+        (["tune", "method=bss", "jobs=0"], "jobs=0 cannot be used: it must be 1 or more"),
+        (["tables", "results=/dev/null"], "results=/dev/null cannot be written (/dev/null is not a folder)"),
     ],
 )
 def test_one_line_names_what_is_wrong(tmp_path, monkeypatch, capsys, given, text):
@@ -113,7 +131,8 @@ def test_one_line_names_what_is_wrong(tmp_path, monkeypatch, capsys, given, text
     assert cli.main(given) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("error: ")
-    assert text in line
+    assert text.replace("{here}", str(tmp_path)) in line
+    assert not Path("x").exists()
 
 
 @pytest.mark.parametrize("name", ["a\nb.png", "a\udcff.png", "a\x1b[31m.png"])
@@ -128,15 +147,83 @@ def test_file_names_that_no_list_can_hold_are_refused(tmp_path, monkeypatch, cap
     assert plain(line) == line
 
 
-def test_links_that_lead_nowhere_are_missing_images(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a: [1\nb: 2", 'mine.yaml", line 1, column 4'),
+        ("name: mine\n\tk: 1", 'mine.yaml", line 2, column 1'),
+        ("- a\n- b", "conf/method/mine.yaml lacks name and _target_: correct it"),
+        ("text", "conf/method/mine.yaml lacks name and _target_: correct it"),
+        ("name: mine", "conf/method/mine.yaml lacks _target_: correct it"),
+    ],
+)
+def test_a_malformed_yaml_is_one_line_that_names_the_file(tmp_path, monkeypatch, capsys, text, line):
+    shutil.copytree(groups.CONF, tmp_path / "conf")
+    (tmp_path / "conf" / "method" / "mine.yaml").write_text(text)
+    (tmp_path / "conf" / "table" / "mine.yaml").write_text(text)
+    monkeypatch.setattr(groups, "CONF", tmp_path / "conf")
+    monkeypatch.chdir(tmp_path)
+    compose._compose.cache_clear()
+    assert cli.main(["method=mine", "protocol.updates=2"]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert line in error
+    assert cli.main(["run", "table=mine"]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert "mine" in error
+
+
+def test_images_that_are_no_files_are_refused_or_left_out_without_being_opened(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     put_pets(Path("pets"))
     folder = next(Path("pets").rglob("*.png")).parent
     (folder / "loop.png").symlink_to("loop.png")
     (folder / "gone.png").symlink_to("nowhere")
+    os.mkfifo(folder / "fifo.png")
     assert cli.main(["data=folder", "data.root=pets", "method=finetune"]) == 2
-    assert "2 of " in (line := capsys.readouterr().err.splitlines()[-1])
-    assert "images are missing" in line
+    assert "3 of 33 images are missing or not files below pets" in capsys.readouterr().err.splitlines()[-1]
+    assert len(read("pets", "pets", skip_bad=True, cache="cache").unreadable) == 3
+
+
+def test_a_class_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch, capsys):
+    def denied(path):
+        if Path(path).name == "cat":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    scandir = os.scandir
+    monkeypatch.chdir(tmp_path)
+    put_pets(Path("pets"))
+    monkeypatch.setattr(os, "scandir", denied)
+    assert cli.main(["data=folder", "data.root=pets"]) == 2
+    assert "pets/cat cannot be read (Permission denied): allow reading it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", [[], ["-m", "seed=0,1"]], ids=["run", "sweep"])
+def test_a_full_disk_is_one_line_that_names_the_folder(tmp_path, monkeypatch, capsys, given):
+    """Every file that is flushed to the disk finds it full."""
+
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "fsync", full)
+    assert cli.main(["method=finetune", "protocol.updates=2", *given]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    place = "results/.sweeps/" if given else "results/splits/"
+    assert re.match(rf"(error|failed): .*{place}.* cannot be used \(No space left on device\): make room there", line)
+
+
+@pytest.mark.parametrize("given", [[], ["-m", "seed=0,1"]], ids=["run", "sweep"])
+def test_a_cache_that_cannot_be_written_is_one_line_that_names_the_folder(tmp_path, monkeypatch, capsys, given):
+    def readonly(_path, _content):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cache, "write_atomically", readonly)
+    assert cli.main(["method=cotuning", "protocol.updates=2", "cache=here", *given]) == (1 if given else 2)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "here/" in line
+    assert "cannot be used ([Errno 30] Read-only file system): make room, or choose another cache=FOLDER" in line
 
 
 def test_a_range_of_rates_has_round_numbers_and_paths_may_be_numbers():

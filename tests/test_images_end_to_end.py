@@ -83,7 +83,7 @@ def test_coco70_runs_with_its_own_network_and_validation_images(here):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ("missing", "1 of 28 images are missing below birds (first: images/002.Bird/Bird_0006.jpg)"),
+        ("missing", "1 of 28 images is missing or not a file below birds (first: images/002.Bird/Bird_0006.jpg)"),
         ("truncated", "an image cannot be read (images/002.Bird/Bird_0006.jpg: "),
     ],
 )

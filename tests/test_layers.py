@@ -30,6 +30,7 @@ ALLOWED = {
     "training": GROUND | {"storage", "config", "backbones", "data", "methods", "inference"},
     "reports": GROUND | {"storage", "config"},
     "api": GROUND | {"storage", "config", "backbones", "data", "methods", "inference", "training"},
+    "__main__": {"cli"},
     "cli": GROUND | {"storage", "config", "backbones", "data", "methods", "inference", "training", "reports"},
 }
 WITHOUT_TORCH = ("storage", "config", "reports")

@@ -79,7 +79,7 @@ def test_auto_is_resolved_in_the_configuration_and_in_the_key(here):
     assert (resolved["name"], resolved["updates"], resolved["drop_at"]) == ("auto", 1500, [1000])
     # 10 of each of 3 classes, a fifth tested
     assert own_images.auto_line(config).startswith(
-        "protocol auto: 24 training and validation images, so 1,500 updates of 48 (3,000 passes), "
+        "protocol auto: 24 training and validation images, so 1,500 updates of 48 (3,000 passes over them), "
     )
     assert run_config(shorter)["protocol"]["drop_at"] == [200]
     assert run_key(shorter) != run_key(config)

@@ -238,8 +238,8 @@ def test_check_downloads_and_writes_nothing_and_names_missing_and_unreadable_ima
     assert run(*check) == 1
     out, err = capsys.readouterr()
     assert "complete" not in out
-    assert "1 images are missing, first images/001.Albatross/a2.jpg" in err
-    assert "1 images cannot be decoded, first images/002.Wren/w1.jpg" in err
+    assert "1 image is missing, first images/001.Albatross/a2.jpg" in err
+    assert "1 image cannot be decoded, first images/002.Wren/w1.jpg" in err
 
 
 @LEAKS

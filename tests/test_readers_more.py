@@ -187,9 +187,9 @@ def test_problems_are_wrong_counts_and_missing_and_broken_images(tmp_path):
     found = problems(data, cub.READER.official)
     assert found[:-1] == [
         *("classes: 2 instead of 200", "train: 3 instead of 5994", "test: 2 instead of 5794"),
-        "1 images are missing, first images/002.Wren/w2.jpg",
+        "1 image is missing, first images/002.Wren/w2.jpg",
     ]
-    assert found[-1].startswith("1 images cannot be decoded, first images/002.Wren/w1.jpg (")
+    assert found[-1].startswith("1 image cannot be decoded, first images/002.Wren/w1.jpg (")
     assert "truncated" in found[-1]
     assert problems(data, {}, images=False) == found[3:4]
 

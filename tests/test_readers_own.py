@@ -73,7 +73,7 @@ def test_folder_refuses(tmp_path, counts, words):
 def test_folder_without_images_root_or_a_usable_share(tmp_path):
     trees.folders(tmp_path, {"cat": 2, "dog": 2})
     refused(lambda: folder.read("mine", str(tmp_path), test_share=1.0), "test_share=1.0")
-    refused(lambda: folder.read("mine", str(trees.put_image(tmp_path / "a.jpg"))), "a.jpg is a file")
+    refused(lambda: folder.read("mine", str(trees.put_image(tmp_path / "a.jpg"))), "a.jpg is not a folder")
     (tmp_path / "cow").mkdir()
     refused(lambda: folder.read("mine", str(tmp_path)), "cow holds no images", ".jpg")
     refused(lambda: folder.read("mine", str(tmp_path / "none")), "none is missing", "data.root")

@@ -89,6 +89,7 @@ def test_a_cell_leads_to_its_runs_their_settings_and_commands(report):
     cell = shown(report[start : report.index("<summary>cub, Fine-tune, 100")])
     for text in ("45.00", "45.30", "45.60", "2.5000", "12.5", "2026-01-01 00:00", "toy00", "torch: 2.15.0"):
         assert text in cell
+    assert "Record Changed 0 45.00" in cell
     assert "cotune-bench run method=finetune data=cub rate=0.15 seed=1 method.weight=0.5 force=true" in cell
     assert "protocol.split_order=split_then_sample" in cell
     assert "seed=2 method.weight=0.5</pre>" in report  # a run without a record needs no force

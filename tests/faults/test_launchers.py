@@ -161,6 +161,22 @@ def test_a_signal_to_a_jobs_sweep_or_its_run_saves_all_runs_and_the_sweep_contin
     same(results, basic, 4)
 
 
+def test_two_signals_at_once_to_a_jobs_sweep_end_it_in_one_line(results):
+    hold = held(results)
+    run = launch(results, *cells("0,1"), *JOBS)
+    at_work(results, run, 0, 1)
+    os.kill(run.pid, signal.SIGINT)
+    time.sleep(0.05)
+    code, _, err = run.end(signal.SIGINT)
+    hold.unlink()
+    assert code == 130, err
+    assert err.splitlines()[-1] in (
+        "interrupted; the same command continues with what is missing",
+        "stopped by SIGINT; the same command resumes from there",
+    )
+    assert "Traceback" not in err
+
+
 def test_image_files_are_decoded_once_by_processes_of_jobs(results, tmp_path, monkeypatch):
     monkeypatch.setenv("COTUNE_CACHE", str(tmp_path / "cache"))
     tree = trees.folders(tmp_path / "images", {f"{part}/{kind}": 6 for part in ("train", "test") for kind in "ab"})

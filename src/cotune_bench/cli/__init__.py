@@ -3,11 +3,11 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.metadata import version
 
-from cotune_bench.errors import UserError, suggest
+from cotune_bench.errors import REMEDIES, UserError, described, suggest
 from cotune_bench.storage.escape import plain
 from cotune_bench.training.interrupts import InterruptedRun
 
@@ -60,13 +60,16 @@ def guarded(command: Callable[[list[str]], int], arguments: list[str]) -> int:
         return interrupted.exit_code
     except KeyboardInterrupt:
         return _interrupted()
-    except ImportError as error:
-        if _from_interrupt(error):  # numpy says so where Ctrl-C came while it was imported
-            return _interrupted()
-        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains as it closes
         return 141  # the shell's 128 + SIGPIPE
+    except Exception as error:
+        if _from_interrupt(error):  # numpy says something else where Ctrl-C came while it was imported
+            return _interrupted()
+        if isinstance(error, OSError) and error.errno in REMEDIES:
+            print(f"error: {plain(described(error))}", file=sys.stderr)
+            return 1
+        raise
 
 
 def _interrupted() -> int:
@@ -87,10 +90,17 @@ def _command(arguments: list[str]) -> int:
         print(HELP)
         return 0
     if "--version" in arguments:
+        from importlib.metadata import version  # takes as long as all imports of this file
+
         print(f"cotune_bench {version('cotune_bench')}")
         return 0
     if first in COMMANDS:
-        return import_module(f"{__name__}.{first.replace('-', '_')}").main(arguments[1:])
-    if first[0] in "-+~" or "=" in first:
-        return import_module(f"{__name__}.run").main(arguments)
-    raise UserError(f"{first} is not a command: {suggest(first, COMMANDS)}")
+        arguments = arguments[1:]
+    elif first[:1] in ("-", "+", "~") or "=" in first:
+        first = "run"
+    else:
+        raise UserError(f"{first} is not a command: {suggest(first, COMMANDS)}")
+    command = import_module(f"{__name__}.{first.replace('-', '_')}").main
+    if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on a command may have to save
+    return command(arguments)

@@ -81,8 +81,7 @@ def _single(overrides: list[str]) -> int:
     except UserError:
         raise
     except Exception as error:
-        where = Path(config.results) / "runs" / settings.run_key(config)
-        print(f"failed: {type(error).__name__}: {error} -> {where / 'failure.json'}", file=sys.stderr)
+        print(runner.failure_line(config, error), file=sys.stderr)
         return 1
     print(outcome.line)
     if outcome.state == runner.DONE and (Path(config.results) / "runs" / outcome.key / CARD).exists():

@@ -26,7 +26,9 @@ def main(arguments: list[str]) -> int:
     """Run the grid; print the scores, and write the best values if asked to."""
     parser = Parser("tune", __doc__, rate="", replicates="0,1,2", jobs="1")
     parser.add_argument(
-        "overrides", nargs="*", help="rate=LIST, replicates=0,1,2, jobs=1 (processes), and settings of a run"
+        "overrides",
+        nargs="*",
+        help="rate=LIST, replicates=0,1,2, jobs=1 (processes, -1: all cores), and settings of a run",
     )
     parser.add_argument(
         "--write", action="store_true", help="write conf/tuned/METHOD_DATA.yaml, which later runs use"
@@ -37,8 +39,6 @@ def main(arguments: list[str]) -> int:
             raise UserError(f"{name}= cannot be used here: give replicates=0,1,2")
     replicates = [number("replicates", value, int) for value in values_of("replicates", given.replicates)]
     jobs = number("jobs", given.jobs, int)
-    if jobs < 1:
-        raise UserError(f"jobs={jobs} cannot be used: it must be 1 or more")
     config = compose_config(given.overrides)
     rates = [number("rate", value, float) for value in values_of("rate", given.rate)] if given.rate else [config.rate]
     mine = own_images(config.data)

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from cotune_bench.errors import UserError
+from cotune_bench.errors import REMEDIES, UserError, described
 
 
 def build(section: DictConfig, *positional: object, drop: Iterable[str] = (), **keywords: object) -> Any:
@@ -30,7 +30,12 @@ def build(section: DictConfig, *positional: object, drop: Iterable[str] = (), **
         inspect.signature(function).bind(*positional, **values, **keywords)
     except TypeError as error:
         raise UserError(f"{target}: {error}; correct its yaml") from error
-    return function(*positional, **values, **keywords)
+    try:
+        return function(*positional, **values, **keywords)
+    except OSError as error:
+        if error.errno in REMEDIES:
+            raise UserError(described(error)) from error
+        raise
 
 
 def reader(section: DictConfig) -> Any:

@@ -31,13 +31,17 @@ def changed(config: Mapping[str, Any]) -> list[str]:
     return [*found, *split, *batch_norm_overrides(config)]
 
 
+def changed_text(record: Record) -> str:
+    """:func:`changed` of a record in one line."""
+    try:
+        return " ".join(changed(record.config))
+    except (KeyError, TypeError, AttributeError):  # a configuration that was cut
+        return ""
+
+
 def described_row(record: Record) -> dict[str, object]:
     """:func:`~cotune_bench.storage.records.row_of` with the column ``changed``."""
-    try:
-        text = " ".join(changed(record.config))
-    except (KeyError, TypeError, AttributeError):  # a configuration that was cut
-        text = ""
-    return row_of(record) | {"changed": text}
+    return row_of(record) | {"changed": changed_text(record)}
 
 
 @cache

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cotune_bench.config import groups
-from cotune_bench.config.overrides import axes, parse, readable
+from cotune_bench.config.overrides import MOST, axes, parse, readable
 from cotune_bench.config.own_images import (
     check_name,
     drop_after,
@@ -28,6 +28,13 @@ from cotune_bench.errors import UserError, suggest
 
 #: Settings that ``replicate`` sets.
 OF_REPLICATE = ("seed", "split_seed", "backbone.seed")
+#: What every yaml file of a group has.
+NEEDED = {
+    "method": ("name", "_target_"),
+    "data": ("name", "reader"),
+    "backbone": ("name", "_target_"),
+    "protocol": ("name",),
+}
 #: Of backbone=glyphnet that come with the package.
 SOURCE_NETWORKS = 20
 #: Choices of ``hydra/launcher`` that the extra ``slurm`` brings.
@@ -76,6 +83,7 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         usual = _compose(*[text for text in overrides if _is_choice(text)], "protocol=paper")
         check_names(parsed, usual)
         config = _compose(*overrides)
+        _check_sections(config, {one.key_or_group: one.value() for one in parsed})
         check_values(parsed, config, usual)
         if own_images(config.data):
             check_name(config.data.name)
@@ -83,6 +91,8 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         Protocol(**values["protocol"])  # type: ignore[index, call-overload]
     except (HydraException, OmegaConfBaseException) as error:
         raise _user_error(error) from error
+    except groups.NO_YAML as error:
+        raise groups.unreadable(error, *filter(_is_choice, overrides)) from error
     return config
 
 
@@ -97,17 +107,17 @@ def _compose(*overrides: str) -> DictConfig:
 def check_sweep(overrides: Sequence[str]) -> int:
     """Check every value of a sweep before anything runs; gives the number of its cells.
 
-    Values are checked one axis at a time, beside the first value of the others.
+    Values are checked one axis at a time, beside the first value of the others; of a range, its ends.
     """
     swept = axes(overrides)
+    if (cells := math.prod(map(len, swept))) > MOST:
+        raise UserError(f"the sweep has {cells:,} cells, more than {MOST:,}: sweep over fewer values")
     first = [values[0] for values in swept]
     compose_config(first)
-    count = 1
-    for place, values in enumerate(swept):
-        count *= len(values)
-        for value in values[1:]:
+    for place, (one, values) in enumerate(zip(parse(overrides), swept, strict=True)):
+        for value in values[-1:] if one.is_range_sweep() and len(values) > 1 else values[1:]:
             compose_config([*first[:place], value, *first[place + 1 :]])
-    return count
+    return cells
 
 
 def _check_choices(parsed: Sequence[Override]) -> None:
@@ -131,6 +141,14 @@ def _check_choices(parsed: Sequence[Override]) -> None:
                 f"{given[name].input_line} cannot be used beside {replicate.input_line}, which sets it: "  # type: ignore[union-attr]
                 "leave one of them out"
             )
+
+
+def _check_sections(config: DictConfig, given: Mapping[str, object]) -> None:
+    """UserError if a yaml file lacks what every one of its group has."""
+    for group, needed in NEEDED.items():
+        section = config.get(group) if OmegaConf.is_dict(config.get(group)) else {}
+        if lacking := [name for name in needed if name not in section]:
+            raise UserError(f"conf/{group}/{given.get(group, '*')}.yaml lacks {' and '.join(lacking)}: correct it")
 
 
 def _is_choice(override: str) -> bool:

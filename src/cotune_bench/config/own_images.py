@@ -11,11 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from cotune_bench.config.build import build
 from cotune_bench.config.groups import choices
-from cotune_bench.errors import UserError
+from cotune_bench.errors import UserError, count
 
 #: Choices of ``data`` whose images are the user's own: only the folder identifies them.
 OWN_IMAGES = ("folder", "imagelist")
-NAME = re.compile(r"[\w.-]+")
+NAME = re.compile(r"[\w.-]{1,150}")
 #: ``protocol=auto``, for which docs/own-images.md gives the reasons: passes over the images that small sets get, and
 #: that large ones get at least; between them the number of updates is the paper's, below it falls to ``LEAST``.
 PASSES, LEAST_PASSES, MOST, LEAST = 60, 20, 9000, 1500
@@ -31,14 +31,16 @@ def own_images(section: Mapping[str, Any] | DictConfig) -> bool:
 
 def folder_name(root: str) -> str:
     """A folder's name as records and tables call its data set; never that of a published data set."""
-    name = re.sub(r"[^\w.-]+", "-", Path(root).expanduser().resolve().name).strip("-.") or "images"
+    name = re.sub(r"[^\w.-]+", "-", Path(root).expanduser().resolve().name)[:150].strip("-.") or "images"
     return f"my-{name}" if name in choices("data") and name not in OWN_IMAGES else name
 
 
 def check_name(name: object) -> None:
     """UserError for a name that cannot name files, or that a published data set has."""
     if not isinstance(name, str) or not NAME.fullmatch(name) or name.startswith("."):
-        raise UserError(f"data.name={name} cannot be used: it names files, use letters, digits, '_', '-' and '.'")
+        raise UserError(
+            f"data.name={name} cannot be used: it names files, use at most 150 letters, digits, '_', '-' and '.'"
+        )
     if name in choices("data") and name not in OWN_IMAGES:
         raise UserError(f"data.name={name} is the name of a published data set: choose another")
 
@@ -86,10 +88,12 @@ def auto_line(config: DictConfig) -> str:
     protocol, images = config.protocol, training_images(config.data)
     drops = " and ".join(f"{step:,}" for step in protocol.drop_at)
     passes, rule = protocol.updates * protocol.batch_size / images, updates_for(images)
-    count = f"{passes:,.0f}" if passes >= 100 else f"{passes:.3g}"
+    often = f"{passes:,.0f}" if passes >= 100 else f"{passes:.3g}"
     why = "so" if protocol.updates == rule else f"{rule:,} updates by the rule, as asked"
+    noun = "files" if config.data.get("skip_bad") else "images"  # those that cannot be read are counted, too
     return (
-        f"protocol auto: {images:,} training and validation images, {why} {protocol.updates:,} updates of "
-        f"{protocol.batch_size} ({count} passes), learning rate dropped after {drops}; crops of {protocol.crop} "
-        f"from {protocol.resize} pixels, test views {protocol.views}; precision {protocol.precision}"
+        f"protocol auto: {images:,} training and validation {noun}, {why} {count(protocol.updates, 'update')} of "
+        f"{protocol.batch_size} ({often} passes over them), learning rate dropped after {drops}; "
+        f"crops of {protocol.crop} from {protocol.resize} pixels, test views {protocol.views}; "
+        f"precision {protocol.precision}"
     )

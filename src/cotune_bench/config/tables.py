@@ -27,9 +27,9 @@ def load_table(name: str) -> dict:
             or a row has the name of a method or has none.
     """
     check_choice("table", name)
-    table = OmegaConf.to_container(OmegaConf.load(groups.CONF / "table" / f"{name}.yaml"), resolve=True)
-    assert isinstance(table, dict)  # noqa: S101
-    table = {"baseline": [], "rows": {}, **table}
+    table = {"baseline": [], "rows": {}, **groups.load("table", name)}
+    if lacking := [axis for axis in ("method", "data") if axis not in table]:
+        raise UserError(f"conf/table/{name}.yaml lacks {' and '.join(lacking)}: correct it")
     if sum(unit in table for unit in UNITS) != 1:
         raise UserError(f"table {name}: give either replicate: [...] or seed: [...]")
     for row in table["rows"]:

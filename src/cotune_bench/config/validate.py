@@ -29,6 +29,8 @@ ALIASES = {
     "learning_rate": ["protocol.lr"],
     "root": ["data.root"],
 }
+#: Settings that name the function of a yaml file, which nobody sets.
+FIXED = (".name", ".reader", "._target_")
 FOLDERS = ("results", "cache", "data_root")
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list [a,b]"}
 #: Seeds are given to several generators; torch and numpy agree on these.
@@ -45,14 +47,16 @@ def check_names(parsed: Iterable[Override], usual: DictConfig) -> None:
         if name.replace("method.tune.", "method.", 1) in known:  # a setting whose yaml does not name it for tuning
             continue
         group, _, key = name.partition(".")
-        others = [other for other in groups.choices(group) if key in OmegaConf.load(_yaml(group, other))]
+        yamls = groups.choices(group) if group in groups.GROUPS else []
+        others = [other for other in yamls if key in OmegaConf.load(_yaml(group, other))]
         if others:
             others = f"of {group}={usual[group].name}, but of {', '.join(others)}: leave it out"
             raise UserError(f"{name} is not a setting {others}")
         if name.startswith("hydra") or not name:
-            allowed = "of Hydra's own settings hydra/launcher, hydra.launcher.NAME, "
-            allowed += "hydra.sweeper.max_batch_size and hydra.verbose"
-            raise UserError(f"{one.input_line} cannot be used: give settings as name=value, {allowed}")
+            allowed = "hydra/launcher, hydra.launcher.NAME, hydra.sweeper.max_batch_size and hydra.verbose"
+            remedy = f"settings are given as name=value, and of Hydra's own only {allowed}"
+            raise UserError(f"{one.input_line} cannot be used: {remedy}")
+        known = {other for other in known if not other.endswith(FIXED)}
         inner = [other for other in known if other.endswith(f".{name}")] + ALIASES.get(name, [])
         hint = f"did you mean {' or '.join(sorted(inner))}?" if inner else nearest(name, known).strip()
         raise UserError(f"{name} is not a setting: {hint or 'cotune-bench run --cfg job shows all settings'}")

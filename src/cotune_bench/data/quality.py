@@ -10,7 +10,7 @@ from cotune_bench.config import build
 from cotune_bench.data.dataset import ImageList
 from cotune_bench.data.readers.common import require_files
 from cotune_bench.data.scan import MOST_BITS, Looks, look, near_identical
-from cotune_bench.errors import UserError
+from cotune_bench.errors import UserError, count
 from cotune_bench.storage.cache import Cache
 
 TINY = 10  # training images; a warning names classes with fewer
@@ -32,10 +32,11 @@ def report(config: DictConfig) -> list[str]:
         raise UserError(f"data {images.name}: {_some(bad, 'file')} cannot be read: {remedy}")
     counts = np.bincount(images.labels[images.train], minlength=len(images.classes))
     val = "" if images.val is None else f"{len(images.val):,} validation and "
+    uneven = f"{counts.min()} to {counts.max()} training images in a class (median {np.median(counts):g})"
+    each = f"{count(counts.min(), 'training image')} in each class" if counts.min() == counts.max() else uneven
     lines = [
         f"data {images.name}: {images.root}, {len(images.classes)} classes, {len(images.train):,} training, {val}"
-        f"{len(images.test):,} test images; {counts.min()} to {counts.max()} training images in a class "
-        f"(median {np.median(counts):g})"
+        f"{count(len(images.test), 'test image')}; {each}"
     ]
     if turned := [images.files[row] for row in np.flatnonzero(looks.orientations != 1)]:
         lines.append(f"data {images.name}: turned upright, as EXIF asks: {_some(turned, 'file')}")

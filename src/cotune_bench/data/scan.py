@@ -56,10 +56,17 @@ def _remembered(
     """What is computed from the files, kept until the size, the time or the inode of one of them changes."""
     if cache is None:
         return compute(root, files)
-    stats = [os.stat(root / file) for file in files]
-    states = [[stat.st_size, stat.st_mtime_ns, stat.st_ino] for stat in stats]
+    states = [_state(root / file) for file in files]
     inputs = {"version": VERSION, "root": str(root.resolve()), "files": list(files), "states": states}
     return cache.get(kind, inputs, lambda: compute(root, files))
+
+
+def _state(path: Path) -> list[int]:
+    try:
+        stat = os.stat(path)
+    except OSError:  # a link that leads nowhere
+        return []
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
 
 
 def _hashed(root: Path, files: Sequence[str]) -> Arrays:
@@ -91,6 +98,8 @@ def _looked(root: Path, files: Sequence[str]) -> Arrays:
 
 def _one(path: Path) -> tuple[str, int, np.ndarray, int, bool]:
     try:
+        if not path.is_file():  # opening a FIFO would wait for its writer
+            raise FileNotFoundError("is not a file, or a link to none")
         with Image.open(path) as image:
             image.draft("L", (4 * SIDE, 4 * SIDE))  # a JPEG is read whole but not computed in full size
             grey = as_rgb(image, upright=True).convert("L")  # as runs see it: palettes and transparency first

@@ -79,7 +79,7 @@ def devices(name: str) -> list[torch.device]:
             return [device]
     except (RuntimeError, AssertionError) as error:
         known = not str(error).startswith("Expected one of")  # which lists every device that torch ever knew
-        raise _no_device(name, str(error).splitlines()[0] if known else "it names none") from error
+        raise _no_device(name, str(error).splitlines()[0] if known else "there is no such device") from error
     count = torch.cuda.device_count()  # without a look at the GPU itself, which others may be using
     if name == "auto":
         return [torch.device("cuda", index) for index in range(count)]

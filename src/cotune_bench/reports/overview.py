@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cotune_bench.config.changed import changed
+from cotune_bench.config.changed import changed_text
 from cotune_bench.storage.escape import plain
 from cotune_bench.storage.records import Record, RecordStore
 from cotune_bench.storage.run_state import duration, how_far, read_status, share_done, silent, time_left
@@ -27,7 +27,7 @@ def overview_lines(results: Path) -> list[str]:
             lines.append(f"{kind}: {len(found)}" + (f", the last {SHOWN}" if len(found) > SHOWN else ""))
             lines += [_line(key, str(state.get("reason", "")).partition("\n")[0]) for key, state in newest[:SHOWN]]
     finished = _finished(results)
-    return [*lines, *(["finished last:", *finished] if finished else ["no run has finished"])]
+    return [*lines, *(["finished last:", *finished] if finished else [f"no run has finished in {plain(results)}"])]
 
 
 def _line(key: str, text: str) -> str:
@@ -90,8 +90,4 @@ def _finished(results: Path) -> list[str]:
 
 
 def _scores(record: Record) -> str:
-    try:
-        settings = " ".join(changed(record.config))
-    except (KeyError, TypeError, AttributeError):
-        settings = ""
-    return _line(record.key, f"{record.accuracy:.2f} %  {record.finished[:16]}  {settings}")
+    return _line(record.key, f"{record.accuracy:.2f} %  {record.finished[:16]}  {changed_text(record)}")

@@ -44,7 +44,7 @@ class CellStatus:
 
 @dataclass(frozen=True)
 class TableStatus:
-    """All cells of a table in its order; ``rest`` are the overrides that every cell shares."""
+    """All cells of a table in its order; ``rest`` are the overrides that every cell shares but those of a sweep."""
 
     name: str
     results: str
@@ -64,7 +64,8 @@ def table_status(name: str, overrides: Sequence[str] = (), cells: Cells | None =
         given = (*cells.given[place[1]], f"data={place[0]}")
         found.append(CellStatus(*place, *cell_state(store, key, jobs), axis=cells.unit, given=given))
     shared = zip(settings.parse(overrides), overrides, strict=True)
-    rest = [text for override, text in shared if override.key_or_group not in AXES]
+    names = [(override.key_or_group, text) for override, text in shared]
+    rest = [text for name, text in names if name not in (*AXES, "jobs") and not name.startswith("hydra")]
     return TableStatus(name, cells.results, found, rest)
 
 

@@ -59,6 +59,9 @@ def _temporary(path: Path, content: bytes | memoryview) -> Iterator[Path]:
             file.flush()
             os.fsync(file.fileno())
         yield temporary
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk is found while writing, which names no file
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -85,9 +88,9 @@ def sync_folder(folder: Path) -> None:
 def check_writable(folder: Path, given: str = "results=") -> None:
     """Raise UserError if nothing could be written to this folder, ``given`` so; leaves nothing behind."""
     existing = folder
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
     try:
+        while not existing.exists() and existing != existing.parent:
+            existing = existing.parent
         if not existing.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{existing} is not a folder")
         with tempfile.TemporaryFile(dir=existing):

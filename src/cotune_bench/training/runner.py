@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from cotune_bench.config import run_config, run_key
 from cotune_bench.config.changed import changed
 from cotune_bench.config.keys import variants
-from cotune_bench.errors import UserError
+from cotune_bench.errors import UserError, described
+from cotune_bench.storage.escape import plain
 from cotune_bench.storage.files import write_atomically
 from cotune_bench.storage.find_run import CARD
 from cotune_bench.storage.records import Record, RecordStore
@@ -117,6 +118,12 @@ def _alone(experiment: "Experiment", folder: Path) -> Iterator[None]:
         yield
 
 
+def failure_line(config: DictConfig, error: Exception) -> str:
+    """Why a run failed, and the file that has the traceback."""
+    path = Path(config.results) / "runs" / run_key(config) / "failure.json"
+    return plain(f"failed: {described(error, path.parent)}" + (f" -> {path}" if path.exists() else ""))
+
+
 def _require_kept(config: DictConfig, key: str) -> None:
     """UserError if weights are asked for of a run that was finished without keeping them."""
     if config.keep_checkpoint is True and not (Path(config.results) / "runs" / key / CARD).is_file():
@@ -139,6 +146,7 @@ def _summary(config: DictConfig, record: Record, path: Path) -> str:
 @contextmanager
 def _log_file(path: Path) -> Iterator[None]:
     handler = logging.FileHandler(path, mode="a", encoding="utf-8")  # a resumed run appends
+    handler.handleError = lambda record: None  # a full disk is reported by the run
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -180,7 +188,7 @@ def _failures(folder: Path, config: DictConfig, progress: RunProgress) -> Iterat
             "host": socket.gethostname(),
             "config": run_config(config),
         }
-        with suppress(Timeout), alone:
+        with suppress(Timeout, OSError), alone:  # of a full disk, say the first error
             write_atomically(path, (json.dumps(failure, indent=1) + "\n").encode())
             progress.write("failed", reason=failure["reason"])
         raise

@@ -18,11 +18,11 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from cotune_bench.config import compose_config, run_key
-from cotune_bench.errors import UserError
+from cotune_bench.errors import UserError, described
 from cotune_bench.storage.files import write_atomically
 from cotune_bench.storage.slurm import ENDED, job_states
 from cotune_bench.training.interrupts import SIGNALS, InterruptedRun, StopRequest, hand_on
-from cotune_bench.training.runner import FAILED, Outcome, run
+from cotune_bench.training.runner import FAILED, Outcome, failure_line, run
 
 #: Imported once, by the process that the cells are forked from; the first optimiser of a process imports the second.
 PRELOAD = ["cotune_bench.training.experiment", "torch._dynamo"]
@@ -116,6 +116,8 @@ def _run_alone(here: Path, cell: Sequence[str], folder: Path, number: int, place
         run_cell(cell, folder, number, place)
     except InterruptedRun as stopped:
         sys.exit(stopped.exit_code)
+    except OSError as error:  # the outcome cannot be written
+        sys.exit(f"error: {described(error)}")
     except KeyboardInterrupt:  # before there was anything to save
         sys.exit(128 + signal.SIGINT)
 
@@ -168,9 +170,7 @@ def job(config: DictConfig, folder: Path, number: int) -> None:
         else:
             raise
     except Exception as error:
-        first = str(error).splitlines()[0] if str(error) else ""
-        where = Path(config.results) / "runs" / key / "failure.json"
-        outcome = Outcome(key, FAILED, f"{key} failed: {type(error).__name__}: {first} -> {where}")
+        outcome = Outcome(key, FAILED, f"{key} {failure_line(config, error)}")
     _note(outcome, folder, number)
 
 

@@ -49,8 +49,8 @@ def tune(
 ) -> dict[float, list[Point]]:
     """Train every grid point for every rate and replicate in ``jobs`` processes; for each rate the grid's points.
 
-    Only validation images are scored. With more than one process a run has one thread, unless ``protocol.threads``
-    is given.
+    Only validation images are scored. With more than one process (-1: one for each core) a run has one thread, unless
+    ``protocol.threads`` is given.
 
     Raises:
         UserError: the method has no grid, a value cannot be used, or there are no validation images.
@@ -60,7 +60,7 @@ def tune(
     from rich.progress import track
 
     points = grid_points(overrides)
-    threads = ["protocol.threads=1"] if jobs > 1 else []
+    threads = ["protocol.threads=1"] if jobs != 1 else []
     settings = [[f"method.{name}={json.dumps(value)}" for name, value in point.items()] for point in points]
     cells = [
         [*threads, *overrides, f"rate={rate}", *values, f"replicate={replicate}"]

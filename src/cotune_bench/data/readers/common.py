@@ -11,7 +11,7 @@ from scipy.io import loadmat
 
 from cotune_bench.data.dataset import ImageList, Labelled
 from cotune_bench.data.scan import look
-from cotune_bench.errors import UserError
+from cotune_bench.errors import UserError, count
 from cotune_bench.storage.escape import plain
 
 #: Files below the root of a data set, each with its 0-based label.
@@ -28,7 +28,7 @@ def find(root: str | Path, folders: Iterable[str], *needs: str) -> Path | None:
 
 def missing(name: str, path: Path, remedy: str = "") -> UserError:
     """The error that a file or folder is not there: what was expected, what is there instead, what to do."""
-    gone = there = path.parent
+    gone = there = path.parent if path.parent != Path() else Path.cwd()
     while not there.is_dir():
         gone, there = there, there.parent
     held = sorted(entry.name for entry in there.iterdir() if not entry.name.startswith("."))
@@ -155,8 +155,9 @@ def missing_files(data: ImageList) -> list[str]:
 def require_files(data: ImageList) -> None:
     """Stop before anything is trained if images are missing; UserError with their number and the first few."""
     if absent := missing_files(data):
+        are = "are missing or not files" if len(absent) > 1 else "is missing or not a file"
         raise UserError(
-            f"data {data.name}: {len(absent)} of {len(data.files)} images are missing below {data.root} "
+            f"data {data.name}: {len(absent)} of {len(data.files)} images {are} below {data.root} "
             f"(first: {', '.join(absent[:3])}): extract the archive again, or set data.root"
         )
 
@@ -174,11 +175,12 @@ def problems(data: Labelled, expected: Mapping[str, int], *, images: bool = True
     if isinstance(data, ImageList):
         absent = missing_files(data)
         if absent:
-            found.append(f"{len(absent)} images are missing, first {', '.join(absent[:3])}")
+            are = "images are" if len(absent) > 1 else "image is"
+            found.append(f"{len(absent)} {are} missing, first {', '.join(absent[:3])}")
         if images:
             files = sorted({*data.files} - {*absent})
             reasons = look(data.root, files, None).reasons
             broken = [f"{file} ({reason})" for file, reason in zip(files, reasons, strict=True) if reason]
             if broken:
-                found.append(f"{len(broken)} images cannot be decoded, first {', '.join(broken[:3])}")
+                found.append(f"{count(len(broken), 'image')} cannot be decoded, first {', '.join(broken[:3])}")
     return found

@@ -38,8 +38,10 @@ def read(
     ``skip_bad``, files that cannot be read are left out before; what was seen of all files is kept in ``cache``.
     """
     home = Path(root).expanduser()
-    if home.is_file():
-        raise UserError(f"data {name}: {home} is a file: set data.root to the folder that holds your class folders")
+    if home.exists() and not home.is_dir():
+        raise UserError(
+            f"data {name}: {home} is not a folder: set data.root to the folder that holds your class folders"
+        )
     if not home.is_dir():
         raise missing(name, home, "set data.root to the folder of your images")
     if not os.access(home, os.R_OK | os.X_OK):

@@ -6,12 +6,12 @@ from typing import Any
 from urllib.parse import quote
 
 from cotune_bench.config import OF_REPLICATE
-from cotune_bench.config.changed import leaves
+from cotune_bench.config.changed import changed_text, leaves
 from cotune_bench.reports.grid import Cell, Grid
 from cotune_bench.reports.status import CellStatus, TableStatus
 from cotune_bench.storage.records import Record, RecordStore
 
-SCORES = ("Accuracy (%)", "NLL", "Validation (%)", "Seconds", "Finished", "Record")
+SCORES = ("Accuracy (%)", "NLL", "Validation (%)", "Seconds", "Finished", "Record", "Changed")
 
 
 def anchor(table: str, cell: Cell) -> str:
@@ -56,7 +56,7 @@ def _view(
 def _scores(record: Record) -> tuple[str, ...]:
     validation = "–" if record.val_accuracy is None else f"{record.val_accuracy:.2f}"
     scores = (f"{record.accuracy:.2f}", f"{record.nll:.4f}", validation, f"{record.seconds:.1f}")
-    return (*scores, record.finished[:16].replace("T", " "), record.key)
+    return (*scores, record.finished[:16].replace("T", " "), record.key, changed_text(record))
 
 
 def settings(record: Record, unit: str) -> list[str]:
