@@ -3,10 +3,10 @@
 For notebooks: ``load_backbone``, ``load_data``, ``load_protocol``, ``fit``, ``load``, the methods, ``relationship``.
 """
 
-TYPE_CHECKING = False  # importing typing would take as long as the rest
-if TYPE_CHECKING:
-    from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
     from cotune_bench import relationship as relationship
     from cotune_bench.api import Data, Fitted, fit, load_backbone, load_data, load_protocol
     from cotune_bench.errors import UserError
@@ -55,9 +55,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def __getattr__(name: str) -> "Any":
-    from importlib import import_module  # noqa: PLC0415
-
+def __getattr__(name: str) -> Any:
     if name == "relationship":
         return import_module("cotune_bench.relationship")
     if name in _PUBLIC:

@@ -1,13 +1,13 @@
 """Entry point of the command line: Ctrl-C is one line and exit code 130 from here on."""
 
 import os
+import signal
 import sys
-from _signal import SIGINT, signal  # pyright: ignore  # importing signal takes 15 ms for its enumerations
 
 
 def main(arguments: list[str] | None = None) -> int:
     """:func:`cotune_bench.cli.main`, which takes the signal over once a command is imported."""
-    signal(SIGINT, _end)
+    signal.signal(signal.SIGINT, _end)
     from cotune_bench import cli  # noqa: PLC0415
 
     return cli.main(arguments)
