@@ -44,6 +44,7 @@ def table_grid(name: str, overrides: Sequence[str] = (), cells: Cells | None = N
         units=cells.units,
         unit=cells.unit,
         std=table["std"],
+        note=table.get("note", ""),
         baselines=cells.baseline,
     )
     frame, cut = run_frame(records)
