@@ -21,7 +21,7 @@ SIGNS = tuple("!?&%#@§¶†‡{}[]‽‰£¥₡₢₣₤₥₦₧₨₩₪₫�
 TURNS = 4
 VIEWS = 2  # drawings of a print in a batch
 TEMPERATURE = 0.5  # SimCLR's for small images
-SEED = 0
+SEED = 20  # of no network of letters: random weights of one seed are alike, and would be a common ancestor
 
 
 @dataclass(frozen=True)
