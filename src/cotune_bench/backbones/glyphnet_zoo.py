@@ -40,7 +40,8 @@ class Prints:
     def batch(self, chosen: Tensor, views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Images (2B, 1, 8, 8), characters and fonts (2B,) of these prints (B,) and their drawings (B, 2)."""
         images = self.images[chosen[:, None], views].flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        return images, *(numbers[chosen].repeat_interleave(VIEWS) for numbers in (self.characters, self.fonts))
+        twice = chosen.repeat_interleave(VIEWS)
+        return images, self.characters[twice], self.fonts[twice]
 
 
 Answer = Callable[[nn.Module, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
