@@ -14,7 +14,8 @@ from cotune_bench.backbones import glyphnet
 from cotune_bench.backbones.glyphnet_training import Recipe
 from cotune_bench.backbones.glyphnet_zoo import SIGNS, TASKS, draw, learn, nt_xent
 from cotune_bench.backbones.glyphs import DEJAVU
-from cotune_bench.config import compose_config, run_key
+from cotune_bench.config import compose_config, run_config, run_key
+from cotune_bench.config.changed import changed
 from cotune_bench.data.readers.letters import ALPHABETS
 from cotune_bench.training import runner
 
@@ -113,8 +114,13 @@ def test_a_network_of_the_zoo_is_the_same_in_every_replicate(name, tmp_path):
         for seeds in (["replicate=2"], ["seed=2", "split_seed=2"])
     ]
     assert keys[0] == keys[1]
-    assert compose_config(["replicate=2"]).backbone.seed == 2
-    refused(lambda: glyphnet.load("glyphnet", tmp_path, weights=name, seed=1), "backbone.seed=1 has no meaning for")
+    defining = run_config(compose_config(["method=zoo_tuning", weights, "replicate=2"]))
+    assert defining["backbone"] == {"name": "glyphnet", "weights": name}
+    assert defining["method"]["sources"]["signs"] == {"name": "glyphnet", "weights": "signs"}
+    assert run_config(compose_config(["replicate=2"]))["backbone"]["seed"] == 2
+    assert changed(defining) == [weights]
+    networks = [glyphnet.load("glyphnet", tmp_path, weights=name, seed=seed).info for seed in (0, 1)]
+    assert networks[0] == networks[1]
     refused(
         lambda: glyphnet.load("glyphnet_deep", tmp_path, weights=name, seed=0, depth=2),
         "choose glyphs, train or random",

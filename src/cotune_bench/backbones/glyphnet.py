@@ -89,14 +89,14 @@ class Network(nn.Module):
         return self.source_head(self.trunk(images))
 
 
-def load(name: str, cache: Path, *, weights: str, seed: int, depth: int = 1) -> Backbone:
+def load(name: str, cache: Path, *, weights: str, seed: int = 0, depth: int = 1) -> Backbone:
     """The network with weights ``glyphs`` (shipped), ``train`` (trained here, then kept in the cache) or ``random``.
 
     Args:
         name, cache: of the backbone, and the folder of the cache.
         weights: one of these, or of :data:`ZOO`, shipped networks of several tasks; all but ``letters`` have no
             classifier.
-        seed: which network; 0 of the zoo's.
+        seed: which network; without effect on the zoo's.
         depth: residual blocks of a stage.
 
     Raises:
@@ -104,13 +104,11 @@ def load(name: str, cache: Path, *, weights: str, seed: int, depth: int = 1) -> 
     """
     model, temperature = Network(seed, depth), 1.0
     zoo = weights in ZOO and depth == 1
-    if zoo and seed:
-        raise UserError(f"backbone.seed={seed} has no meaning for weights {weights}, one network: leave it out")
     if zoo and weights != "letters":
         state, _ = _shipped(SHIPPED_ZOO / f"{weights}.safetensors")
         model.trunk.load_state_dict(state)
     elif weights == "glyphs" or zoo:
-        path = shipped_folder(depth) / f"{seed:02d}.safetensors"
+        path = shipped_folder(depth) / f"{0 if zoo else seed:02d}.safetensors"
         if not path.exists():
             raise UserError(
                 f"backbone.seed={seed} has no shipped source network: choose 0 to {len(shipped_seeds(depth)) - 1}, "

@@ -28,8 +28,6 @@ from cotune_bench.errors import UserError, suggest
 
 #: Settings that ``replicate`` sets.
 OF_REPLICATE = ("seed", "split_seed", "backbone.seed")
-#: Weights of backbone=glyphnet of which ``backbone.seed`` chooses one; the others are one network each.
-NUMBERED = ("glyphs", "train", "random")
 #: Choices of ``hydra/launcher`` that the extra ``slurm`` brings.
 LAUNCHERS = ("submitit_local", "submitit_slurm")
 
@@ -47,11 +45,6 @@ def by_rate(values: Mapping[float, Any], *, _root_: DictConfig) -> Any:
     return values[min(sorted(values), key=lambda known: round(abs(math.log(known / _root_.rate)), 9))]
 
 
-def of_replicate(usual: int, *, _root_: DictConfig) -> int:
-    """``${of_replicate:0}``: the number of the replicate, or the usual one without."""
-    return usual if _root_.replicate is None else _root_.replicate
-
-
 #: Functions that the yaml files call.
 RESOLVERS = {
     "own_name": folder_name,
@@ -59,8 +52,7 @@ RESOLVERS = {
     "auto_drop": drop_after,
     "usual_rate": usual_rate,
     "usual_precision": lambda protocol: "auto" if protocol == "photo" else "fp32",
-    "of_replicate": of_replicate,
-    "source_of_replicate": lambda weights, *, _root_: of_replicate(0, _root_=_root_) if weights in NUMBERED else 0,
+    "of_replicate": lambda usual, *, _root_: usual if _root_.replicate is None else _root_.replicate,
     "by_rate": by_rate,
 }
 for name, function in RESOLVERS.items():
