@@ -3,7 +3,7 @@
 Writes FOLDER/SEED.safetensors for each seed, 0 to 19 by default, about a minute each. The shipped files are those of
 src/cotune_bench/backbones/glyphnet_weights; trained again on another processor, the last bits differ, and with them
 all that follows from a thousand updates. Files that exist are left alone. ``--depth 2`` trains the deeper networks of
-backbone=glyphnet_deep, of which seeds 0 to 3 come with the package. TASK is one of signs, fonts, rotation and
+backbone=glyphnet_deep, of which seeds 0 to 3 come with the package. TASK is one of marks, fonts, rotation and
 contrastive, the networks of other tasks in src/cotune_bench/backbones/glyphnet_zoo.
 Afterwards: cd FOLDER; sha256sum *.safetensors > SHA256SUMS
 """

@@ -12,7 +12,7 @@ from trees import refused
 
 from cotune_bench.backbones import glyphnet
 from cotune_bench.backbones.glyphnet_training import Recipe
-from cotune_bench.backbones.glyphnet_zoo import SIGNS, TASKS, draw, learn, nt_xent
+from cotune_bench.backbones.glyphnet_zoo import MARKS, TASKS, draw, learn, nt_xent
 from cotune_bench.backbones.glyphs import DEJAVU
 from cotune_bench.config import compose_config, run_config, run_key
 from cotune_bench.config.changed import changed
@@ -32,10 +32,10 @@ def test_nt_xent_is_the_cross_entropy_of_finding_the_other_view():
     assert loss.item() == pytest.approx((first + second) / 2, rel=1e-12)
 
 
-def test_no_sign_is_a_class_of_the_source_or_of_a_target():
+def test_no_mark_is_a_class_of_the_source_or_of_a_target():
     others = {*glyphnet.CLASSES, *"0123456789", *chain(*ALPHABETS.values())}
-    assert len(set(SIGNS)) == len(SIGNS)
-    assert not others & {*SIGNS}
+    assert len(set(MARKS)) == len(MARKS)
+    assert not others & {*MARKS}
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -52,7 +52,7 @@ def test_training_on_a_task_lowers_its_loss(name):
 
 
 def test_answers_of_the_tasks_are_character_font_quarter_turn_and_other_view():
-    drawings = draw(replace(TASKS["signs"], characters=SIGNS[:2]), 2)
+    drawings = draw(replace(TASKS["marks"], characters=MARKS[:2]), 2)
     assert drawings.images.shape == (2 * len(DEJAVU), 2, 1, 8, 8)
     assert drawings.characters.tolist() == [0] * len(DEJAVU) + [1] * len(DEJAVU)
     assert drawings.fonts.tolist() == [*range(len(DEJAVU))] * 2
@@ -68,7 +68,7 @@ def test_answers_of_the_tasks_are_character_font_quarter_turn_and_other_view():
     answers = {name: task.answer(network, *given)[1].tolist() for name, task in TASKS.items()}
     turned = [quarter for quarter in range(4) for _ in range(4)]
     assert answers == {
-        "signs": [1, 1, 0, 0],
+        "marks": [1, 1, 0, 0],
         "fonts": [1, 1, 2, 2],
         "rotation": turned,
         "contrastive": [1, 0, 3, 2],
@@ -87,13 +87,13 @@ def test_shipped_networks_are_small_different_and_without_source_head(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_three_networks_stayed_near_letters_and_contrastive_is_none_of_its_descendants(tmp_path):
+def test_three_networks_stayed_near_letters_and_contrastive_started_elsewhere(tmp_path):
     weights = {
         name: glyphnet.load("glyphnet", tmp_path, weights=name, seed=0).trunk.layer3[0].conv2.weight.flatten()
         for name in glyphnet.ZOO
     }
     likeness = {name: torch.cosine_similarity(weights[name], weights["letters"], dim=0).item() for name in OTHERS}
-    assert min(likeness[name] for name in ("signs", "fonts", "rotation")) > 0.5 > 0.1 > abs(likeness["contrastive"])
+    assert min(likeness[name] for name in ("marks", "fonts", "rotation")) > 0.5 > 0.1 > abs(likeness["contrastive"])
 
 
 def test_a_changed_file_is_refused(tmp_path, monkeypatch):
@@ -103,7 +103,7 @@ def test_a_changed_file_is_refused(tmp_path, monkeypatch):
         file.write(b"?")
     monkeypatch.setattr(glyphnet, "SHIPPED_ZOO", folder)
     refused(lambda: glyphnet.load("glyphnet", tmp_path, weights="fonts", seed=0), "fonts.safetensors is not the file")
-    assert glyphnet.load("glyphnet", tmp_path, weights="signs", seed=0).info.weights == "signs"
+    assert glyphnet.load("glyphnet", tmp_path, weights="marks", seed=0).info.weights == "marks"
 
 
 @pytest.mark.parametrize("name", glyphnet.ZOO)
@@ -116,7 +116,7 @@ def test_a_network_of_the_zoo_is_the_same_in_every_replicate(name, tmp_path):
     assert keys[0] == keys[1]
     defining = run_config(compose_config(["method=zoo_tuning", weights, "replicate=2"]))
     assert defining["backbone"] == {"name": "glyphnet", "weights": name}
-    assert defining["method"]["sources"]["signs"] == {"name": "glyphnet", "weights": "signs"}
+    assert defining["method"]["sources"]["marks"] == {"name": "glyphnet", "weights": "marks"}
     assert run_config(compose_config(["replicate=2"]))["backbone"]["seed"] == 2
     assert changed(defining) == [weights]
     networks = [glyphnet.load("glyphnet", tmp_path, weights=name, seed=seed).info for seed in (0, 1)]
@@ -139,7 +139,7 @@ def test_co_tuning_refuses_a_network_without_source_classes(tmp_path):
 def test_rows_that_read_the_networks_of_others_begin_after_these(tmp_path, monkeypatch, ask):
     monkeypatch.chdir(tmp_path)
     few = ["data=digits", "replicate=1", "protocol.updates=2", "device=cpu"]
-    rows = "finetune,finetune_signs,finetune_fonts,finetune_rotation,finetune_contrastive,ensemble"
+    rows = "finetune,finetune_marks,finetune_fonts,finetune_rotation,finetune_contrastive,ensemble"
     done = ask("run", "table=desk_zoo", *few, f"method={rows}", "jobs=5")
     assert "6 done, 0 failed, 0 skipped; 6 cells" in done.out
     assert len(list(tmp_path.glob("results/runs/*/model.safetensors"))) == 5
@@ -147,5 +147,5 @@ def test_rows_that_read_the_networks_of_others_begin_after_these(tmp_path, monke
 
 def test_the_zoo_s_tasks_are_those_of_the_package():
     assert (*TASKS,) == OTHERS
-    assert [name for name, task in TASKS.items() if task.from_letters] == ["signs", "fonts", "rotation"]
-    assert all(task.characters == glyphnet.CLASSES for name, task in TASKS.items() if name != "signs")
+    assert [name for name, task in TASKS.items() if task.from_letters] == ["marks", "fonts", "rotation"]
+    assert all(task.characters == glyphnet.CLASSES for name, task in TASKS.items() if name != "marks")

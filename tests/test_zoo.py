@@ -291,7 +291,7 @@ def test_sources_of_other_layers_are_refused_by_the_first_that_differs():
 
 def test_the_zoo_of_glyphnet_is_four_networks_of_other_tasks_and_any_number_can_be_given():
     section = compose_config(["method=zoo_tuning", "replicate=18"]).method
-    assert [*section.sources] == ["signs", "fonts", "rotation", "contrastive"]
+    assert [*section.sources] == ["marks", "fonts", "rotation", "contrastive"]
     assert all(source.weights == name for name, source in section.sources.items())
     more = ["+backbone@method.sources.mine=glyphnet", "method.sources.mine.seed=9"]
     assert len(compose_config(["method=zoo_tuning", *more]).method.sources) == 5

@@ -30,7 +30,7 @@ WIDTHS = (16, 32, 64)  # fewer than 16 channels in a strided 1x1 convolution: on
 SHIPPED = Path(__file__).parent / "glyphnet_weights"
 #: Networks of other tasks than ``letters``, which is source network 0 (:mod:`glyphnet_zoo`).
 SHIPPED_ZOO = Path(__file__).parent / "glyphnet_zoo"
-ZOO = ("letters", "signs", "fonts", "rotation", "contrastive")
+ZOO = ("letters", "marks", "fonts", "rotation", "contrastive")
 
 
 class BasicBlock(nn.Module):

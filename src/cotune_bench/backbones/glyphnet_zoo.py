@@ -16,8 +16,8 @@ from cotune_bench.backbones.glyphnet_training import Recipe, batches, kept, norm
 from cotune_bench.backbones.glyphs import DEJAVU, prints
 from cotune_bench.storage.cache import Arrays
 
-#: Printed signs that are no class of the source or of a target.
-SIGNS = tuple("!?&%#@§¶†‡{}[]‽‰£¥₡₢₣₤₥₦₧₨₩₪₫₭₮₯₰₱₲₳₴₵₹₺☿♀♁♂♃♄♇♩♪♫♬♭♮↑↓↕↖↗↘↙↺↻⌘☹☺♠♡♣©®")
+#: Printed characters that are no class of the source or of a target.
+MARKS = tuple("!?&%#@§¶†‡{}[]‽‰£¥₡₢₣₤₥₦₧₨₩₪₫₭₮₯₰₱₲₳₴₵₹₺☿♀♁♂♃♄♇♩♪♫♬♭♮↑↓↕↖↗↘↙↺↻⌘☹☺♠♡♣©®")
 TURNS = 4
 VIEWS = 2  # drawings of a print in a batch
 TEMPERATURE = 0.5  # SimCLR's for small images
@@ -107,7 +107,7 @@ def projection() -> nn.Module:
 
 
 TASKS = {
-    "signs": Task(characters, lambda: nn.Linear(WIDTHS[-1], len(SIGNS)), SIGNS),
+    "marks": Task(characters, lambda: nn.Linear(WIDTHS[-1], len(MARKS)), MARKS),
     "fonts": Task(fonts, lambda: nn.Linear(WIDTHS[-1], len(DEJAVU))),
     "rotation": Task(
         rotation, lambda: nn.Linear(WIDTHS[-1], TURNS), recipe=Recipe(36, VIEWS, batch_size=128 // TURNS, lr=0.02)
