@@ -68,7 +68,7 @@ def optimise(
     recipe: Recipe,
     seed: int,
 ) -> list[float]:
-    """Minimise the cross-entropy of what ``answer`` gives, logits and labels, for batches of indexes below ``size``.
+    """Minimise the cross-entropy of the logits and labels that ``answer`` gives for indexes (B,) below ``size``.
 
     Returns the loss of every update.
     """
