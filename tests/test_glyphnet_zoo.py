@@ -136,11 +136,11 @@ def test_co_tuning_refuses_a_network_without_source_classes(tmp_path):
     assert not list(tmp_path.glob("records/*"))
 
 
-def test_rows_that_read_the_networks_of_others_begin_after_these(tmp_path, monkeypatch, ask):
+def test_a_table_runs_the_parts_of_its_ensemble_before_it(tmp_path, monkeypatch, ask):
     monkeypatch.chdir(tmp_path)
     few = ["data=digits", "replicate=1", "protocol.updates=2", "device=cpu"]
-    rows = "finetune,finetune_marks,finetune_fonts,finetune_rotation,finetune_contrastive,ensemble"
-    done = ask("run", "table=desk_zoo", *few, f"method={rows}", "jobs=5")
+    rows = "ensemble,finetune,finetune_marks,finetune_fonts,finetune_rotation,finetune_contrastive"
+    done = ask("run", "table=desk_zoo", *few, f"method={rows}")
     assert "6 done, 0 failed, 0 skipped; 6 cells" in done.out
     assert len(list(tmp_path.glob("results/runs/*/model.safetensors"))) == 5
 

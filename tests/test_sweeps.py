@@ -1,6 +1,7 @@
 """Jobs of a sweep, their outcomes, and the launchers that start them."""
 
 import signal
+import time
 
 import joblib
 import pytest
@@ -191,3 +192,20 @@ def test_a_missing_data_set_is_reported_once_before_anything_runs(tmp_path, monk
     )  # then nobody needs the images
     assert cli.main(sweep) == 0
     assert capsys.readouterr().out.startswith("0 done, 0 failed, 4 skipped; 4 cells in ")
+
+
+def test_cells_that_read_the_networks_of_others_begin_when_these_have_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweeps, "_run_alone", noted)
+    monkeypatch.setattr(sweeps, "PRELOAD", [])
+    sweeps.run_cells([[]] * 4, tmp_path, ["cpu"] * 3, before=2)
+    steps = (tmp_path / "steps").read_text().split()
+    assert sorted(steps[:4]) == ["begin0", "begin1", "end0", "end1"]
+    assert len(steps) == 8
+
+
+def noted(_here, _cell, folder, number, _place):
+    """A cell, in a process of its own, that notes when it begins and ends; the first takes longest."""
+    for step, seconds in (("begin", 0.0 if number else 0.5), ("end", 0.0)):
+        with (folder / "steps").open("a") as file:
+            file.write(f"{step}{number} ")
+        time.sleep(seconds)
