@@ -1,13 +1,13 @@
 """Jobs of a sweep, their outcomes, and the launchers that start them."""
 
 import signal
-import time
 
 import joblib
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from steps import noted
 
 from cotune_bench import cli
 from cotune_bench.config import CONF, compose_config, run_key
@@ -201,11 +201,3 @@ def test_cells_that_read_the_networks_of_others_begin_when_these_have_ended(tmp_
     steps = (tmp_path / "steps").read_text().split()
     assert sorted(steps[:4]) == ["begin0", "begin1", "end0", "end1"]
     assert len(steps) == 8
-
-
-def noted(_here, _cell, folder, number, _place):
-    """A cell, in a process of its own, that notes when it begins and ends; the first takes longest."""
-    for step, seconds in (("begin", 0.0 if number else 0.5), ("end", 0.0)):
-        with (folder / "steps").open("a") as file:
-            file.write(f"{step}{number} ")
-        time.sleep(seconds)
