@@ -323,18 +323,32 @@ def test_a_row_may_have_settings_of_its_own_and_its_cells_are_the_runs_of_these_
     assert cells.places[4] == ("digits", "last_2", 0.15, 0)
     # sweeps over exactly these: methods first, so that rows of one training find its records
     common = ["data=digits", "rate=0.15,1", "seed=0,2", "protocol.updates=2"]
-    sweeps = table_sweeps(ROWS, ["protocol.updates=2"])
+    (sweeps,) = table_sweeps(ROWS, ["protocol.updates=2"])
     assert sweeps[0] == ["method=finetune,spottune", *common]
     assert sweeps[1:] == [[*row, *common] for row in ROWS["rows"].values()]
     ran = [run_key(compose_config(cell)) for sweep in sweeps for cell in product(*axes(sweep))]
     assert sorted(ran) == sorted(cells.keys)
 
 
+def test_the_parts_of_a_table_run_first_and_keep_their_networks():
+    table = {**ROWS, "parts": ["last_2", "finetune"], "settings": ["backbone.weights=letters", "method.k=7"]}
+    given = ["data=digits", "rate=1", "seed=0"]
+    parts, others = table_sweeps(table, given)
+    common, kept = table["settings"], "keep_checkpoint=true"
+    last_2 = ["method=last_k", "method.k=2", common[0], kept]  # its own k
+    assert parts == [["method=finetune", *common, kept, *given], [*last_2, *given]]
+    assert others[0] == ["method=spottune", *common, *given]
+    assert [sweep[:2] for sweep in others[1:]] == [ROWS["rows"][row] for row in ("spottune_tuned", "deep")]
+    assert table_cells(table, ["method=last_2"]).given == {"last_2": last_2}
+    assert table_sweeps(table, [*given, "method=spottune"]) == [[[*common, *given, "method=spottune"]]]
+    assert compose_config(["keep_checkpoint=true", "keep_checkpoint=false"]).keep_checkpoint is False
+
+
 def test_rows_are_chosen_by_name():
     chosen = table_cells(ROWS, ["method=deep,last_2", "seed=1", "rate=1"])
     assert (chosen.method, chosen.baseline, len(chosen.keys)) == (("last_2",), ("deep",), 2)
     wanted = ["data=digits", "rate=1", "seed=1"]
-    sweeps = table_sweeps(ROWS, ["method=deep,last_2", "seed=1", "rate=1"])
+    (sweeps,) = table_sweeps(ROWS, ["method=deep,last_2", "seed=1", "rate=1"])
     assert [set(sweep) for sweep in sweeps] == [{*ROWS["rows"][row], *wanted} for row in ("deep", "last_2")]
     with pytest.raises(UserError, match="method=last_7 is unknown"):
         table_cells(ROWS, ["method=last_7"])
@@ -414,6 +428,9 @@ def test_an_unknown_table_or_a_table_of_unknown_things_is_named(conf):
     (conf / "table" / "both.yaml").write_text("data: [digits]\nmethod: [bss]\nseed: [0]\nreplicate: [0]\n")
     with pytest.raises(UserError, match=r"table odd: method=bsx is unknown: did you mean bss\? choose bi_tuning"):
         load_table("odd")
+    (conf / "table" / "parts.yaml").write_text("data: [digits]\nmethod: [bss]\nseed: [0]\nparts: [l2sp]\n")
+    with pytest.raises(UserError, match="table parts: the part l2sp is no row: choose bss"):
+        load_table("parts")
     with pytest.raises(UserError, match=r"table both: give either replicate: \[...\] or seed: \[...\]"):
         load_table("both")
 

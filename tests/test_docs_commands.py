@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,7 @@ def check_overrides(given: list[str]) -> None:
     tables = [word.partition("=")[2] for word in given if word.startswith("table=")]
     overrides = [word for word in given if not word.startswith("table=")]
     known = tables and tables[0] in choices("table")
-    for sweep in table_sweeps(load_table(tables[0]), overrides) if known else [overrides]:
+    for sweep in chain(*table_sweeps(load_table(tables[0]), overrides)) if known else [overrides]:
         composes(*sweep)
 
 

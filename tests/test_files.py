@@ -1,5 +1,6 @@
 """Files whole or not at all, and as readable as any other."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -25,7 +26,7 @@ def test_what_cannot_be_written_leaves_the_old_file_and_nothing_else(tmp_path, m
     assert path.read_bytes() == b"new"
 
     def fail(*_arguments) -> None:
-        raise OSError("no space")
+        raise OSError(errno.ENOSPC, "no space")
 
     for step in ("fsync", "replace"):
         with monkeypatch.context() as patched:

@@ -143,7 +143,7 @@ def test_trained_weights_are_kept_in_half_precision_with_their_temperature(tmp_p
 
 
 def test_unknown_weights_are_refused(tmp_path):
-    with pytest.raises(UserError, match="has no weights imagenet: choose glyphs, train or random"):
+    with pytest.raises(UserError, match="no weights imagenet: choose glyphs, train, random, letters, marks,"):
         glyphnet.load("glyphnet", tmp_path, weights="imagenet", seed=0)
 
 

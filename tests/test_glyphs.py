@@ -104,10 +104,11 @@ def test_ink_grows_to_the_drawn_share():
 
 
 def test_every_class_has_strokes_in_every_font_that_has_the_character(bank):
-    points, owner = bank
+    points, owner, fonts = bank
     np.testing.assert_array_equal(np.bincount(owner), np.full(len(CLASSES), len(DEJAVU)))
+    np.testing.assert_array_equal(np.bincount(fonts), np.full(len(DEJAVU), len(CLASSES)))
     assert np.ptp(points, axis=1).min(axis=0)[1] > 10  # no stroke is thinned away to a flat line
-    _, owner = stroke_bank("∞A", STIX)
+    _, owner, _ = stroke_bank("∞A", STIX)
     np.testing.assert_array_equal(np.bincount(owner), [2, 4])  # STIX italics lack the sign
 
 

@@ -244,3 +244,4 @@ def test_a_baseline_on_another_backbone_is_no_mixture_and_clashes_with_no_weight
     apart = replace(spec, methods=("finetune", "bss"), baselines=())
     (mixed,) = warnings(build_grid(apart, frame))
     assert mixed == "Mixed backbones in digits: glyphnet in 1 run, glyphnet_deep in 1 run."
+    assert warnings(build_grid(replace(apart, apart=("bss",)), frame)) == []

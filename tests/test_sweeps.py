@@ -7,6 +7,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from steps import noted
 
 from cotune_bench import cli
 from cotune_bench.config import CONF, compose_config, run_key
@@ -191,3 +192,12 @@ def test_a_missing_data_set_is_reported_once_before_anything_runs(tmp_path, monk
     )  # then nobody needs the images
     assert cli.main(sweep) == 0
     assert capsys.readouterr().out.startswith("0 done, 0 failed, 4 skipped; 4 cells in ")
+
+
+def test_cells_that_read_the_networks_of_others_begin_when_these_have_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweeps, "_run_alone", noted)
+    monkeypatch.setattr(sweeps, "PRELOAD", [])
+    sweeps.run_cells([[]] * 4, tmp_path, ["cpu"] * 3, before=2)
+    steps = (tmp_path / "steps").read_text().split()
+    assert sorted(steps[:4]) == ["begin0", "begin1", "end0", "end1"]
+    assert len(steps) == 8

@@ -289,9 +289,10 @@ def test_sources_of_other_layers_are_refused_by_the_first_that_differs():
     refused(lambda: ZooTuning(odd, 3, sources={}), "zoo_tuning cannot mix layer extra (Linear)")
 
 
-def test_the_zoo_of_glyphnet_is_the_next_four_source_networks_and_any_number_can_be_given():
+def test_the_zoo_of_glyphnet_is_four_networks_of_other_tasks_and_any_number_can_be_given():
     section = compose_config(["method=zoo_tuning", "replicate=18"]).method
-    assert [source.seed for source in section.sources.values()] == [19, 0, 1, 2]
+    assert [*section.sources] == ["marks", "fonts", "rotation", "contrastive"]
+    assert all(source.weights == name for name, source in section.sources.items())
     more = ["+backbone@method.sources.mine=glyphnet", "method.sources.mine.seed=9"]
     assert len(compose_config(["method=zoo_tuning", *more]).method.sources) == 5
     alone = compose_config(["method=zoo_tuning", "zoo@method.sources=none", *more]).method.sources

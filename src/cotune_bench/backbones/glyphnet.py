@@ -28,6 +28,9 @@ MEAN, STD = 0.31, 0.37  # of glyph pixels scaled to [0, 1]; a test compares
 WIDTHS = (16, 32, 64)  # fewer than 16 channels in a strided 1x1 convolution: oneDNN bug 6035
 #: Source networks of one recipe, numbered by the seed that drew their glyphs, weights and batches.
 SHIPPED = Path(__file__).parent / "glyphnet_weights"
+#: Networks of other tasks than ``letters``, which is source network 0 (:mod:`glyphnet_zoo`).
+SHIPPED_ZOO = Path(__file__).parent / "glyphnet_weights_zoo"
+ZOO = ("letters", "marks", "fonts", "rotation", "contrastive")
 
 
 class BasicBlock(nn.Module):
@@ -86,32 +89,34 @@ class Network(nn.Module):
         return self.source_head(self.trunk(images))
 
 
-def load(name: str, cache: Path, *, weights: str, seed: int, depth: int = 1) -> Backbone:
+def load(name: str, cache: Path, *, weights: str, seed: int = 0, depth: int = 1) -> Backbone:
     """The network with weights ``glyphs`` (shipped), ``train`` (trained here, then kept in the cache) or ``random``.
 
     Args:
         name, cache: of the backbone, and the folder of the cache.
-        weights, seed: which weights.
+        weights: one of these, or of :data:`ZOO`, shipped networks of several tasks; all but ``letters`` have no
+            classifier.
+        seed: which network; without effect on the zoo's.
         depth: residual blocks of a stage.
 
     Raises:
         UserError: unknown weights, or a seed for which none are shipped.
     """
     model, temperature = Network(seed, depth), 1.0
-    if weights == "glyphs":
-        path = shipped_folder(depth) / f"{seed:02d}.safetensors"
+    zoo = weights in ZOO and depth == 1
+    if zoo and weights != "letters":
+        state, _ = _shipped(SHIPPED_ZOO / f"{weights}.safetensors")
+        model.trunk.load_state_dict(state)
+    elif weights == "glyphs" or zoo:
+        path = shipped_folder(depth) / f"{0 if zoo else seed:02d}.safetensors"
         if not path.exists():
             raise UserError(
                 f"backbone.seed={seed} has no shipped source network: choose 0 to {len(shipped_seeds(depth)) - 1}, "
                 "or backbone.weights=train, which trains one here (about a minute; other CPUs give other weights)"
             )
-        content = path.read_bytes()
-        line = f"{hashlib.sha256(content).hexdigest()}  {path.name}"
-        if line not in path.with_name("SHA256SUMS").read_text(encoding="ascii").splitlines():
-            raise UserError(f"{path} is not the file that was shipped: install the package again")
-        model.load_state_dict(load_safetensors(content))
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        temperature = float(header["__metadata__"]["temperature"])
+        state, facts = _shipped(path)
+        model.load_state_dict(state)
+        temperature = float(facts["temperature"])
     elif weights == "train":
         from cotune_bench.backbones.glyphnet_training import RECIPE, pretrain  # noqa: PLC0415  # it imports this module
 
@@ -120,17 +125,31 @@ def load(name: str, cache: Path, *, weights: str, seed: int, depth: int = 1) -> 
         model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in model.state_dict()})
         temperature = arrays["temperature"].item()
     elif weights != "random":
-        raise UserError(f"backbone {name} has no weights {weights}: choose glyphs, train or random")
+        known = ["glyphs", "train", "random", *(ZOO if depth == 1 else ())]
+        raise UserError(f"backbone {name} has no weights {weights}: choose {', '.join(known[:-1])} or {known[-1]}")
+    classes = () if zoo and weights != "letters" else CLASSES
+    sha256 = state_sha256(model.state_dict() if classes else model.trunk.state_dict())
     blocks = [f"layer{stage}.{block}" for stage in range(1, len(WIDTHS) + 1) for block in range(depth)]
     return Backbone(
         name,
         model.trunk,
-        model.source_head,
-        SourceInfo(weights, state_sha256(model.state_dict()), CLASSES, (MEAN,), (STD,), temperature),
+        model.source_head if classes else None,
+        SourceInfo(weights, sha256, classes, (MEAN,), (STD,), temperature),
         blocks=blocks,
         taps=[f"{block}.conv2" for block in blocks[depth - 1 :: depth]],
         plain=Plain("glyphnet", name, head="head", options={"depth": depth} if depth > 1 else {}),
+        width=WIDTHS[-1],
     )
+
+
+def _shipped(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The state and the metadata of a file that comes with the package; UserError if it was changed."""
+    content = path.read_bytes()
+    line = f"{hashlib.sha256(content).hexdigest()}  {path.name}"
+    if line not in path.with_name("SHA256SUMS").read_text(encoding="ascii").splitlines():
+        raise UserError(f"{path} is not the file that was shipped: install the package again")
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return load_safetensors(content), header["__metadata__"]
 
 
 def shipped_folder(depth: int = 1) -> Path:

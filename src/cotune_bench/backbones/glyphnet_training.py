@@ -1,7 +1,7 @@
 """How the source networks of ``glyphnet`` were trained; ``scripts/train_glyphnet.py`` writes the shipped files."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from cotune_bench.backbones.glyphnet import CLASSES, MEAN, STD, Network
@@ -50,23 +50,8 @@ def pretrain(seed: int, recipe: Recipe = RECIPE, *, depth: int = 1) -> Arrays:
     held_out = np.arange(len(classes)) % (recipe.per_class + recipe.held_out) >= recipe.per_class
     images, labels = normalised(pixels[~held_out]), torch.from_numpy(classes[~held_out])
     model = Network(seed, depth).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimiser = torch.optim.SGD(
-        model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.lr, recipe.updates, pct_start=recipe.warm_up)
     with one_thread():
-        for batch in track(
-            batches(len(labels), recipe.batch_size, recipe.updates, seed),
-            "glyphnet",
-            recipe.updates,
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-        ):
-            loss = functional.cross_entropy(model(images[batch]), labels[batch])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
+        optimise(model, lambda batch: (model(images[batch]), labels[batch]), len(labels), recipe, seed)
         model.eval()
         with torch.no_grad():
             logits = model(normalised(pixels[held_out])).double().numpy()
@@ -76,7 +61,39 @@ def pretrain(seed: int, recipe: Recipe = RECIPE, *, depth: int = 1) -> Arrays:
     return {**kept(model), **{name: np.array(fact) for name, fact in facts.items()}}
 
 
-def kept(model: Network) -> Arrays:
+def optimise(
+    model: nn.Module,
+    answer: Callable[[Tensor], tuple[Tensor, Tensor]],
+    size: int,
+    recipe: Recipe,
+    seed: int,
+) -> list[float]:
+    """Minimise the cross-entropy of the logits and labels that ``answer`` gives for indexes (B,) below ``size``.
+
+    Returns the loss of every update.
+    """
+    optimiser = torch.optim.SGD(
+        model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.lr, recipe.updates, pct_start=recipe.warm_up)
+    losses = []
+    for batch in track(
+        batches(size, recipe.batch_size, recipe.updates, seed),
+        "glyphnet",
+        recipe.updates,
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    ):
+        loss = functional.cross_entropy(*answer(batch))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+    return losses
+
+
+def kept(model: nn.Module) -> Arrays:
     """The state of a network, floating-point numbers in half precision."""
     state = model.state_dict().items()
     return {name: (value.half() if value.is_floating_point() else value).numpy() for name, value in state}

@@ -43,16 +43,28 @@ def glyphs(
     Every class has ``per_class`` images, each of a font drawn at random among those that have the character.
     Computed in float64, so that another processor's last bits move a pixel less than once in a million images.
     """
-    bank, owner = stroke_bank(characters, fonts)
+    bank, owner, _ = stroke_bank(characters, fonts)
     generator = np.random.default_rng(seed)
     labels = np.repeat(np.arange(len(characters)), per_class)
     first = np.searchsorted(owner, labels)
     several = np.searchsorted(owner, labels, side="right") - first
-    chosen = first + generator.integers(several)
+    return drawn(bank, first + generator.integers(several), generator), labels
+
+
+def prints(
+    characters: Sequence[str], fonts: Sequence[str], per_print: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images uint8 (M, per_print, 8, 8, 1) of every character in every font that has it; both as numbers (M,)."""
+    bank, owner, font = stroke_bank(characters, fonts)
+    images = drawn(bank, np.repeat(np.arange(len(bank)), per_print), np.random.default_rng(seed))
+    return images.reshape(len(bank), per_print, *images.shape[1:]), owner, font
+
+
+def drawn(bank: np.ndarray, chosen: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Images uint8 (N, 8, 8, 1), 16 counts scaled to 0..255, of the chosen (N,) strokes (M, P, 2)."""
     parts = [chosen[start : start + CHUNK] for start in range(0, len(chosen), CHUNK)]
     counts = [block_counts(inked(moved(bank[part], generator), generator)) for part in parts]
-    pixels = np.rint(np.concatenate(counts) * (255 / BLOCK**2)).astype(np.uint8)
-    return pixels[..., None], labels
+    return np.rint(np.concatenate(counts) * (255 / BLOCK**2)).astype(np.uint8)[..., None]
 
 
 def moved(points: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -106,11 +118,11 @@ def block_counts(bitmaps: np.ndarray) -> np.ndarray:
     return bitmaps.reshape(-1, side, BLOCK, side, BLOCK).sum((2, 4), dtype=np.uint8)
 
 
-def stroke_bank(characters: Sequence[str], fonts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Strokes of every character in every font that has it, (M, P, 2) as x and y, and its class (M,), ascending."""
+def stroke_bank(characters: Sequence[str], fonts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Strokes (M, P, 2), x and y, of every character in every font; classes (M,), ascending, and fonts (M,)."""
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    masks, owner = [], []
-    for font in fonts:
+    masks, owner, drawer = [], [], []
+    for number, font in enumerate(fonts):
         path = str(folder / f"{font}.ttf")
         known = FT2Font(path).get_charmap()
         face = ImageFont.truetype(path, FONT_SIZE)
@@ -118,11 +130,12 @@ def stroke_bank(characters: Sequence[str], fonts: Sequence[str]) -> tuple[np.nda
             if ord(character) in known:  # for a character that it lacks a font draws a box
                 masks.append(printed(character, face))
                 owner.append(label)
+                drawer.append(number)
     order = np.argsort(owner, kind="stable")
     strokes = [np.argwhere(mask)[:, ::-1] for mask in skeletons(np.stack(masks)[order])]
     longest = max(len(stroke) for stroke in strokes)
     bank = [np.resize(stroke, (longest, 2)) for stroke in strokes]  # a point that is repeated changes nothing
-    return np.array(bank, np.float64), np.array(owner)[order]
+    return np.array(bank, np.float64), np.array(owner)[order], np.array(drawer)[order]
 
 
 def printed(character: str, face: ImageFont.FreeTypeFont) -> np.ndarray:

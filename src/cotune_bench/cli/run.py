@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
         raise UserError("table= is given twice: run one table at a time")
     if not flags and not tables:
         return _single(overrides)
-    code, any_ended = _sweep(table_sweeps(load_table(tables[0]), overrides) if tables else [overrides])
+    code, any_ended = _sweep(table_sweeps(load_table(tables[0]), overrides) if tables else [[overrides]])
     if tables and any_ended:
         from cotune_bench.reports.build import make_tables
 
@@ -91,8 +91,9 @@ def _single(overrides: list[str]) -> int:
     return 0
 
 
-def _sweep(parts: list[list[str]]) -> tuple[int, bool]:
-    """Exit code, and whether any cell ended, of sweeps that run as one."""
+def _sweep(stages: list[list[list[str]]]) -> tuple[int, bool]:
+    """Exit code, and whether any cell ended, of sweeps that run as one; the second stage waits for the first."""
+    parts = [overrides for stage in stages for overrides in stage]
     counted = [settings.check_sweep(overrides) for overrides in parts]
     cells = sum(counted)
     first = settings.compose_config([values[0] for values in settings.axes(parts[0])])
@@ -120,7 +121,8 @@ def _sweep(parts: list[list[str]]) -> tuple[int, bool]:
                 for number, cell in enumerate(each):
                     sweeps.run_cell(cell, folder, number)
             else:
-                sweeps.run_cells(each, folder, sweeps.places(first))
+                before = sum(counted[: len(stages[0])])
+                sweeps.run_cells(each, folder, sweeps.places(first), before)
             ended = sweeps.read_outcomes(folder, cells)
     finally:
         if results.exists():

@@ -35,8 +35,6 @@ NEEDED = {
     "backbone": ("name", "_target_"),
     "protocol": ("name",),
 }
-#: Of backbone=glyphnet that come with the package.
-SOURCE_NETWORKS = 20
 #: Choices of ``hydra/launcher`` that the extra ``slurm`` brings.
 LAUNCHERS = ("submitit_local", "submitit_slurm")
 
@@ -63,7 +61,6 @@ RESOLVERS = {
     "usual_precision": lambda protocol: "auto" if protocol == "photo" else "fp32",
     "of_replicate": lambda usual, *, _root_: usual if _root_.replicate is None else _root_.replicate,
     "by_rate": by_rate,
-    "next_source": lambda places, *, _root_: (_root_.backbone.seed + places) % SOURCE_NETWORKS,
 }
 for name, function in RESOLVERS.items():
     OmegaConf.register_new_resolver(name, function, replace=True)

@@ -28,6 +28,8 @@ WITHOUT_EFFECT = {
     ("relationship", "direct"): ("select",),
     ("regularisation", "feature_map"): ("attention_batches", "attention_batch_size"),
 }
+#: Weights of which ``backbone.seed`` chooses one; the others of ``glyphnet`` are one network each.
+NUMBERED = ("glyphs", "train", "random")
 #: Settings that methods gained after records were written, with the value that those runs had: at it, a setting
 #: is no part of the key, so that their records stay in their tables.
 LATER = {"cotuning": {"select": "accuracy"}, "delta": {"regularisation": "attention", "distance": "published"}}
@@ -85,7 +87,8 @@ def _reduced(defining: dict) -> dict:
     """Without settings that have no effect, and without ``_target_``: the place of code does not define a result."""
     method = defining["method"]
     ignored = {name for (of, value), names in WITHOUT_EFFECT.items() if method.get(of) == value for name in names}
-    return _without_targets({**defining, "method": {name: method[name] for name in method if name not in ignored}})
+    kept = {**defining, "method": {name: method[name] for name in method if name not in ignored}}
+    return _without_targets(without_seeds(kept))
 
 
 def with_targets(group: str, section: dict) -> dict:
@@ -100,6 +103,14 @@ def with_targets(group: str, section: dict) -> dict:
     groups.check_choice(group, section["name"])
     yaml = OmegaConf.to_container(OmegaConf.load(groups.CONF / group / f"{section['name']}.yaml"))
     return {**section, **nested, "_target_": yaml["_target_"]}  # pyright: ignore
+
+
+def without_seeds(value: Any) -> Any:
+    """Without the seed of each backbone, wherever it is, whose weights have no numbers."""
+    if not isinstance(value, dict):
+        return value
+    ignored = {"seed"} if "weights" in value and value["weights"] not in NUMBERED else set()
+    return {name: without_seeds(item) for name, item in value.items() if name not in ignored}
 
 
 def _without_targets(value: Any) -> Any:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cotune_bench.config import groups
 from cotune_bench.config.compose import compose_config
-from cotune_bench.config.keys import NOT_DEFINING, run_key
+from cotune_bench.config.keys import NOT_DEFINING, run_key, without_seeds
 from cotune_bench.config.overrides import quoted
 from cotune_bench.config.own_images import own_images
 
@@ -42,7 +42,7 @@ def _settings(root: DictConfig, source: DictConfig) -> list[str]:
 
 
 def _plain(section: DictConfig) -> dict[str, Any]:
-    return OmegaConf.to_container(section, resolve=True)  # pyright: ignore[reportReturnType]
+    return without_seeds(OmegaConf.to_container(section, resolve=True))
 
 
 def _text(value: Any) -> str:

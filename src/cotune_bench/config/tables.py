@@ -20,14 +20,14 @@ AXES = ("data", "method", "rate", *UNITS)
 
 
 def load_table(name: str) -> dict:
-    """The yaml of a table as plain data; ``baseline`` and ``rows`` are always there, perhaps empty.
+    """The yaml of a table as plain data; ``baseline``, ``rows``, ``settings`` and ``parts`` are always there.
 
     Raises:
         UserError: there is no such table, it names an unknown method or data set, or not one of replicate and seed,
-            or a row has the name of a method or has none.
+            or a row has the name of a method or has none, or a part is no row.
     """
     check_choice("table", name)
-    table = {"baseline": [], "rows": {}, **groups.load("table", name)}
+    table = {"baseline": [], "rows": {}, "settings": [], "parts": [], **groups.load("table", name)}
     if lacking := [axis for axis in ("method", "data") if axis not in table]:
         raise UserError(f"conf/table/{name}.yaml lacks {' and '.join(lacking)}: correct it")
     if sum(unit in table for unit in UNITS) != 1:
@@ -35,7 +35,10 @@ def load_table(name: str) -> dict:
     for row in table["rows"]:
         if row in groups.choices("method"):
             raise UserError(f"table {name}: the row {row} has the name of a method: give it another")
-    methods = [row_method(table, row) for row in table_axes(table)["method"]]
+    rows = table_axes(table)["method"]
+    if unknown := [part for part in table["parts"] if part not in rows]:
+        raise UserError(f"table {name}: the part {unknown[0]} is no row: choose {', '.join(rows)}")
+    methods = [row_method(table, row) for row in rows]
     for group, chosen in (("method", methods), ("data", table["data"])):
         for choice in chosen:
             try:
@@ -46,8 +49,14 @@ def load_table(name: str) -> dict:
 
 
 def row_overrides(table: dict, row: str) -> list[str]:
-    """The settings of a table's row: those under its name in ``rows``, else its name is a method."""
-    return table.get("rows", {}).get(row, [f"method={row}"])
+    """The settings of a table's row: those under its name in ``rows``, else its name is a method.
+
+    Before them are the table's own ``settings``, unless the row has others; the networks of ``parts`` are kept.
+    """
+    own = table.get("rows", {}).get(row, [f"method={row}"])
+    given = {text.partition("=")[0] for text in own}
+    common = [text for text in table.get("settings", []) if text.partition("=")[0] not in given]
+    return [*own, *common, *["keep_checkpoint=true"] * (row in table.get("parts", []))]
 
 
 def row_method(table: dict, row: str) -> str:
@@ -58,18 +67,24 @@ def row_method(table: dict, row: str) -> str:
     return found[0]
 
 
-def table_sweeps(table: dict, overrides: Sequence[str]) -> list[list[str]]:
-    """Sweeps over exactly the cells of a table: one of its methods, and one for each row with settings of its own."""
+def table_sweeps(table: dict, overrides: Sequence[str]) -> list[list[list[str]]]:
+    """Sweeps over exactly the cells of a table: one of its methods, and one for each row with settings of its own.
+
+    There are two stages where the table has ``parts``: sweeps over these come first, and the others read their
+    networks.
+    """
     texts = table_overrides(table, overrides)
     (rows,) = [values for values in axes(texts) if values[0].startswith("method=")]
-    own = [name for row in rows if (name := row.removeprefix("method=")) in table.get("rows", {})]
-    if not own:
-        return [texts]
-    methods = [name for row in rows if (name := row.removeprefix("method=")) not in own]
+    names = [row.removeprefix("method=") for row in rows]
+    parts = [row for row in names if row in table.get("parts", [])]
+    own = [row for row in names if row in table.get("rows", {}) and row not in parts]
+    methods = [row for row in names if row not in parts + own]
+    if methods == names:
+        return [[[*table.get("settings", []), *texts]]]
     others = [text for text in texts if not text.startswith("method=")]
-    return [[f"method={','.join(methods)}", *others]] * bool(methods) + [
-        [*row_overrides(table, row), *others] for row in own
-    ]
+    plain = [[f"method={','.join(methods)}", *table.get("settings", []), *others]] * bool(methods)
+    first, rest = ([[*row_overrides(table, row), *others] for row in some] for some in (parts, own))
+    return [stage for stage in (first, plain + rest) if stage]
 
 
 def table_overrides(table: dict, overrides: Sequence[str]) -> list[str]:

@@ -44,7 +44,9 @@ def table_grid(name: str, overrides: Sequence[str] = (), cells: Cells | None = N
         units=cells.units,
         unit=cells.unit,
         std=table["std"],
+        note=table.get("note", ""),
         baselines=cells.baseline,
+        apart=tuple(row for row, given in table["rows"].items() if any(one.startswith("backbone") for one in given)),
     )
     frame, cut = run_frame(records)
     rows = {key: row for (_, row, _, _), key in zip(cells.places, cells.keys, strict=True)}

@@ -84,9 +84,11 @@ def warnings(grid: Grid) -> list[str]:
     lines = [*_gaps(grid), *(_mixture(what, field, grid.runs()) for field, what in OVER_ALL.items())]
     for data in grid.spec.data:
         runs = grid.runs(data)
-        contenders = [run for run in runs if run.method in grid.spec.methods]  # a baseline may be another network
+        alike = [run for run in runs if run.method not in grid.spec.apart]
+        contenders = [run for run in alike if run.method in grid.spec.methods]  # a baseline may be another network
+        compared = {"backbone": contenders, "weights": alike}
         for field, what in PER_DATA.items():
-            lines.append(_mixture(f"{what} in {data}", field, contenders if field == "backbone" else runs))
+            lines.append(_mixture(f"{what} in {data}", field, compared.get(field, runs)))
         on_cpu = [run for run in runs if run.device == "cpu" and run.instructions]  # sums are rounded by these
         lines += [_mixture(f"instruction sets in {data}", "instructions", on_cpu), random_weights(grid, data)]
         shared = ("unit",) if grid.spec.unit == "replicate" else ()

@@ -27,6 +27,7 @@ class TableSpec:
         rates: fractions of the training images.
         unit: what repeats a cell, ``replicate`` or ``seed``; ``units`` are its values.
         std: a key of SPREADS.
+        apart: rows whose settings choose a backbone or weights of their own.
         note: a sentence that the caption ends with.
     """
 
@@ -40,6 +41,7 @@ class TableSpec:
     std: str = "sample"
     note: str = ""
     baselines: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+", self.name):

@@ -57,6 +57,10 @@ METHOD_NAMES = {
     "finetune_maskrcnn": "Mask R-CNN",
     "finetune_deeplab": "DeepLabV3",
     "finetune_keypoint": "Keypoint R-CNN",
+    "finetune_marks": "Fine-tune, marks",
+    "finetune_fonts": "Fine-tune, fonts",
+    "finetune_rotation": "Fine-tune, rotation",
+    "finetune_contrastive": "Fine-tune, contrastive",
     "spottune_tuned": "SpotTune, all tuned",
 }
 

@@ -29,7 +29,7 @@ PRELOAD = ["cotune_bench.training.experiment", "torch._dynamo"]
 BEGUN = "begun"  # files of a sweep's folder
 
 
-def run_cells(cells: Sequence[Sequence[str]], folder: Path, places: Sequence[str]) -> None:
+def run_cells(cells: Sequence[Sequence[str]], folder: Path, places: Sequence[str], before: int = 0) -> None:
     """Run every cell in a process of its own, as many at once as there are places.
 
     A cell that is killed, such as for lack of memory, takes no other along. A signal to this process or to the
@@ -39,6 +39,7 @@ def run_cells(cells: Sequence[Sequence[str]], folder: Path, places: Sequence[str
         cells: the overrides of each.
         folder: of the sweep, for the outcomes.
         places: a device for each cell that runs at once.
+        before: the others begin when so many first cells have ended.
 
     Raises:
         InterruptedRun: a signal stopped the sweep.
@@ -55,7 +56,7 @@ def run_cells(cells: Sequence[Sequence[str]], folder: Path, places: Sequence[str
 
     with StopRequest(end_all) as stop:
         while running or (waiting and not stop.number):
-            while waiting and free and not stop.number:
+            while waiting and free and not stop.number and not (running and waiting[0][0] == before):
                 (number, cell), place = waiting.pop(0), free.pop(0)
                 process = context.Process(target=_run_alone, args=(Path.cwd(), cell, folder, number, place))
                 with _without_interrupts():
