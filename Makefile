@@ -50,7 +50,7 @@ bench: setup ## our way against the plain way; minutes, writes the table in docs
 tables: setup ## render every table from the records; STRICT=1 fails if a run is missing, TABLE=desk makes one
 	$(BIN)/python scripts/make_tables.py $(if $(TABLE),table=$(TABLE)) $(if $(STRICT),--strict)
 
-readme: setup ## put the grids of desk_full and desk_where into README.md and docs/desk-benchmark.md
+readme: setup ## put the grids and figures of the benchmarks into README.md and docs/
 	$(BIN)/python scripts/update_readme.py
 
 docs: setup ## the documentation as a site in site/; a broken link fails

@@ -1,4 +1,4 @@
-"""Put generated pieces into README.md and the page on the desk benchmark: all between a mark and <!-- end -->.
+"""Put generated pieces into README.md and the pages on results: all between a mark and <!-- end -->.
 
 <!-- grid:TABLE --> is that table, <!-- verdict:TABLE --> its verdict column by column, <!-- figure:TABLE NAME --> its
 figure of this name, kept in docs/images. Takes the overrides of run.py, such as results=FOLDER, and table=NAME for
@@ -24,7 +24,7 @@ from cotune_bench.storage.escape import markdown
 from cotune_bench.storage.files import write_atomically
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "desk-benchmark.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "desk-benchmark.md", ROOT / "docs" / "photographs.md")
 MARK = (
     r"(?P<start><!-- (?P<kind>grid|verdict|figure):(?P<table>[\w-]+)(?: (?P<name>[\w-]+))? -->)\n"
     r".*?(?P<end><!-- end -->)"
