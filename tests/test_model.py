@@ -147,9 +147,11 @@ def test_every_method_s_network_is_kept_and_predicts_what_its_run_scored(name, t
     larger = ("protocol.resize=40", "protocol.crop=32", "protocol.batch_size=16", "protocol.updates=3")
     random = ("data=digits", "rate=0.15", "backbone.weights=random", *larger, "precision=bf16")
     section = compose_config([f"method={name}", *random]).method
+    alone = []
     if "parts" in section:
         train(tmp_path, "method=finetune", *random)
-    kept = train(tmp_path, f"method={name}", *random)
+        alone = ["zoo@method.sources=none"]
+    kept = train(tmp_path, f"method={name}", *random, *alone)
     built = type(kept.method())
     assert f"{built.__module__}.{built.__name__}" == section["_target_"]
     inner = kept.method().trunk.layer1[0].conv1.weight

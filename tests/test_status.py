@@ -166,7 +166,7 @@ def test_the_command_of_a_failed_cell_runs_that_cell(results):
     rest = [f"results={results}", "protocol.updates=7"]
     key = key_of("bss", 0.123456789, 1, *rest)
     put(results, key, "failed", reason="x")
-    sweep = ["jobs=2", "hydra/launcher=joblib"]  # how a sweep runs its cells is no setting of one
+    sweep = ["jobs=2", "hydra/launcher=basic"]  # how a sweep runs its cells is no setting of one
     (command,) = rerun_commands(table_status("desk", [*CELLS, "rate=0.123456789,0.5", *rest, *sweep]))
     python, script, *overrides = shlex.split(command)
     assert (python, script) == ("cotune-bench", "run")
