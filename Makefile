@@ -27,7 +27,7 @@ test-faults: setup ## injected faults: kills, full disks, flipped bytes; minutes
 	$(BIN)/python -m pytest -m faults --numprocesses auto --maxprocesses 4 --dist worksteal tests/faults
 
 # Files whose tests compute: what they assert must hold whatever vector instructions the libraries use.
-NUMERIC := api backbones baselines category_relationship engine evaluate formulas further methods model \
+NUMERIC := api backbones baselines category_relationship engine evaluate formulas further methods \
 	precision predict relationship source_features timm trunk upright
 
 test-portable: setup ## the numeric tests, without AVX; a minute

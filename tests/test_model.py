@@ -144,8 +144,8 @@ def test_the_kept_method_is_the_trained_one(trained):
 def test_every_method_s_network_is_kept_and_predicts_what_its_run_scored(name, tmp_path):
     if name == "svm":
         pytest.skip("it has no network")
-    larger = ("protocol.resize=40", "protocol.crop=32", "protocol.batch_size=16", "protocol.updates=3")
-    random = ("data=digits", "rate=0.15", "backbone.weights=random", *larger, "precision=bf16")
+    few = ("protocol.batch_size=16", "protocol.updates=3")
+    random = ("data=digits", "rate=0.15", "backbone.weights=random", *few, "precision=bf16")
     section = compose_config([f"method={name}", *random]).method
     alone = []
     if "parts" in section:
@@ -154,8 +154,6 @@ def test_every_method_s_network_is_kept_and_predicts_what_its_run_scored(name, t
     kept = train(tmp_path, f"method={name}", *random, *alone)
     built = type(kept.method())
     assert f"{built.__module__}.{built.__name__}" == section["_target_"]
-    inner = kept.method().trunk.layer1[0].conv1.weight
-    assert inner.ndim == 3 or inner.is_contiguous(memory_format=torch.channels_last)  # 3: of several sources
     images = digits.read("digits")
     predicted, rows, _ = predict_labelled(Predictor.of(kept, torch.device("cpu")), images)
     labels = images.labels[rows]
