@@ -31,8 +31,8 @@ def divisible(names: Sequence[str]) -> dict[str, Method]:
 
 def require_same(name: str, two: dict, folder: Path) -> None:
     """Assert that two processes optimised what one does."""
-    alone = trained(name, make_method(name), folder)
-    assert len(alone["terms"]) == UPDATES.get(name, 20)
+    alone = trained(make_method(name), folder)
+    assert len(alone["terms"]) == UPDATES
     close = {"rel": 1e-5, "abs": 1e-6} if name not in FROM_PROBES else {"rel": 1e-4}
     for one, other in zip(alone["terms"], two["terms"], strict=True):
         assert other == pytest.approx(one, **close), name

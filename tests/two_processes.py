@@ -16,13 +16,13 @@ from cotune_bench.methods.base import Method
 from cotune_bench.storage.cache import Cache
 from cotune_bench.training.engine import fit
 
-#: A policy of 0 and 1 turns the rounding of sums into another choice at some update.
-UPDATES = {"spottune": 8, "spottune_global": 8}
+#: More, and the rounding of sums turns some choice of SpotTune's policy into the other one.
+UPDATES = 8
 
 
-def trained(name: str, method: Method, cache: Path, **options) -> dict:
+def trained(method: Method, cache: Path, **options) -> dict:
     """Terms of each update, state and scores of a method, and the bytes of weights, gradients and momentum."""
-    protocol = replace(PROTOCOL, updates=UPDATES.get(name, 20), drop_at=(15,))
+    protocol = replace(PROTOCOL, updates=UPDATES, drop_at=(6,))
     data, terms, held = make_data(protocol=protocol), [], []
     note = {"report": lambda _updates, _lr, found: terms.append(found), "report_every": 1}
     watch = register_optimizer_step_post_hook(lambda optimizer, *_: held.append(_bytes(optimizer)))
@@ -62,6 +62,6 @@ def _one_of_two(rank: int, folder: Path, content: bytes) -> None:
             from toy_methods import make_method  # noqa: PLC0415  # it takes seconds to import
 
             method = make_method(name)
-        found[name] = trained(name, method, folder / "cache", **options)
+        found[name] = trained(method, folder / "cache", **options)
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()

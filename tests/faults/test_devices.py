@@ -95,36 +95,28 @@ def test_the_processes_of_torchrun_give_one_record(results, unbroken):
     assert (record.accuracy, record.nll, record.val_accuracy) == unbroken["scores"]
 
 
-def test_a_run_in_parts_resumes_from_whole_checkpoints_with_and_without_parts(results, unbroken, tmp_path_factory):
-    run = start(results, *long(), *SHARDED, "keep_checkpoint=true")
-    run.until(lambda: newest(folder_of(results)) > 0)
-    code, _, err = run.end(signal.SIGTERM)
-    assert code == 128 + signal.SIGTERM, err
-    others = [tmp_path_factory.mktemp("resumed") / "results" for _ in range(2)]
-    for other in others:
-        shutil.copytree(results, other)
-    code, _, err = start(results, *long(), *SHARDED, "keep_checkpoint=true").end()
-    assert code == 0, err
-    assert "resumes after update" in (folder_of(results) / "run.log").read_text()
-    for other, devices in zip(others, ((TWO,), ()), strict=True):
-        assert start(other, *long(), *devices).end()[0] == 0
-        assert outcome(other)["scores"] == pytest.approx(outcome(results)["scores"], rel=0.02)
-    assert outcome(results)["scores"] == pytest.approx(unbroken["scores"], rel=0.02)
-    assert record_of(results).environment["shard"] is True
-    network = load(folder_of(results))
-    assert network.predict(np.zeros((1, 8, 8, 1), np.uint8)).sum() == pytest.approx(1)
+def test_a_run_in_parts_that_was_killed_or_stopped_resumes(results, tmp_path_factory):
+    whole, stopped = (tmp_path_factory.mktemp("parts") / "results" for _ in range(2))
+    whole.mkdir()
+    parts = (*long(), *SHARDED, "keep_checkpoint=true")
+    assert start(whole, *parts).end()[0] == 0
+    assert record_of(whole).environment["shard"] is True
+    assert load(folder_of(whole)).predict(np.zeros((1, 8, 8, 1), np.uint8)).sum() == pytest.approx(1)
 
-
-def test_a_run_in_parts_that_was_killed_ends_as_if_it_had_not_been(results, tmp_path_factory):
-    unbroken = tmp_path_factory.mktemp("unbroken") / "results"
-    unbroken.mkdir()
-    assert start(unbroken, *long(), *SHARDED).end()[0] == 0
-    run = start(results, *long(), *SHARDED)
+    run = start(results, *parts)
     run.until(lambda: newest(folder_of(results)) > 0)
     os.kill(follower(run), signal.SIGKILL)
     assert run.end()[0] == 1
-    assert start(results, *long(), *SHARDED).end()[0] == 0
-    assert outcome(results) == outcome(unbroken)
+    shutil.copytree(results, stopped)
+    assert start(results, *parts).end()[0] == 0
+    assert "resumes after update" in (folder_of(results) / "run.log").read_text()
+    assert outcome(results) == outcome(whole)
+
+    run, saved = start(stopped, *parts), newest(folder_of(stopped))
+    run.until(lambda: newest(folder_of(stopped)) > saved)
+    assert run.end(signal.SIGTERM)[0] == 128 + signal.SIGTERM
+    assert start(stopped, *long()).end()[0] == 0  # one device and no parts
+    assert outcome(stopped)["scores"] == pytest.approx(outcome(whole)["scores"], rel=0.02)
 
 
 @pytest.mark.parametrize(
