@@ -5,11 +5,11 @@ from itertools import product
 
 import pytest
 from omegaconf import OmegaConf
-from toy import like_runs
+from toy import like_runs, toy_record
 
 from cotune_bench.config import CONF
 from cotune_bench.reports.captions import caption, warnings
-from cotune_bench.reports.frame import protocol_text, split_rule
+from cotune_bench.reports.frame import protocol_text, run_frame, split_rule
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 
 SPEC = TableSpec("small", "Small", ("digits", "cub"), ("finetune", "bss"), (0.15,), (0, 1), "seed")
@@ -126,6 +126,13 @@ def test_what_no_run_recorded_is_not_shown():
 )
 def test_a_mixture_is_reported_with_its_cell(field, value, line):
     assert warnings(grid(**{field: value})) == [f"{line}; within 1 cell: digits finetune 0.15."]
+
+
+def test_a_precision_that_each_machine_chose_is_shown_as_it_was():
+    config = toy_record().config
+    config["protocol"]["precision"] = "auto"
+    records = [toy_record(config=config, environment={"precision": found}) for found in ("bf16", "fp32")]
+    assert run_frame(records)[0]["precision"].tolist() == ["bf16", "fp32"]
 
 
 def test_random_weights_are_reported_even_if_all_are_random():

@@ -67,7 +67,7 @@ def run_frame(records: Sequence[Record]) -> tuple[pd.DataFrame, list[str]]:
                 "backbone": f"timm {config['backbone']['model']}" if record.backbone == "timm" else record.backbone,
                 "protocol": protocol_text(record.protocol, config["protocol"]),
                 "split": split_rule(config),
-                "precision": config["protocol"].get("precision", record.environment.get("precision")),
+                "precision": record.environment.get("precision", config["protocol"].get("precision")),
                 "images": record.data_sha256,
                 "correct": record.correct,
                 "costs": record.costs,
