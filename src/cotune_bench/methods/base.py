@@ -118,11 +118,11 @@ class Method(nn.Module):
         return {}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Named, weighted scalar terms; their sum is optimised. Not called where ``solved``.
+        """Named, weighted scalar terms, whose sum is optimised: by default ``ce`` alone. Not called where ``solved``.
 
         It is the module's call, so that ``DistributedDataParallel(method)(batch)`` is the same on many devices.
         """
-        raise NotImplementedError
+        return {"ce": self.task.loss(self.head(self.features(batch.inputs)), batch.targets)}
 
     def penalties(self) -> dict[str, Penalty]:
         """Further terms by name, of weights alone; none by default."""

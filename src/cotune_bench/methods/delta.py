@@ -11,8 +11,7 @@ from cotune_bench.data.target import TargetData
 from cotune_bench.data.task import Batch, Classification
 from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method, Penalty, require_at_least, require_choice
-from cotune_bench.methods.delta_ablation import filter_importance
-from cotune_bench.methods.delta_attention import attention_of, channel_attention
+from cotune_bench.methods.delta_attention import attention_of, channel_attention, filter_importance
 from cotune_bench.parallel import own_rows, total
 from cotune_bench.storage.cache import Cache
 
