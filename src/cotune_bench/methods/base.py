@@ -89,7 +89,8 @@ class Method(nn.Module):
         self._random_state = torch.get_rng_state()
         self.head = self.task.head(backbone.width)
         if head_init != "torch":
-            self._normal_head()
+            nn.init.normal_(self.head.weight, std=0.01)
+            nn.init.zeros_(self.head.bias)
 
     def start_head(self, init: str) -> None:
         """Draw the head as this protocol asks, from the same random numbers, unless ``head_init`` was given."""
@@ -98,10 +99,6 @@ class Method(nn.Module):
                 torch.set_rng_state(self._random_state)
                 drawn = self.task.head(self.head.in_features)
             self.head.load_state_dict(drawn.state_dict())
-
-    def _normal_head(self) -> None:
-        nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.zeros_(self.head.bias)
 
     def check(self, data: TargetData) -> None:
         """Raise UserError if the method cannot be used on this data; nothing by default."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cotune_bench.data.dataset import ImageList, Reader
-from cotune_bench.data.readers.common import find, image_list, keyed, labelled, missing
+from cotune_bench.data.readers.common import image_list, keyed, labelled, missing, require
 from cotune_bench.errors import UserError
 
 OFFICIAL = {
@@ -22,9 +22,7 @@ def read(name: str, root: str, labels: str) -> ImageList:
     """
     if labels not in OFFICIAL:
         raise UserError(f"data.labels={labels} is unknown: choose {', '.join(OFFICIAL)}")
-    home = find(root, HOMES, "Impressionism")
-    if home is None:
-        raise missing(name, Path(root, "Impressionism"))
+    home = require(name, root, HOMES, "Impressionism")
     paths = {part: _list(name, root, home, f"{labels}_{part}") for part in ("class.txt", "train.csv", "val.csv")}
     classes = dict(keyed(name, paths["class.txt"]))
     try:
