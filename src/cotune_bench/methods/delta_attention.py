@@ -9,9 +9,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from cotune_bench.backbones.base import evaluating
-from cotune_bench.data.target import TargetData
-from cotune_bench.methods.source_features import identity, source_features
-from cotune_bench.storage.cache import Cache
 
 HEAD_EPOCHS = 10
 HEAD_LR = 0.01
@@ -49,43 +46,6 @@ def fit_head(features: Tensor, labels: Tensor, num_classes: int, *, seed: int) -
             cross_entropy(head(features[chosen]), labels[chosen]).backward()
             optimizer.step()
     return head
-
-
-def attention_of(
-    trunk: nn.Module,
-    layers: Sequence[str],
-    data: TargetData,
-    cache: Cache,
-    *,
-    weights_id: str,
-    max_images: int,
-    batch_size: int,
-) -> list[Tensor]:
-    """Channel attention of the named layers on at most ``max_images`` plain training images, drawn once for all.
-
-    Cached by data, sample, network, layers and number of images; the training seed plays no part.
-    """
-    inputs = {
-        "data": data.fingerprint,
-        "network": identity(trunk, data, weights_id=weights_id),
-        "layers": list(layers),
-        "images": max_images,
-        "batch": batch_size,
-        "version": 4,
-    }
-
-    def compute() -> dict[str, np.ndarray]:
-        features = source_features(trunk, data.plain, data, cache, weights_id=weights_id)
-        labels = torch.from_numpy(data.plain.labels).to(features.device)
-        head = fit_head(features, labels, len(data.classes), seed=0)
-        chosen = np.random.default_rng(0).permutation(len(labels))[:max_images]
-        images = data.plain.take(chosen)[:, 0]
-        rises = filter_importance(trunk, head, layers, images, labels[chosen], batch_size=batch_size)
-        return {f"layer{number}": rise.cpu().numpy() for number, rise in enumerate(rises)}
-
-    arrays = cache.get("delta-importance", inputs, compute)
-    rises = [torch.from_numpy(arrays[f"layer{number}"]) for number in range(len(layers))]
-    return channel_attention(rises)
 
 
 def filter_importance(
