@@ -156,10 +156,7 @@ class Delta(Method):
             self.source(own_rows(batch.inputs))
         source_maps, target_maps = ([found[name] for name in self.taps] for found in (source, target))
         penalty = feature_map_penalty(source_maps, target_maps, self.attention, relative=self.relative)
-        return {
-            "ce": self.task.loss(logits, batch.targets),
-            "maps": self.alpha * penalty,
-        }
+        return {"ce": self.task.loss(logits, batch.targets), "maps": self.alpha * penalty}
 
     def penalties(self) -> dict[str, Penalty]:
         """``head``, plain L2 of the head."""
