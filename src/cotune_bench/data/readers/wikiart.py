@@ -36,11 +36,9 @@ def read(name: str, root: str, labels: str) -> ImageList:
 def _list(name: str, root: str, home: Path, file: str) -> Path:
     """Where the list of this name is, in capitals or not."""
     for folder in (home, Path(root)):
-        found = [path for path in sorted(folder.glob("*.*")) if path.name.lower() == file]
-        for csv in ("wikiart_csv", "wikiart_csv/wikiart_csv"):
-            found += [path for path in sorted((folder / csv).glob("**/*.*")) if path.name.lower() == file]
-        if found:
-            return found[0]
+        for path in (*sorted(folder.glob("*.*")), *sorted(folder.glob("wikiart_csv/**/*.*"))):
+            if path.name.lower() == file:
+                return path
     raise missing(name, home / "wikiart_csv" / file)
 
 
