@@ -50,7 +50,7 @@ def source_info(
     names = ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
     classes = names if num_classes == len(names) else [f"source class {number}" for number in range(num_classes)]
     found = source_temperature(temperature, temperature_logits, sha256, num_classes)
-    return SourceInfo(weights, sha256, tuple(classes), tuple(mean), tuple(std), found)  # pyright: ignore
+    return SourceInfo(weights, sha256, tuple(classes), tuple(mean), tuple(std), found)  # pyright: ignore[reportArgumentType]
 
 
 # Fetching ---------------------------------------------------------------------------------------------------------

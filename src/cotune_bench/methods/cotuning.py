@@ -92,7 +92,7 @@ class CoTuning(Method):
         """Learn the category relationship on the untrained network, once for all runs that share it."""
         self.check(data)
         temperature = self.source_info.temperature_at(data.known.crop) if self.source_info else 1.0
-        rule = {"split": self.relationship_split}
+        rule: dict[str, object] = {"split": self.relationship_split}
         if self.approach == "reverse":
             rule = {"select": self.select, "calibrate_target": self.calibrate_target}
         inputs = {
