@@ -14,7 +14,7 @@ from cotune_bench.backbones.base import Backbone, SourceInfo, state_sha256
 from cotune_bench.backbones.torchvision import build as build_network
 from cotune_bench.backbones.torchvision import load, with_current_names
 from cotune_bench.config import PACKAGE, build, compose_config
-from cotune_bench.methods.delta_ablation import split_at
+from cotune_bench.methods.delta_attention import split_at
 
 NAMES = ("resnet18", "resnet50", "resnet101", "densenet121", "inception_v3")
 BLOCKS = {"resnet18": 8, "resnet50": 16, "resnet101": 33, "densenet121": 0, "inception_v3": 0}

@@ -19,8 +19,7 @@ from cotune_bench.methods.base import Penalty, squared_distance
 from cotune_bench.methods.bss import spectral_shrinkage
 from cotune_bench.methods.cotuning import soft_cross_entropy
 from cotune_bench.methods.delta import feature_map_penalty
-from cotune_bench.methods.delta_ablation import filter_importance
-from cotune_bench.methods.delta_attention import channel_attention
+from cotune_bench.methods.delta_attention import channel_attention, filter_importance
 from cotune_bench.methods.l2sp import starting_point_penalty
 
 

@@ -186,16 +186,16 @@ def test_images_that_are_no_files_are_refused_or_left_out_without_being_opened(t
 
 def test_a_class_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch, capsys):
     def denied(path):
-        if Path(path).name == "cat":
+        if path.name == "cat":
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return scandir(path)
+        return iterdir(path)
 
-    scandir = os.scandir
+    iterdir = Path.iterdir
     monkeypatch.chdir(tmp_path)
     put_pets(Path("pets"))
-    monkeypatch.setattr(os, "scandir", denied)
+    monkeypatch.setattr(Path, "iterdir", denied)
     assert cli.main(["data=folder", "data.root=pets"]) == 2
-    assert "pets/cat cannot be read (Permission denied): allow reading it" in capsys.readouterr().err
+    assert "pets/cat cannot be used (Permission denied): allow access to it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("given", [[], ["-m", "seed=0,1"]], ids=["run", "sweep"])

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -142,13 +143,10 @@ def tap(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     modules = dict(module.named_modules())
     outputs: dict[str, Tensor] = {}
 
-    def keep(name: str):
-        def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
-            outputs[name] = output
+    def keep(name: str, _module: nn.Module, _inputs: tuple, output: Tensor) -> None:
+        outputs[name] = output
 
-        return hook
-
-    handles = [modules[name].register_forward_hook(keep(name)) for name in names]
+    handles = [modules[name].register_forward_hook(partial(keep, name)) for name in names]
     try:
         yield outputs
     finally:

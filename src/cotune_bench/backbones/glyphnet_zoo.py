@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import normalize
 
 from cotune_bench.backbones.glyphnet import CLASSES, WIDTHS, load, trunk
 from cotune_bench.backbones.glyphnet_training import Recipe, batches, kept, normalised, one_thread, optimise
@@ -88,13 +88,11 @@ def contrastive(network: nn.Module, images: Tensor, *_: Tensor) -> tuple[Tensor,
     return similarities(network(images), TEMPERATURE)
 
 
-def nt_xent(projections: Tensor, temperature: float) -> Tensor:
-    """NT-Xent of projections (2N, D), two views of an image side by side (SimCLR, Chen et al., 2020, eq. 1)."""
-    return cross_entropy(*similarities(projections, temperature))
-
-
 def similarities(projections: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Logits (2N, 2N), cosines over the temperature, and labels (2N,), the other view, whose loss is NT-Xent."""
+    """Logits (2N, 2N), cosines over the temperature, and labels (2N,), the other view, of projections (2N, D).
+
+    Their cross-entropy is NT-Xent where two views of an image stand side by side (SimCLR, Chen et al., 2020, eq. 1).
+    """
     unit = normalize(projections, dim=1)
     number = torch.arange(len(unit))
     alone = torch.eye(len(unit), dtype=torch.bool)

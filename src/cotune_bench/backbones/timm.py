@@ -1,7 +1,6 @@
 """Any timm model with a linear classifier as a backbone; timm is an extra dependency."""
 
 import copy
-import difflib
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,18 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cotune_bench.backbones.base import Backbone, SourceInfo, evaluating, state_sha256
+from cotune_bench.backbones.base import Backbone, evaluating, state_sha256
 from cotune_bench.backbones.plain_network import Plain
 from cotune_bench.backbones.plain_network import timm as library
 from cotune_bench.backbones.trunk import Trunk
-from cotune_bench.backbones.weights import (
-    class_names,
-    file_sha256,
-    fill,
-    read_state,
-    source_temperature,
-)
-from cotune_bench.errors import UserError
+from cotune_bench.backbones.weights import file_sha256, fill, read_state, source_info
+from cotune_bench.errors import UserError, nearest
 
 SEED = 0  # of random weights
 
@@ -51,21 +44,12 @@ def load(
     """
     timm = library()
     if not timm.is_model(model):
-        near = difflib.get_close_matches(model, timm.list_models(), n=3)
-        raise UserError(
-            f"backbone.model={model} is unknown to timm {timm.__version__}: "
-            + (f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()")
-        )
+        near = nearest(model, timm.list_models())
+        raise UserError(f"backbone.model={model} is unknown to timm {timm.__version__}: {near}see timm.list_models()")
     network, label, sha256 = _network(timm, model, weights, Path(cache).expanduser() / "weights")
     trunk, head = take_apart(network, model)
-    info = SourceInfo(
-        weights=label,
-        sha256=sha256,
-        classes=class_names(head.out_features),
-        mean=tuple(network.pretrained_cfg["mean"]),
-        std=tuple(network.pretrained_cfg["std"]),
-        temperature=source_temperature(temperature, temperature_logits, sha256, head.out_features),
-    )
+    mean, std = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
+    info = source_info(label, sha256, head.out_features, mean, std, temperature, temperature_logits)
     return Backbone(name, trunk, head, info, blocks=blocks, taps=taps, plain=plain(network, model))
 
 

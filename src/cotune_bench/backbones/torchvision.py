@@ -1,6 +1,5 @@
 """torchvision's ResNet, DenseNet and Inception-V3 as backbones, under torchvision's own layer names."""
 
-import difflib
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -12,21 +11,20 @@ from torchvision import models
 from torchvision.models import DenseNet, Inception3, ResNet
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from cotune_bench.backbones.base import Backbone, SourceInfo, state_sha256
+from cotune_bench.backbones.base import Backbone, state_sha256
 from cotune_bench.backbones.plain_network import Plain
 from cotune_bench.backbones.trunk import Trunk
 from cotune_bench.backbones.weights import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    class_names,
     fetch,
     file_sha256,
     fill,
     read_state,
-    source_temperature,
+    source_info,
     without_classifier,
 )
-from cotune_bench.errors import UserError
+from cotune_bench.errors import UserError, suggest
 
 SHORT_NAMES = {"V1": "IMAGENET1K_V1", "V2": "IMAGENET1K_V2"}
 #: Weights of networks for other tasks, by the model that is their trunk; they have no classifier.
@@ -37,6 +35,7 @@ OTHER_TASKS = {
         "deeplabv3": models.segmentation.DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1,
     }
 }
+OPTIONS = {"inception_v3": {"aux_logits": False, "init_weights": False}}
 FAMILIES = ("resnet", "resnext", "wide_resnet", "densenet", "inception_v3")
 SEED = 0  # of random weights
 IMAGENET_CLASSES = 1000
@@ -70,7 +69,7 @@ def load(
         UserError: unknown model or weights, no connection, a wrong hash, or weights of another architecture.
     """
     if model not in known_models():
-        raise UserError(f"backbone.model={model} is unknown: {_nearest(model)}or use backbone=timm")
+        raise UserError(f"backbone.model={model} is unknown: {suggest(model, known_models())}, or use backbone=timm")
     label, path, sha256 = _weights(model, weights, Path(cache).expanduser() / "weights", base_url)
     state = None if path is None else with_current_names(read_state(path))
     bare = None if state is None else without_classifier(state)
@@ -85,22 +84,12 @@ def load(
         fill(trunk, bare, path, f"the trunk of {model}")
         head, classes = None, 0
     # torchvision feeds Inception-V3 images scaled to [-1, 1]: it undoes ImageNet's statistics inside the model
-    half = isinstance(network, Inception3)
-    info = SourceInfo(
-        weights=label,
-        sha256=sha256,
-        classes=class_names(classes),
-        mean=(0.5,) * 3 if half else IMAGENET_MEAN,
-        std=(0.5,) * 3 if half else IMAGENET_STD,
-        temperature=source_temperature(temperature, temperature_logits, sha256, classes),
-    )
+    half = (0.5, 0.5, 0.5)
+    mean, std = (half, half) if isinstance(network, Inception3) else (IMAGENET_MEAN, IMAGENET_STD)
+    info = source_info(label, sha256, classes, mean, std, temperature, temperature_logits)
     blocks = [layer for layer, module in trunk.named_modules() if isinstance(module, BasicBlock | Bottleneck)]
-    plain = Plain(
-        "torchvision",
-        model,
-        head="classifier" if model.startswith("densenet") else "fc",
-        options={"aux_logits": False, "init_weights": False} if half else {},
-    )
+    last = "classifier" if model.startswith("densenet") else "fc"
+    plain = Plain("torchvision", model, head=last, options=OPTIONS.get(model, {}))
     return Backbone(name, trunk, head, info, blocks=blocks, taps=taps, plain=plain, width=width)
 
 
@@ -111,7 +100,7 @@ def known_models() -> list[str]:
 
 def build(model: str, num_classes: int = IMAGENET_CLASSES) -> ResNet | DenseNet | Inception3:
     """The network with random weights, always the same ones, without Inception's auxiliary classifier."""
-    options = {"aux_logits": False, "init_weights": False} if model == "inception_v3" else {}
+    options = OPTIONS.get(model, {})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         return models.get_model(model, weights=None, num_classes=num_classes, **options)  # pyright: ignore[reportReturnType]
@@ -162,8 +151,3 @@ def _weights(model: str, weights: str, folder: Path, base_url: str | None) -> tu
             f"choose {', '.join(offered)}, random or the path of a state dict"
         )
     return path.name, path, file_sha256(path)
-
-
-def _nearest(model: str) -> str:
-    near = difflib.get_close_matches(model, known_models(), n=3)
-    return f"did you mean {' or '.join(near)}? " if near else f"choose one of {', '.join(known_models())}, "

@@ -5,7 +5,7 @@ import logging
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from zipfile import BadZipFile
@@ -16,6 +16,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
 
+from cotune_bench.backbones.base import SourceInfo
 from cotune_bench.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -30,10 +31,26 @@ TEMPERATURES = {"0676ba61": {224: 1 / 0.8840456604957581}, "57934424": {224: 0.7
 TRUNK_PREFIXES = ("module.encoder_q.", "backbone.body.", "backbone.")
 
 
-def class_names(count: int) -> tuple[str, ...]:
-    """Names of the source classes: ImageNet's if there are 1000, else their numbers."""
+def source_info(
+    weights: str,
+    sha256: str,
+    num_classes: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    temperature: float | None,
+    temperature_logits: str | None,
+) -> SourceInfo:
+    """The description of weights whose classes are ImageNet's if there are 1000, else have numbers.
+
+    Args:
+        weights, sha256, mean, std: as :class:`SourceInfo` has them.
+        num_classes: of the source head.
+        temperature, temperature_logits: of the source softmax, see :func:`source_temperature`.
+    """
     names = ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
-    return tuple(names) if count == len(names) else tuple(f"source class {number}" for number in range(count))
+    classes = names if num_classes == len(names) else [f"source class {number}" for number in range(num_classes)]
+    found = source_temperature(temperature, temperature_logits, sha256, num_classes)
+    return SourceInfo(weights, sha256, tuple(classes), tuple(mean), tuple(std), found)  # pyright: ignore[reportArgumentType]
 
 
 # Fetching ---------------------------------------------------------------------------------------------------------

@@ -10,8 +10,10 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 Augment = Callable[[np.ndarray | Sequence[np.ndarray], np.random.Generator], np.ndarray]
+Boxes = Callable[[np.ndarray, int, int], np.ndarray]
 
-TRIES = 10  # for a box inside the image, as torchvision's RandomResizedCrop
+#: Of torchvision's RandomResizedCrop: tries for a box inside the image, and its aspects (width / height).
+TRIES, RATIO = 10, (3 / 4, 4 / 3)
 
 
 def make_augment(
@@ -21,20 +23,20 @@ def make_augment(
     shift: int,
     flip: bool,
     scale: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Augment:
     """The augmentation of a protocol: from square images (B, H, W, C) to network inputs (B, crop, crop, C).
 
     Args:
         kind: ``none`` the centre; ``shift`` a random window of the image padded by ``shift`` pixels;
-            ``resized_crop`` a random box of area ``scale`` and aspect ``ratio``, resized; of images of several
-            sizes, given as a sequence of (H, W, C), by PIL.
+            ``resized_crop`` a random box of area ``scale`` and an aspect from 3/4 to 4/3, resized; of images of
+            several sizes, given as a sequence of (H, W, C), by PIL.
         flip: mirror an image with probability 1/2.
     """
+    boxes = partial(resized_crop_boxes, scale=scale, ratio=RATIO)
     kinds: dict[str, tuple[Callable[..., np.ndarray], int]] = {
         "none": (partial(_center, crop=crop), 2),
         "shift": (partial(_shifted, crop=crop, shift=shift), 2),
-        "resized_crop": (partial(_resized, crop=crop, scale=scale, ratio=ratio), 2 + 2 * TRIES),
+        "resized_crop": (partial(_resized, crop=crop, boxes=boxes), 2 + 2 * TRIES),
     }
     crops, columns = kinds[kind]
 
@@ -43,17 +45,12 @@ def make_augment(
         draws = rng.random((len(images), columns + 1))
         cropped = crops(images, draws[:, :-1])
         if flip:
-            _mirror(cropped, draws[:, -1] < 0.5)
+            pixels = torch.from_numpy(cropped)
+            for row in np.flatnonzero(draws[:, -1] < 0.5).tolist():  # numpy copies mirrored pixels much more slowly
+                pixels[row] = pixels[row].flip(1)
         return cropped
 
     return augment
-
-
-def _mirror(images: np.ndarray, which: np.ndarray) -> None:
-    """Mirror these images in place."""
-    pixels = torch.from_numpy(images)
-    for row in np.flatnonzero(which).tolist():  # numpy copies mirrored pixels ten times more slowly
-        pixels[row] = pixels[row].flip(1)
 
 
 def _center(images: np.ndarray, _draws: np.ndarray, *, crop: int) -> np.ndarray:
@@ -69,34 +66,24 @@ def _shifted(images: np.ndarray, draws: np.ndarray, *, crop: int, shift: int) ->
     return np.stack([image[y : y + crop, x : x + crop] for image, y, x in zip(padded, top, left, strict=True)])
 
 
-def _resized(
-    images: np.ndarray | Sequence[np.ndarray],
-    draws: np.ndarray,
-    *,
-    crop: int,
-    scale: tuple[float, float],
-    ratio: tuple[float, float],
-) -> np.ndarray:
+def _resized(images: np.ndarray | Sequence[np.ndarray], draws: np.ndarray, *, crop: int, boxes: Boxes) -> np.ndarray:
     if not isinstance(images, np.ndarray):
-        cut = partial(_resized_original, crop=crop, scale=scale, ratio=ratio)
+        cut = partial(_resized_original, crop=crop, boxes=boxes)
         with ThreadPoolExecutor() as pool:  # PIL resizes outside of Python's lock
             return np.stack(list(pool.map(cut, images, draws)))
     count, height, width, channels = images.shape
-    boxes = resized_crop_boxes(draws, height, width, scale=scale, ratio=ratio)
     source = torch.from_numpy(images).permute(0, 3, 1, 2)
     out = torch.empty((count, crop, crop, channels), dtype=torch.uint8).permute(0, 3, 1, 2)
-    for row, (top, left, rows, columns) in enumerate(boxes.tolist()):
+    for row, (top, left, rows, columns) in enumerate(boxes(draws, height, width).tolist()):
         # A slice of one image keeps the strides by which torch knows the bytes of a pixel as neighbours: 2.5 x.
         box = source[row : row + 1, :, top : top + rows, left : left + columns]
         out[row : row + 1] = interpolate(box, (crop, crop), mode="bilinear", antialias=True)
     return out.permute(0, 2, 3, 1).numpy()
 
 
-def _resized_original(
-    pixels: np.ndarray, draws: np.ndarray, *, crop: int, scale: tuple[float, float], ratio: tuple[float, float]
-) -> np.ndarray:
+def _resized_original(pixels: np.ndarray, draws: np.ndarray, *, crop: int, boxes: Boxes) -> np.ndarray:
     height, width, channels = pixels.shape
-    ((top, left, rows, columns),) = resized_crop_boxes(draws[None], height, width, scale=scale, ratio=ratio).tolist()
+    ((top, left, rows, columns),) = boxes(draws[None], height, width).tolist()
     box = pixels[top : top + rows, left : left + columns]
     image = Image.fromarray(np.ascontiguousarray(box[..., 0] if channels == 1 else box))
     return np.array(image.resize((crop, crop), Image.Resampling.BILINEAR)).reshape(crop, crop, channels)

@@ -9,6 +9,7 @@ import numpy as np
 
 from cotune_bench.errors import UserError
 
+DIGITS = 9  # of counts before they become whole: 0.15 * 60 is 9.000000000000002 or 9, not 10
 _VALIDATION, _SAMPLE = 0, 1  # separate random streams, so that one rule can change without the other
 
 
@@ -21,7 +22,7 @@ def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, n
     held = []
     for label in np.unique(labels) if share > 0 else ():
         members = _permuted(labels, label, seed, _VALIDATION)
-        count = min(max(_floor(share * len(members)), 1), len(members) - 1)
+        count = min(max(math.floor(round(share * len(members), DIGITS)), 1), len(members) - 1)
         held.append(members[:count])
     held_out = np.sort(np.concatenate(held)) if held else np.empty(0, dtype=np.int64)
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
@@ -35,7 +36,7 @@ def sample(labels: np.ndarray, rate: float, seed: int) -> np.ndarray:
     chosen = []
     for label in np.unique(labels):
         members = _permuted(labels, label, seed, _SAMPLE)
-        chosen.append(members[: max(1, _ceil(rate * len(members)))])
+        chosen.append(members[: max(1, math.ceil(round(rate * len(members), DIGITS)))])
     return np.sort(np.concatenate(chosen))
 
 
@@ -69,11 +70,3 @@ def split(
 def _permuted(labels: np.ndarray, label: int, seed: int, stream: int) -> np.ndarray:
     members = np.flatnonzero(labels == label)
     return np.random.default_rng([seed, stream, int(label)]).permutation(members)
-
-
-def _ceil(count: float) -> int:
-    return math.ceil(round(count, 9))  # 0.15 * 60 is 9.000000000000002 or 9, not 10
-
-
-def _floor(count: float) -> int:
-    return math.floor(round(count, 9))

@@ -50,10 +50,6 @@ class Normalize:
         self.scale = (1 / (255 * torch.tensor(std, dtype=torch.float64))).float().to(device)
         self.shift = (-torch.tensor(mean, dtype=torch.float64) / torch.tensor(std)).float().to(device)
 
-    def to(self, device: torch.device) -> "Normalize":
-        """The same on another device."""
-        return Normalize(self.mean, self.std, device)
-
     def __call__(self, images: np.ndarray | Tensor) -> Tensor:
         """Normalised images (..., C, H, W) on the device."""
         if isinstance(images, np.ndarray):
@@ -197,7 +193,7 @@ class TargetData:
 
     def to(self, device: torch.device) -> "TargetData":
         """The same data, whose batches and views come on another device."""
-        normalize = self.train.normalize.to(device)
+        normalize = Normalize(self.train.normalize.mean, self.train.normalize.std, device)
         parts = {name: getattr(self, name) for name in ("train", "plain", "val", "test", "known")}
         return replace(self, **{name: replace(part, normalize=normalize) for name, part in parts.items()})
 

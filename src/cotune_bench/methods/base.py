@@ -89,7 +89,8 @@ class Method(nn.Module):
         self._random_state = torch.get_rng_state()
         self.head = self.task.head(backbone.width)
         if head_init != "torch":
-            self._normal_head()
+            nn.init.normal_(self.head.weight, std=0.01)
+            nn.init.zeros_(self.head.bias)
 
     def start_head(self, init: str) -> None:
         """Draw the head as this protocol asks, from the same random numbers, unless ``head_init`` was given."""
@@ -98,10 +99,6 @@ class Method(nn.Module):
                 torch.set_rng_state(self._random_state)
                 drawn = self.task.head(self.head.in_features)
             self.head.load_state_dict(drawn.state_dict())
-
-    def _normal_head(self) -> None:
-        nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.zeros_(self.head.bias)
 
     def check(self, data: TargetData) -> None:
         """Raise UserError if the method cannot be used on this data; nothing by default."""
@@ -118,11 +115,11 @@ class Method(nn.Module):
         return {}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Named, weighted scalar terms; their sum is optimised. Not called where ``solved``.
+        """Named, weighted scalar terms, whose sum is optimised: by default ``ce`` alone. Not called where ``solved``.
 
         It is the module's call, so that ``DistributedDataParallel(method)(batch)`` is the same on many devices.
         """
-        raise NotImplementedError
+        return {"ce": self.task.loss(self.head(self.features(batch.inputs)), batch.targets)}
 
     def penalties(self) -> dict[str, Penalty]:
         """Further terms by name, of weights alone; none by default."""

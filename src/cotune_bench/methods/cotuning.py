@@ -3,18 +3,21 @@
 You, Kou, Long, Wang: Co-Tuning for Transfer Learning, NeurIPS 2020.
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
-from cotune_bench.backbones.base import Backbone
-from cotune_bench.data.target import TargetData
+from cotune_bench import metrics
+from cotune_bench import relationship as formulas
+from cotune_bench.backbones.base import Backbone, evaluating
+from cotune_bench.data.target import TargetData, Views
 from cotune_bench.data.task import Batch, Classification
 from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method, require_at_least, require_choice
-from cotune_bench.methods.cotuning_relationship import files_of, relationship_of
-from cotune_bench.relationship import SELECTIONS
-from cotune_bench.storage.cache import Cache
+from cotune_bench.methods.source_features import identity, source_features
+from cotune_bench.storage import calibration_file, relationship_file
+from cotune_bench.storage.cache import Arrays, Cache
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -55,7 +58,7 @@ class CoTuning(Method):
         super().__init__(backbone, num_classes, head_init=head_init)
         require_choice("relationship", relationship, ("reverse", "direct"))
         require_choice("calibrate", calibrate, ("none", "source", "target", "both"))
-        require_choice("select", select, SELECTIONS)
+        require_choice("select", select, formulas.SELECTIONS)
         require_choice("relationship_split", relationship_split, ("train", "train+val"))
         require_at_least(0, trade_off=trade_off)
         if relationship == "direct" and calibrate == "target":
@@ -86,22 +89,58 @@ class CoTuning(Method):
         return float(images)
 
     def prepare(self, data: TargetData, cache: Cache) -> None:
-        """Fit the category relationship on the untrained network."""
+        """Learn the category relationship on the untrained network, once for all runs that share it."""
         self.check(data)
-        learnt = relationship_of(
-            self.trunk,
-            self.source_head,
-            data,
-            cache,
-            weights_id=self.weights_id,
-            temperature=self.source_info.temperature_at(data.known.crop) if self.source_info else 1.0,
-            approach=self.approach,
-            calibrate_target=self.calibrate_target,
-            select=self.select,
-            split=self.relationship_split,
-        )
+        temperature = self.source_info.temperature_at(data.known.crop) if self.source_info else 1.0
+        rule: dict[str, object] = {"split": self.relationship_split}
+        if self.approach == "reverse":
+            rule = {"select": self.select, "calibrate_target": self.calibrate_target}
+        inputs = {
+            "data": data.fingerprint,
+            "network": identity(self.trunk, data, weights_id=self.weights_id),
+            "temperature": temperature,
+            "approach": self.approach,
+            **rule,
+            "version": 6,
+        }
+        learnt = cache.get("relationship", inputs, lambda: self._learn(data, cache, temperature))
         self.relationship.copy_(torch.from_numpy(learnt["relationship"]))
-        self.kept = files_of(learnt, data.classes, self.source_classes, calibrated=self.calibrate_target)
+        shares = relationship_file.to_csv(learnt["relationship"], data.classes, self.source_classes)
+        self.kept = {relationship_file.FILE: shares}
+        if self.approach == "reverse" and self.calibrate_target:
+            temperatures = {"before": 1.0, "after": 1 / float(learnt["scale"])}
+            states = {
+                state: metrics.reliability(formulas.softmax(learnt["logits"], t), learnt["labels"], t)
+                for state, t in temperatures.items()
+            }
+            self.kept[calibration_file.FILE] = calibration_file.to_csv(states)
+
+    def _learn(self, data: TargetData, cache: Cache, temperature: float) -> Arrays:
+        """``relationship`` (K, S), p(source | target).
+
+        The reverse approach also returns ``logits`` and ``labels`` of held-out images, and their calibration's
+        ``scale``. Source probabilities are those of plain training (and validation) images in one centre view.
+        """
+
+        def probabilities(part: Views) -> np.ndarray:
+            """(n, S) in float64."""
+            features = source_features(self.trunk, part, data, cache, weights_id=self.weights_id)
+            with evaluating(self.source_head):
+                logits = self.source_head(features).double().cpu()
+            return torch.softmax(logits / temperature, dim=1).numpy()
+
+        train, val = probabilities(data.plain), probabilities(data.val)
+        train_labels, val_labels, classes = data.plain.labels, data.val.labels, len(data.classes)
+        if self.approach == "direct":
+            if self.relationship_split == "train+val":
+                train, train_labels = np.concatenate([train, val]), np.concatenate([train_labels, val_labels])
+            return {"relationship": formulas.direct_relationship(train, train_labels, classes)}
+        samples = train, train_labels, val, val_labels
+        relationship, fit = formulas.reverse_relationship(
+            *samples, classes, calibrate=self.calibrate_target, select=self.select, return_fit=True
+        )
+        held_out = {"logits": fit.held_out_logits, "labels": fit.held_out_labels}
+        return {"relationship": relationship, **held_out, "scale": np.array(fit.scale)}
 
     def artifacts(self) -> dict[str, str]:
         """The relationship, and how well p(target | source) was calibrated before and after."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,10 +12,10 @@ from cotune_bench.data.target import TargetData
 from cotune_bench.data.task import Batch, Classification
 from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method, Penalty, require_at_least, require_choice
-from cotune_bench.methods.delta_ablation import filter_importance
-from cotune_bench.methods.delta_attention import attention_of, channel_attention
+from cotune_bench.methods.delta_attention import channel_attention, filter_importance, fit_head
+from cotune_bench.methods.source_features import identity, source_features
 from cotune_bench.parallel import own_rows, total
-from cotune_bench.storage.cache import Cache
+from cotune_bench.storage.cache import Arrays, Cache
 
 __all__ = ["Delta", "channel_attention", "feature_map_penalty", "filter_importance"]
 
@@ -113,17 +114,28 @@ class Delta(Method):
         """Channel attention of the tapped layers from the training images; the same for every training seed."""
         if self.attention is None:
             return
-        found = attention_of(
-            self.trunk,
-            self.taps,
-            data,
-            cache,
-            weights_id=self.weights_id,
-            max_images=self.attention_images,
-            batch_size=self.attention_batch_size,
-        )
-        for buffer, attention in zip(self.attention, found, strict=True):
+        inputs = {
+            "data": data.fingerprint,
+            "network": identity(self.trunk, data, weights_id=self.weights_id),
+            "layers": list(self.taps),
+            "images": self.attention_images,
+            "batch": self.attention_batch_size,
+            "version": 4,
+        }
+        found = cache.get("delta-importance", inputs, lambda: self._importance(data, cache))
+        rises = [torch.from_numpy(found[f"layer{number}"]) for number in range(len(self.taps))]
+        for buffer, attention in zip(self.attention, channel_attention(rises), strict=True):
             buffer.copy_(attention)
+
+    def _importance(self, data: TargetData, cache: Cache) -> Arrays:
+        """Rises (C,) of the loss without each filter of the tapped layers, on images that are drawn once for all."""
+        features = source_features(self.trunk, data.plain, data, cache, weights_id=self.weights_id)
+        labels = torch.from_numpy(data.plain.labels).to(features.device)
+        head = fit_head(features, labels, len(data.classes), seed=0)
+        chosen = np.random.default_rng(0).permutation(len(labels))[: self.attention_images]
+        images, size = data.plain.take(chosen)[:, 0], self.attention_batch_size
+        rises = filter_importance(self.trunk, head, self.taps, images, labels[chosen], batch_size=size)
+        return {f"layer{number}": rise.cpu().numpy() for number, rise in enumerate(rises)}
 
     def preparation(self, images: int) -> float:
         """Half a pass, the average depth behind a filter, for each filter but the last stage's, and each image."""
@@ -144,10 +156,7 @@ class Delta(Method):
             self.source(own_rows(batch.inputs))
         source_maps, target_maps = ([found[name] for name in self.taps] for found in (source, target))
         penalty = feature_map_penalty(source_maps, target_maps, self.attention, relative=self.relative)
-        return {
-            "ce": self.task.loss(logits, batch.targets),
-            "maps": self.alpha * penalty,
-        }
+        return {"ce": self.task.loss(logits, batch.targets), "maps": self.alpha * penalty}
 
     def penalties(self) -> dict[str, Penalty]:
         """``head``, plain L2 of the head."""

@@ -1,16 +1,14 @@
 """DELTA's channel attention: the softmax of how much the loss rises without a filter (Li et al., ICLR 2019)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from cotune_bench.data.target import TargetData
-from cotune_bench.methods.delta_ablation import filter_importance
-from cotune_bench.methods.source_features import identity, source_features
-from cotune_bench.storage.cache import Cache
+from cotune_bench.backbones.base import evaluating
 
 HEAD_EPOCHS = 10
 HEAD_LR = 0.01
@@ -50,38 +48,89 @@ def fit_head(features: Tensor, labels: Tensor, num_classes: int, *, seed: int) -
     return head
 
 
-def attention_of(
-    trunk: nn.Module,
+def filter_importance(
+    model: nn.Module,
+    head: nn.Module,
     layers: Sequence[str],
-    data: TargetData,
-    cache: Cache,
+    images: Tensor,
+    labels: Tensor,
     *,
-    weights_id: str,
-    max_images: int,
-    batch_size: int,
+    batch_size: int | None = None,
 ) -> list[Tensor]:
-    """Channel attention of the named layers on at most ``max_images`` plain training images, drawn once for all.
+    """For each named convolution of C filters, (C,) rises of the mean cross-entropy when one filter is zeroed.
 
-    Cached by data, sample, network, layers and number of images; the training seed plays no part.
+    Everything runs in evaluation mode. Zeroing a filter is not the same as silencing its channel where batch
+    normalisation follows, which then emits a constant (DELTA, Li et al., ICLR 2019).
+
+    Args:
+        model: from images (N, C, H, W) to features; where it is built of ``nn.Sequential``, only what follows the
+            layer runs once for each filter.
+        head: from features to logits (N, K).
+        layers: names of convolutions without bias inside ``model``.
+        labels: (N,) in 0..K-1.
+        batch_size: images in one forward pass, all of them by default; the mean is over images.
     """
-    inputs = {
-        "data": data.fingerprint,
-        "network": identity(trunk, data, weights_id=weights_id),
-        "layers": list(layers),
-        "images": max_images,
-        "batch": batch_size,
-        "version": 4,
-    }
+    size = batch_size or len(images)
+    importance = []
+    with evaluating(model, head):
+        for layer in layers:
+            weight = model.get_submodule(layer).get_parameter("weight")
+            before, after = split_at(model, layer)
+            rises = torch.zeros(len(weight), dtype=images.dtype, device=images.device)
+            for batch, target in zip(images.split(size), labels.split(size), strict=True):
+                rises += _rises(after, head, weight, before(batch), target) * (len(batch) / len(images))
+            importance.append(rises)
+    return importance
 
-    def compute() -> dict[str, np.ndarray]:
-        features = source_features(trunk, data.plain, data, cache, weights_id=weights_id)
-        labels = torch.from_numpy(data.plain.labels).to(features.device)
-        head = fit_head(features, labels, len(data.classes), seed=0)
-        chosen = np.random.default_rng(0).permutation(len(labels))[:max_images]
-        images = data.plain.take(chosen)[:, 0]
-        rises = filter_importance(trunk, head, layers, images, labels[chosen], batch_size=batch_size)
-        return {f"layer{number}": rise.cpu().numpy() for number, rise in enumerate(rises)}
 
-    arrays = cache.get("delta-importance", inputs, compute)
-    rises = [torch.from_numpy(arrays[f"layer{number}"]) for number in range(len(layers))]
-    return channel_attention(rises)
+def split_at(model: nn.Module, layer: str) -> tuple[nn.Sequential, nn.Sequential]:
+    """The model as (before, after) around ``layer``, which is in ``after``; exact, at the borders of Sequentials."""
+    before: list[nn.Module] = []
+    after: list[nn.Module] = []
+    path = layer.split(".")
+    while isinstance(model, nn.Sequential) and path:
+        children = list(model.named_children())
+        place = [name for name, _ in children].index(path.pop(0))
+        before += [child for _, child in children[:place]]
+        after = [child for _, child in children[place + 1 :]] + after
+        model = children[place][1]
+    return nn.Sequential(*before), nn.Sequential(model, *after)
+
+
+def _rises(after: nn.Sequential, head: nn.Module, weight: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
+    """(C,) rises of the mean loss without filter j; the first module of ``after`` holds the filters.
+
+    Where output channel j of that module depends on filter j alone, as behind the last convolution of a residual
+    block, the module runs with all filters and with none, and channels are exchanged; otherwise once for each filter.
+    """
+    block, rest = after[0], nn.Sequential(*after[1:], head)
+    intact = block(inputs)
+    with _without(weight, slice(None)):
+        silent = block(inputs)
+    exchanged = len(weight) == intact.shape[1]
+    if exchanged:  # a channel that depends on other filters changes when half of the filters are zeroed
+        gone = torch.randperm(len(weight), generator=torch.Generator().manual_seed(0))[: len(weight) // 2]
+        expected = intact.clone()
+        expected[:, gone] = silent[:, gone]
+        with _without(weight, gone):
+            exchanged = torch.allclose(block(inputs), expected)
+    losses = [cross_entropy(rest(intact.clone()), labels)]  # a copy, as a module of rest may work in place
+    for number in range(len(weight)):
+        if exchanged:
+            maps = intact.clone()
+            maps[:, number] = silent[:, number]
+        else:
+            with _without(weight, number):
+                maps = block(inputs)
+        losses.append(cross_entropy(rest(maps), labels))
+    return torch.stack(losses[1:]) - losses[0]
+
+
+@contextmanager
+def _without(weight: Tensor, filters: int | slice | Tensor) -> Iterator[None]:
+    kept = weight[filters].clone()
+    weight[filters] = 0
+    try:
+        yield
+    finally:
+        weight[filters] = kept

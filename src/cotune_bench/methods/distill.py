@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.nn.functional import kl_div, log_softmax
 
 from cotune_bench.backbones.base import Backbone, Frozen
 from cotune_bench.backbones.precision import in_precision
@@ -15,13 +14,13 @@ from cotune_bench.data.target import TargetData
 from cotune_bench.data.task import Batch, Classification
 from cotune_bench.methods.base import Method, require_at_least, require_positive
 from cotune_bench.methods.ensemble import Members, finished_networks
+from cotune_bench.methods.lwf import distillation_loss
 from cotune_bench.storage.cache import Cache
 
 
 def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """``T^2 KL(softmax(teacher / T) || softmax(logits / T))``, mean over a batch of logits (B, K) (Hinton et al.)."""
-    student, wanted = (log_softmax(values / temperature, dim=1) for values in (logits, teacher))
-    return temperature**2 * kl_div(student, wanted, reduction="batchmean", log_target=True)
+    return temperature**2 * distillation_loss(logits, teacher, temperature)
 
 
 class Distill(Method):

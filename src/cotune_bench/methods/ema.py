@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from cotune_bench.backbones.base import Backbone, Frozen
 from cotune_bench.backbones.precision import in_precision
 from cotune_bench.data.target import TargetData
-from cotune_bench.data.task import Batch, Classification
+from cotune_bench.data.task import Classification
 from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method
 from cotune_bench.storage.cache import Cache
@@ -44,10 +44,6 @@ class EMA(Method):
     def prepare(self, data: TargetData, cache: Cache) -> None:
         """The average starts at the head as the protocol draws it."""
         self.average.module.load_state_dict(nn.Sequential(self.trunk, self.head).state_dict())
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """``ce``."""
-        return {"ce": self.task.loss(self.head(self.features(batch.inputs)), batch.targets)}
 
     @torch.no_grad()
     def after_step(self) -> None:

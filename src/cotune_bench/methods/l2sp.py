@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cotune_bench.backbones.base import Backbone
-from cotune_bench.data.task import Batch, Classification
+from cotune_bench.data.task import Classification
 from cotune_bench.methods.base import Method, Penalty, require_at_least, require_choice
 
 
@@ -57,10 +57,6 @@ class L2SP(Method):
     def start(self) -> list[Tensor]:
         """Pre-trained values of the penalised parameters."""
         return [self.get_buffer(f"start{number}") for number in range(len(self._shared))]
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """``ce``; the penalties do not need the images."""
-        return {"ce": self.task.loss(self.predict(batch.inputs), batch.targets)}
 
     def penalties(self) -> dict[str, Penalty]:
         """``sp`` (distance to the start) and ``head`` (plain L2 of the head)."""

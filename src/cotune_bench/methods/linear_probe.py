@@ -8,15 +8,43 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from cotune_bench.backbones.base import Backbone
 from cotune_bench.data.target import TargetData, Views
-from cotune_bench.methods.base import Method
-from cotune_bench.methods.penalty_grid import PenaltyGrid
+from cotune_bench.data.task import Classification
+from cotune_bench.methods.base import Method, require_positive
 from cotune_bench.methods.source_features import source_features
 from cotune_bench.penalty_trials import accuracy, log_likelihood
 from cotune_bench.storage.cache import Cache
 
 Array = NDArray[np.floating]
 TOLERANCE, STEPS = 1e-8, 10_000  # largest gradient entry of the mean loss; L-BFGS takes some hundred steps
+
+
+class PenaltyGrid(Method):
+    """A method that ``prepare`` solves for values of C; where that is all, the network is not trained.
+
+    Args:
+        grid: values of C, the inverse strength of the penalty; the one with the best validation accuracy is used.
+        without_validation: C where the protocol holds out no validation images.
+    """
+
+    solved = True
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int | Classification,
+        *,
+        grid: Sequence[float],
+        without_validation: float,
+        head_init: str | None = None,
+    ) -> None:
+        super().__init__(backbone, num_classes, head_init=head_init)
+        require_positive("grid", grid)
+        require_positive("without_validation", [without_validation])
+        self.requires_grad_(not self.solved)
+        self.grid = tuple(grid)
+        self.without_validation = without_validation
 
 
 class LinearProbe(PenaltyGrid):
@@ -30,42 +58,24 @@ class LinearProbe(PenaltyGrid):
         """One pass of each image."""
         return float(images)
 
+    @torch.no_grad()
     def prepare(self, data: TargetData, cache: Cache) -> None:
         """Solve the regression and write it into the head."""
-        solve_head(self, data, cache, self.grid, self.without_validation)
 
-
-@torch.no_grad()
-def solve_head(
-    method: Method, data: TargetData, cache: Cache, grid: Sequence[float], without_validation: float
-) -> None:
-    """Write the logistic regression on the trunk's features into a method's head.
-
-    Args:
-        method: whose trunk is untrained.
-        data: of the run.
-        cache: of the features.
-        grid: values of C; the one with the best validation accuracy, then the least validation loss, is used.
-        without_validation: C where there are no validation images.
-    """
-
-    def features(part: Views) -> Array:
-        found = source_features(method.trunk, part, data, cache, weights_id=method.weights_id)
-        return found.double().cpu().numpy()
-
-    train, labels = features(data.plain), data.plain.labels
-    if len(data.val):
-        val, truth = features(data.val), data.val.labels
+        def features(part: Views) -> Array:
+            found = source_features(self.trunk, part, data, cache, weights_id=self.weights_id)
+            return found.double().cpu().numpy()
 
         def score(solution: tuple[Array, Array]) -> tuple[float, float]:
             logits = val @ solution[0].T + solution[1]
-            return accuracy(logits, truth), log_likelihood(logits, truth)
+            return accuracy(logits, data.val.labels), log_likelihood(logits, data.val.labels)
 
-        weights, bias = max((logistic_regression(train, labels, C) for C in grid), key=score)
-    else:
-        weights, bias = logistic_regression(train, labels, without_validation)
-    method.head.weight.copy_(torch.from_numpy(weights))
-    method.head.bias.copy_(torch.from_numpy(bias))
+        grid = self.grid if len(data.val) else [self.without_validation]
+        train, val = features(data.plain), features(data.val)
+        solutions = [logistic_regression(train, data.plain.labels, C) for C in grid]
+        weights, bias = max(solutions, key=score) if len(data.val) else solutions[0]
+        self.head.weight.copy_(torch.from_numpy(weights))
+        self.head.bias.copy_(torch.from_numpy(bias))
 
 
 def logistic_regression(features: Array, labels: NDArray[np.integer], C: float) -> tuple[Array, Array]:

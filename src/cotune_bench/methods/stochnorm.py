@@ -91,12 +91,7 @@ class StochNormFineTune(FineTune):
     divisible = False  # its layers take statistics of the rows that they see
 
     def __init__(
-        self,
-        backbone: Backbone,
-        num_classes: int | Classification,
-        *,
-        p: float = 0.5,
-        head_init: str | None = None,
+        self, backbone: Backbone, num_classes: int | Classification, *, p: float = 0.5, head_init: str | None = None
     ) -> None:
         super().__init__(backbone, num_classes, head_init=head_init)
         if not 0 <= p <= 1:

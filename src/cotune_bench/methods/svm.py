@@ -8,7 +8,7 @@ from sklearn.svm import SVC
 from torch import Tensor
 
 from cotune_bench.data.target import TargetData, Views
-from cotune_bench.methods.penalty_grid import PenaltyGrid
+from cotune_bench.methods.linear_probe import PenaltyGrid
 from cotune_bench.storage.cache import Cache
 
 

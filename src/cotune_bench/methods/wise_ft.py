@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cotune_bench.backbones.base import Backbone, Frozen, evaluating
 from cotune_bench.backbones.precision import arithmetic, in_precision
 from cotune_bench.data.target import TargetData
-from cotune_bench.data.task import Batch, Classification
+from cotune_bench.data.task import Classification
 from cotune_bench.errors import UserError
 from cotune_bench.methods.lp_ft import LPFT
 from cotune_bench.storage.cache import Cache
@@ -61,10 +61,6 @@ class WiseFT(LPFT):
         """Solve the probe; trunk and head are noted as the start."""
         super().prepare(data, cache)
         self.start.module.load_state_dict(nn.Sequential(self.trunk, self.head).state_dict())
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """``ce`` of the trained weights."""
-        return {"ce": self.task.loss(self.head(self.features(batch.inputs)), batch.targets)}
 
     def finish(self, data: TargetData) -> None:
         """Choose alpha on the validation images, if there are any."""

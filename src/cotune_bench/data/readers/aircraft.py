@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cotune_bench.data.dataset import ImageList, Reader
-from cotune_bench.data.readers.common import Part, find, image_list, keyed, lines, missing
+from cotune_bench.data.readers.common import Part, find, image_list, keyed, lines, require
 from cotune_bench.data.readers.folder import read_split
 from cotune_bench.errors import UserError
 
@@ -18,11 +18,9 @@ def read(name: str, root: str, crop_banner: bool = False) -> ImageList:
     Co-Tuning paper does not.
     """
     crop = BANNER if crop_banner else 0
-    home = find(root, HOMES, "variants.txt")
-    if home is None and (folders := find(root, HOMES, "train", "test")):
+    if not find(root, HOMES, "variants.txt") and (folders := find(root, HOMES, "train", "test")):
         return read_split(name, folders, crop_bottom=crop)
-    if home is None:
-        raise missing(name, Path(root, "variants.txt"))
+    home = require(name, root, HOMES, "variants.txt")
     classes = lines(name, home / "variants.txt")
     parts = ["trainval"] if (home / "images_variant_trainval.txt").is_file() else ["train", "val"]
     train = [image for part in parts for image in _part(name, home, part, classes)]

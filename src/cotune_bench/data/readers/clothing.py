@@ -1,9 +1,7 @@
 """Clothing, the small version: photographs of ten kinds of clothes (Alexey Grigorev and others, 2020, CC0)."""
 
-from pathlib import Path
-
 from cotune_bench.data.dataset import ImageList, Reader
-from cotune_bench.data.readers.common import find, missing, with_validation
+from cotune_bench.data.readers.common import require, with_validation
 from cotune_bench.data.readers.folder import read_split
 
 HOMES = (".", "clothing-dataset-small", "clothing-dataset-small-master")
@@ -11,9 +9,7 @@ HOMES = (".", "clothing-dataset-small", "clothing-dataset-small-master")
 
 def read(name: str, root: str, validation: str) -> ImageList:
     """One folder per class below train/, validation/ and test/; ``validation`` as :func:`with_validation` has it."""
-    home = find(root, HOMES, "train", "validation", "test")
-    if home is None:
-        raise missing(name, Path(root, "train"))
+    home = require(name, root, HOMES, "train", "validation", "test")
     return with_validation(read_split(name, home), validation)
 
 

@@ -26,6 +26,14 @@ def find(root: str | Path, folders: Iterable[str], *needs: str) -> Path | None:
     return next((home for home in homes if all((home / need).exists() for need in needs)), None)
 
 
+def require(name: str, root: str | Path, folders: Iterable[str], *needs: str, expected: str = "") -> Path:
+    """As :func:`find`; if there is none, UserError names ``expected`` below ``root``, by default the first need."""
+    home = find(root, folders, *needs)
+    if home is None:
+        raise missing(name, Path(root, expected or needs[0]))
+    return home
+
+
 def missing(name: str, path: Path, remedy: str = "") -> UserError:
     """The error that a file or folder is not there: what was expected, what is there instead, what to do."""
     gone = there = path.parent if path.parent != Path() else Path.cwd()
@@ -173,14 +181,12 @@ def problems(data: Labelled, expected: Mapping[str, int], *, images: bool = True
     there = counts(data)
     found = [f"{part}: {there.get(part, 0)} instead of {n}" for part, n in expected.items() if there.get(part) != n]
     if isinstance(data, ImageList):
-        absent = missing_files(data)
-        if absent:
+        if absent := missing_files(data):
             are = "images are" if len(absent) > 1 else "image is"
             found.append(f"{len(absent)} {are} missing, first {', '.join(absent[:3])}")
         if images:
             files = sorted({*data.files} - {*absent})
             reasons = look(data.root, files, None).reasons
-            broken = [f"{file} ({reason})" for file, reason in zip(files, reasons, strict=True) if reason]
-            if broken:
+            if broken := [f"{file} ({why})" for file, why in zip(files, reasons, strict=True) if why]:
                 found.append(f"{count(len(broken), 'image')} cannot be decoded, first {', '.join(broken[:3])}")
     return found

@@ -1,9 +1,7 @@
 """CUB-200-2011: birds (Wah et al., 2011)."""
 
-from pathlib import Path
-
 from cotune_bench.data.dataset import ImageList, Reader
-from cotune_bench.data.readers.common import Part, find, image_list, keyed, missing
+from cotune_bench.data.readers.common import Part, find, image_list, keyed, require
 from cotune_bench.data.readers.folder import read_split
 from cotune_bench.errors import UserError
 
@@ -12,11 +10,9 @@ HOMES = (".", "CUB_200_2011", "CUB_200_2011/CUB_200_2011")
 
 def read(name: str, root: str) -> ImageList:
     """The official archive with its split, or one folder per class below train/ and test/."""
-    home = find(root, HOMES, "images.txt")
-    if home is None and (folders := find(root, HOMES, "train", "test")):
+    if not find(root, HOMES, "images.txt") and (folders := find(root, HOMES, "train", "test")):
         return read_split(name, folders)
-    if home is None:
-        raise missing(name, Path(root, "images.txt"))
+    home = require(name, root, HOMES, "images.txt")
     label = dict(keyed(name, home / "image_class_labels.txt"))
     trains = dict(keyed(name, home / "train_test_split.txt"))
     classes = [kind for _, kind in keyed(name, home / "classes.txt")]

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from cotune_bench.data.dataset import ImageList, Reader
-from cotune_bench.data.readers.common import find, image_list, labelled, missing
+from cotune_bench.data.readers.common import image_list, labelled, missing, require
 from cotune_bench.data.tfrecord import example, records
 from cotune_bench.errors import UserError
 
@@ -17,9 +17,7 @@ HOMES = (".", "images", "dmlab/images")
 
 def read(name: str, root: str) -> ImageList:
     """The images that :func:`arrange` wrote, by its lists ``train.txt``, ``validation.txt`` and ``test.txt``."""
-    home = find(root, HOMES, *LISTS)
-    if home is None:
-        raise missing(name, Path(root, "images", LISTS[0]))
+    home = require(name, root, HOMES, *LISTS, expected=f"images/{LISTS[0]}")
     parts = {part: labelled(name, home / file) for part, file in zip(PARTS, LISTS, strict=True)}
     classes = [str(label) for label in range(OFFICIAL["classes"])]  # which label is which is not published
     return image_list(name, home, classes, **parts)

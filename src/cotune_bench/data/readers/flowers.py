@@ -1,11 +1,9 @@
 """Oxford Flowers-102 (Nilsback and Zisserman, 2008)."""
 
-from pathlib import Path
-
 import numpy as np
 
 from cotune_bench.data.dataset import ImageList, Reader
-from cotune_bench.data.readers.common import Part, find, image_list, matlab, missing
+from cotune_bench.data.readers.common import Part, image_list, matlab, require
 from cotune_bench.errors import UserError
 
 HOMES = (".", "flowers-102", "flowers102", "102flowers")
@@ -17,9 +15,7 @@ def read(name: str, root: str) -> ImageList:
     The classes are called 1 to 102, because the archive does not name them (2,040 training images as in SpotTune,
     Guo et al., 2019).
     """
-    home = find(root, HOMES, "imagelabels.mat")
-    if home is None:
-        raise missing(name, Path(root, "imagelabels.mat"))
+    home = require(name, root, HOMES, "imagelabels.mat")
     labels = matlab(name, home / "imagelabels.mat", "labels")
     parts: dict[str, Part] = {}
     for part in ("trnid", "valid", "tstid"):

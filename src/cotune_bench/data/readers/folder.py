@@ -1,6 +1,5 @@
 """Any data set of images in one folder per class."""
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -44,8 +43,6 @@ def read(
         )
     if not home.is_dir():
         raise missing(name, home, "set data.root to the folder of your images")
-    if not os.access(home, os.R_OK | os.X_OK):
-        raise UserError(f"data {name}: {home} may not be read: ask for the right to, or set data.root")
     parts = [""]
     if find(home, ["."], "train", "test") or class_folders(home / "train"):
         if not (home / "test").is_dir():
@@ -76,7 +73,7 @@ def _parts(home: Path) -> list[str]:
 def _strays(home: Path, part: str, kinds: Iterable[str]) -> list[str]:
     """Files of the class folders that are no images by their endings."""
     held = {f"{PurePosixPath(part, kind)}": _entries(home / part / kind) for kind in kinds}
-    return [f"{folder}/{entry.name}" for folder in held for entry in held[folder] if not _is_image(entry.name)]
+    return [f"{folder}/{entry.name}" for folder in held for entry in held[folder] if not _is_image(entry)]
 
 
 def _drop_unreadable(name: str, home: Path, members: dict[str, Members], cache: str | None) -> list[str]:
@@ -155,7 +152,7 @@ def scan(name: str, folder: Path) -> Members:
         raise UserError(f"data {name}: {folder} holds {number}, at least 2 are needed: {remedy}")
     members = {}
     for kind in (leaf for outer in kinds for leaf in _leaves(name, folder, outer)):
-        members[kind] = [entry.name for entry in _entries(folder / kind) if _is_image(entry.name)]
+        members[kind] = [entry.name for entry in _entries(folder / kind) if _is_image(entry)]
         if not members[kind]:
             endings = " ".join(sorted(IMAGES))
             raise UserError(f"data {name}: {folder / kind} holds no images ({endings}): {REMEDY}")
@@ -165,7 +162,7 @@ def scan(name: str, folder: Path) -> Members:
 def _leaves(name: str, folder: Path, kind: str) -> list[str]:
     """The class folders at the ends of a tree: Fruit/Apple/Gala; ``kind`` itself if it holds no folders."""
     nested = class_folders(folder / kind)
-    if nested and any(_is_image(entry.name) for entry in _entries(folder / kind)):
+    if nested and any(map(_is_image, _entries(folder / kind))):
         raise UserError(
             f"data {name}: {folder / kind} holds images and a folder ({nested[0]}): "
             "put its images into a folder of their own"
@@ -175,27 +172,16 @@ def _leaves(name: str, folder: Path, kind: str) -> list[str]:
 
 def class_folders(folder: Path) -> list[str]:
     """Names of the folders in a folder, sorted, without hidden ones; empty if the folder does not exist."""
-    return [entry.name for entry in _entries(folder) if (folder / entry.name).is_dir()] if _is_folder(folder) else []
+    return [path.name for path in _entries(folder) if path.is_dir()] if folder.is_dir() else []
 
 
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError as error:  # a name that is too long, a loop of links
-        raise UserError(f"{path} cannot be read ({error.strerror}): name another folder") from error
+def _entries(folder: Path) -> list[Path]:
+    shown = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    return sorted((path for path in shown if path.name != "__MACOSX"), key=lambda path: path.name)  # of a Mac's zip
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:  # __MACOSX is what a Mac's zip leaves behind
-            shown = [entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX"]
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read ({error.strerror}): allow reading it, or move it away") from error
-    return sorted(shown, key=lambda entry: entry.name)
-
-
-def _is_image(file: str) -> bool:
-    return Path(file).suffix.lower() in IMAGES
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in IMAGES
 
 
 READER = Reader(read)

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 from cotune_bench.data.dataset import ImageList, Reader
-from cotune_bench.data.readers.common import Part, find, image_list, lines, missing, with_validation
+from cotune_bench.data.readers.common import Part, image_list, lines, require, with_validation
 from cotune_bench.errors import UserError
 
 HOMES = (".", "dataset", "GroceryStoreDataset/dataset", "GroceryStoreDataset-master/dataset")
@@ -20,9 +20,7 @@ def read(name: str, root: str, labels: str, validation: str) -> ImageList:
     """
     if labels not in LABELS:
         raise UserError(f"data.labels={labels} is unknown: choose {' or '.join(LABELS)}")
-    home = find(root, HOMES, "train.txt", "classes.csv")
-    if home is None:
-        raise missing(name, Path(root, "train.txt"))
+    home = require(name, root, HOMES, "train.txt", "classes.csv")
     column = 2 * LABELS.index(labels)  # of the class's name; its number follows
     rows = [row for row in csv.reader(lines(name, home / "classes.csv")[1:]) if len(row) > column + 1]
     names = {int(row[column + 1]): row[column] for row in rows}

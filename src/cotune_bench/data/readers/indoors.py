@@ -1,9 +1,7 @@
 """MIT Indoor-67: rooms (Quattoni and Torralba, 2009)."""
 
-from pathlib import Path
-
 from cotune_bench.data.dataset import ImageList, Reader
-from cotune_bench.data.readers.common import find, image_list, lines, missing
+from cotune_bench.data.readers.common import find, image_list, lines, require
 from cotune_bench.errors import UserError
 
 HOMES = (".", "indoorCVPR_09", "indoorCVPR_09/indoorCVPR_09")
@@ -14,9 +12,7 @@ def read(name: str, root: str) -> ImageList:
 
     The lists number no classes: labels follow the alphabet.
     """
-    home = find(root, HOMES, "Images")
-    if home is None:
-        raise missing(name, Path(root, "Images"))
+    home = require(name, root, HOMES, "Images")
     files: dict[str, list[str]] = {}
     for part in ("Train", "Test"):
         beside = find(home, (".", "..", "../.."), f"{part}Images.txt") or home

@@ -1,9 +1,7 @@
 """TU-Berlin's drawings: how people sketch 250 kinds of objects (Eitz, Hays and Alexa, 2012)."""
 
-from pathlib import Path
-
 from cotune_bench.data.dataset import ImageList, Reader
-from cotune_bench.data.readers.common import find, missing
+from cotune_bench.data.readers.common import require
 from cotune_bench.data.readers.folder import scan, split_by_class
 
 HOMES = (".", "png", "sketches/png", "sketches_png/png", "sketches_png")
@@ -14,9 +12,7 @@ def read(name: str, root: str) -> ImageList:
 
     SpotTune (Guo et al., 2019) has as many in each part and did not publish which.
     """
-    home = find(root, HOMES, "airplane")
-    if home is None:
-        raise missing(name, Path(root, "png", "airplane"))
+    home = require(name, root, HOMES, "airplane", expected="png/airplane")
     return split_by_class(name, home, scan(name, home), test_share=0.2, seed=0)
 
 

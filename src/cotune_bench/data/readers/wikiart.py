@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cotune_bench.data.dataset import ImageList, Reader
-from cotune_bench.data.readers.common import find, image_list, keyed, labelled, missing
+from cotune_bench.data.readers.common import image_list, keyed, labelled, missing, require
 from cotune_bench.errors import UserError
 
 OFFICIAL = {
@@ -22,9 +22,7 @@ def read(name: str, root: str, labels: str) -> ImageList:
     """
     if labels not in OFFICIAL:
         raise UserError(f"data.labels={labels} is unknown: choose {', '.join(OFFICIAL)}")
-    home = find(root, HOMES, "Impressionism")
-    if home is None:
-        raise missing(name, Path(root, "Impressionism"))
+    home = require(name, root, HOMES, "Impressionism")
     paths = {part: _list(name, root, home, f"{labels}_{part}") for part in ("class.txt", "train.csv", "val.csv")}
     classes = dict(keyed(name, paths["class.txt"]))
     try:
@@ -38,11 +36,9 @@ def read(name: str, root: str, labels: str) -> ImageList:
 def _list(name: str, root: str, home: Path, file: str) -> Path:
     """Where the list of this name is, in capitals or not."""
     for folder in (home, Path(root)):
-        found = [path for path in sorted(folder.glob("*.*")) if path.name.lower() == file]
-        for csv in ("wikiart_csv", "wikiart_csv/wikiart_csv"):
-            found += [path for path in sorted((folder / csv).glob("**/*.*")) if path.name.lower() == file]
-        if found:
-            return found[0]
+        for path in (*sorted(folder.glob("*.*")), *sorted(folder.glob("wikiart_csv/**/*.*"))):
+            if path.name.lower() == file:
+                return path
     raise missing(name, home / "wikiart_csv" / file)
 
 
