@@ -1,11 +1,13 @@
 """The contract that every method meets; a new yaml joins by existing."""
 
+import dataclasses
 from pydoc import locate
 
 import pytest
 import torch
 from conftest import PROTOCOL, make_backbone, make_data, make_dataset
 from omegaconf import OmegaConf
+from torch.nn.functional import one_hot
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 from toy_methods import CLASSES, make_method
@@ -67,6 +69,13 @@ def test_terms_are_named_finite_scalars_with_cross_entropy_first(prepared):
         assert term.shape == ()
         assert torch.isfinite(term)
         assert term >= 0
+
+
+@trained_methods
+def test_cross_entropy_takes_the_shares_of_mixed_images(prepared):
+    batch = make_data().train(0)
+    others = dataclasses.replace(batch, shares=one_hot((batch.labels + 1) % CLASSES, CLASSES).float())
+    assert prepared.train()(others)["ce"].item() != pytest.approx(prepared(batch)["ce"].item(), rel=1e-4)
 
 
 @trained_methods

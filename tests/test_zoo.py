@@ -13,7 +13,7 @@ from cotune_bench.backbones.additional import require_one_architecture
 from cotune_bench.config import compose_config
 from cotune_bench.methods import zoo as zoo_module
 from cotune_bench.methods.finetune import FineTune
-from cotune_bench.methods.zoo import AdaptiveConv2d, align, mix
+from cotune_bench.methods.zoo import AdaptiveConv2d, aggregate
 from cotune_bench.methods.zoo_tuning import ZooTuning, ZooTuningLite
 from cotune_bench.training.engine import fit
 
@@ -50,23 +50,24 @@ def test_aggregation_is_the_gated_sum_of_the_aligned_weights():
     swap = torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
     alignments = torch.stack([torch.eye(2, dtype=torch.float64), swap])
     gates = torch.tensor([[0.5, 0.25], [1.0, 0.0]], dtype=torch.float64)
-    mixed = mix(align(weights, alignments), gates)
+    mixed = aggregate(weights, alignments, gates)
     assert mixed.dtype == torch.float64
     assert mixed.view(2, 2).tolist() == [[1.75, 1.75], [1.0, 2.0]]  # 0.5 [1, 2] + 0.25 [5, 3]; [1, 2]
-    assert mix(align(weights, None), gates[0]).flatten().tolist() == [1.25, 2.25]  # 0.5 [1, 2] + 0.25 [3, 5]
+    assert aggregate(weights, None, gates[0]).flatten().tolist() == [1.25, 2.25]  # 0.5 [1, 2] + 0.25 [3, 5]
+    assert torch.equal(aggregate(list(weights), list(alignments), gates), mixed)
 
 
 def test_gradients_of_the_aggregation_are_those_of_its_formula():
     weights, alignments = torch.randn(2, 2, 2, 1, 1).double(), torch.randn(2, 2, 2).double()
     gates = torch.tensor([[0.5, 0.25], [1.0, -1.0]], dtype=torch.float64)
     inputs = [value.requires_grad_() for value in (weights, alignments, gates)]
-    mix(align(weights, alignments), gates).sum().backward()
+    aggregate(*inputs).sum().backward()
     aligned = torch.stack([t @ w.flatten(1) for w, t in zip(weights, alignments, strict=True)])
     torch.testing.assert_close(gates.grad, aligned.sum(dim=(1, 2)).expand(2, 2))
     shares = torch.tensor([1.5, -0.75], dtype=torch.float64)  # of each source over the two images
     expected = shares[:, None] * alignments.sum(dim=1)
     torch.testing.assert_close(weights.grad.flatten(2), expected[..., None].expand(2, 2, 2))
-    assert torch.autograd.gradcheck(lambda one, other, gates: mix(align(one, other), gates), inputs)
+    assert torch.autograd.gradcheck(aggregate, inputs)
 
 
 @pytest.mark.usefixtures("both")

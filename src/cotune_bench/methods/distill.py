@@ -69,4 +69,4 @@ class Distill(Method):
         with torch.no_grad():
             wanted = in_precision(self.precision, self.teacher, batch.inputs) / len(self.parts)
         kd = distillation(logits, wanted, self.temperature)
-        return {"ce": self.task.loss(logits, batch.labels), "kd": self.weight * kd}
+        return {"ce": self.task.loss(logits, batch.targets), "kd": self.weight * kd}

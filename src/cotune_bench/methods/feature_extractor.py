@@ -38,4 +38,4 @@ class FeatureExtractor(LayerSubset):
                 features = self.features(batch.inputs)
         else:
             features = self.cached[batch.index]
-        return {"ce": self.task.loss(self.head(features), batch.labels)}
+        return {"ce": self.task.loss(self.head(features), batch.targets)}

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from cotune_bench.backbones.base import Backbone
-from cotune_bench.data.task import Batch, Classification
+from cotune_bench.data.task import Classification
 from cotune_bench.errors import UserError
 from cotune_bench.methods.base import Method
 
@@ -56,10 +56,6 @@ class LayerSubset(Method):
         for name in self.trained:
             self.trunk.get_submodule(name).train(mode)
         return self
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """``ce``."""
-        return {"ce": self.task.loss(self.predict(batch.inputs), batch.labels)}
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """Those of the layers that train."""

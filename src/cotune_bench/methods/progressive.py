@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cotune_bench.backbones.base import Backbone, Frozen, evaluating, tap
 from cotune_bench.backbones.precision import in_precision
 from cotune_bench.backbones.trunk import leaves
-from cotune_bench.data.task import Batch, Classification
+from cotune_bench.data.task import Classification
 from cotune_bench.methods.base import Method, require_choice
 from cotune_bench.methods.layer_subset import require_blocks
 from cotune_bench.methods.random_start import reset
@@ -79,10 +79,6 @@ class Progressive(Method):
             return maps
 
         return divided(partial(in_precision, self.precision, through), images)
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """``ce``."""
-        return {"ce": self.task.loss(self.predict(batch.inputs), batch.labels)}
 
     def param_groups(self, lr: float, backbone_ratio: float) -> list[dict]:
         """The new column, at the head's rate if it starts at random; ``head``; ``adapters`` at the head's rate."""

@@ -97,7 +97,7 @@ class SpotTuneGlobal(SpotTune):
             self.shares.lerp_(shares.detach(), MOMENTUM)
         logits = self.head(self.features_by(policy, batch.inputs))
         return {
-            "ce": self.task.loss(logits, batch.labels),
+            "ce": self.task.loss(logits, batch.targets),
             "count": self.count_weight * count_penalty(shares, self.k),
             "entropy": self.entropy_weight * share_entropy(shares),
         }

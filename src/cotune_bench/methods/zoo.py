@@ -18,19 +18,33 @@ DECAY = 0.9  # of the running gate: of the authors' code
 FEW = 256
 
 
+def aggregate(
+    weights: Tensor | Sequence[Tensor], alignments: Tensor | Sequence[Tensor] | None, gates: Tensor
+) -> Tensor:
+    """``sum_i gates[..., i] * (T_i W_i)``: the weights (..., O, I, h, w) of the mixed convolutions (Zoo-Tuning).
+
+    Args:
+        weights: W_i, (m, O, I, h, w), of the m sources.
+        alignments: T_i, (m, O, O), each mixes the output channels of its source; None: identity.
+        gates: (..., m), such as (B, m) for a convolution of its own for each image, or (m,) for one.
+    """
+    return mix(align(_stacked(weights), None if alignments is None else _stacked(alignments)), gates)
+
+
 def align(weights: Tensor, alignments: Tensor | None) -> Tensor:
-    """``T_i W_i``, (m, O, ...), of the weights W_i of m sources and alignments (m, O, O); None is identity."""
+    """``T_i W_i``, (m, O, ...), of weights of this shape and alignments (m, O, O); None is identity."""
     if alignments is None:
         return weights
     return torch.bmm(alignments, weights.flatten(2)).view_as(weights)
 
 
 def mix(weights: Tensor, gates: Tensor) -> Tensor:
-    """``sum_i gates[..., i] * weights[i]``, (..., *shape) of aligned weights (m, *shape) and gates (..., m).
-
-    Gates (B, m) are for a convolution of its own for each image, (m,) for one (Zoo-Tuning).
-    """
+    """``sum_i gates[..., i] * weights[i]``, (..., *shape) of weights (m, *shape) and gates (..., m)."""
     return (gates @ weights.flatten(1)).view(*gates.shape[:-1], *weights.shape[1:])
+
+
+def _stacked(parts: Tensor | Sequence[Tensor]) -> Tensor:
+    return parts if isinstance(parts, Tensor) else torch.stack(list(parts))
 
 
 class Gate(nn.Sequential):
