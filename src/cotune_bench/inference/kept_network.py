@@ -166,14 +166,7 @@ def keep(
 ) -> None:
     """Write state and card of a run's trained method; the card, which says that all is there, comes last.
 
-    Args:
-        config: of the run.
-        record: of the run.
-        method: trained; its state dict is kept.
-        backbone: that it was made of.
-        classes: names of the K classes.
-        files: of the data set; None where it came as pixels.
-        folder: of the run.
+    ``files`` is the data set that the reader gave, None where it gave pixels.
     """
     scores = ("finished", "accuracy", "nll", "val_accuracy", "data_sha256")
     about = {
@@ -208,18 +201,14 @@ def write_network(
     """Write state and card of a trained method.
 
     Args:
-        folder: to write to.
         key: its name in the card.
-        method: trained; its state dict is kept.
-        source: backbone that it was made of.
-        classes: names of the K classes.
         seen: of :func:`preprocessing`.
         about: scores and settings, for the card.
     """
     plain = source.plain and replace(source.plain, num_classes=len(classes))
     foldable = plain is not None and (parts := method.plain()) is not None and plain.fits(*parts)
     state = {name: value.cpu().contiguous() for name, value in method.state_dict().items()}
-    content = in_order(save(state, metadata={"format": "pt", "key": key}))
+    content = save(state, metadata={"format": "pt"})
     card = {
         "schema": SCHEMA,
         "key": key,
@@ -241,15 +230,6 @@ def write_network(
     write_atomically(folder / WEIGHTS, content)
     write_atomically(folder / TEXT, card_text(card, WEIGHTS).encode())
     write_atomically(folder / CARD, (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def in_order(content: bytes) -> bytes:
-    """The same safetensors file with a sorted header: the library writes metadata in any order."""
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    header = {"__metadata__": dict(sorted(header.pop("__metadata__", {}).items())), **dict(sorted(header.items()))}
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
-    return content[:8] + text + content[8 + length :]
 
 
 def reader_values(config: DictConfig) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from cotune_bench.config.changed import leaves
 from cotune_bench.storage.files import write_atomically
 from cotune_bench.storage.run_state import how_far, time_left
 from cotune_bench.storage.slurm import job_id
-from cotune_bench.training.loggers import make_logger
+from cotune_bench.training.loggers import LOGGERS
 
 log = logging.getLogger("cotune_bench.training.progress")
 
@@ -95,17 +95,13 @@ class RunProgress:
     Inside the context the run is running, with a heartbeat every few seconds, also while it prepares or evaluates.
     A run that resumes from a checkpoint rewrites the rows of ``metrics.csv`` after it.
 
-    Args:
-        folder: of the run.
-        key: of the run.
-        config: of the run.
-        shown: show a progress bar on a terminal, else print a line a minute.
+    With ``shown``, a terminal has a progress bar, and other outputs get a line a minute.
     """
 
     def __init__(self, folder: Path, key: str, config: DictConfig, *, shown: bool) -> None:
         self.folder, self.key = folder, key
         self.updates, self.batch_size = config.protocol.updates, config.protocol.batch_size
-        self.logger = make_logger(config.logger, folder, key, dict(leaves(run_config(config))))
+        self.logger = LOGGERS[config.logger](folder, key, dict(leaves(run_config(config))))
         self.begun = False
         self._started = datetime.now(UTC)
         self._done = 0
@@ -128,8 +124,7 @@ class RunProgress:
 
     def __exit__(self, *_error: object) -> None:
         self._bar.stop()
-        if self.logger:
-            self.logger.close()
+        self.logger.close()
         self._ended.set()
         self._heart.join()
 
@@ -174,8 +169,7 @@ class RunProgress:
         with path.open("a", encoding="utf-8") as file:
             row = [updates, lr, *terms.values(), sum(terms.values())]
             file.write(",".join(f"{value:.8g}" for value in row) + "\n")
-        if self.logger:
-            self.logger.report(updates, lr, terms)
+        self.logger.report(updates, lr, terms)
         self._terms = shown_terms(terms)
         speed = f"  {self.batch_size / self._pace:,.0f} images/s" if self._pace else ""
         self._bar.update(self._task, completed=updates, shown=self._terms + speed)

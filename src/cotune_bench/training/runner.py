@@ -89,8 +89,7 @@ def run(config: DictConfig, *, shown: bool = False) -> Outcome:
                         write_atomically(folder / name, content)
                     further = [variant.record(checkpoints.started) for variant in placed.variants()]
                     record = placed.record(checkpoints.started)
-                    if progress.logger:
-                        progress.logger.end(record, config.protocol.updates)
+                    progress.logger.end(record, config.protocol.updates)
                     if kept:  # first: a run that is finished has its weights
                         names, files = placed.data.classes, placed.files
                         keep(config, record, placed.method, placed.backbone, names, files, folder)
