@@ -28,7 +28,8 @@ from cotune_bench.training.loggers import LOGGERS
 
 log = logging.getLogger("cotune_bench.training.progress")
 
-#: Of the engine: updates done, learning rate, means of the loss terms.
+#: Called with the number of updates done, the learning rate of the head and the mean of every term since last time;
+#: of penalties on weights alone, their present value.
 Report = Callable[[int, float, dict[str, float]], None]
 
 HEARTBEAT = 5.0  # seconds between two writes of status.json
