@@ -22,7 +22,7 @@ from cotune_bench.data.target import TargetData
 from cotune_bench.errors import UserError
 from cotune_bench.inference.evaluate import evaluate, predict
 from cotune_bench.inference.execution import devices
-from cotune_bench.inference.kept_network import VERSIONS, Source, preprocessing, reader_values, write_network
+from cotune_bench.inference.kept_network import VERSIONS, preprocessing, reader_values, write_network
 from cotune_bench.inference.network import Input, Network, load, probabilities
 from cotune_bench.inference.predict import Predictor
 from cotune_bench.methods.base import Method
@@ -54,7 +54,7 @@ class Data(Summary):
     cache: Path
     seen: Mapping[str, Any]
     about: Mapping[str, Any]
-    source: Source
+    source: Backbone
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -203,8 +203,7 @@ def load_data(
         "data_sha256": target.fingerprint,
         "images": {"train": len(target.plain), "test": len(target.test)},
     }
-    source = Source(backbone.name, backbone.info, backbone.plain)
-    return Data(target, protocol, Path(config.cache), seen, about, source)
+    return Data(target, protocol, cache.folder, seen, about, backbone)
 
 
 def fit(method: Method, data: Data, *, device: str = "auto", report: Report | None = None) -> Fitted:

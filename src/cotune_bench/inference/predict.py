@@ -42,7 +42,6 @@ class Predictor:
     Args:
         method: on its device, in its precision and memory layout.
         seen: of :func:`~cotune_bench.inference.kept_network.preprocessing`.
-        device: of the method.
         views: crops of every image, as a protocol names them; None: those of the run's test.
         explain: ask the source head, too, which cotuning trains.
 

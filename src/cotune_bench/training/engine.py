@@ -56,12 +56,9 @@ def fit(
 
     Args:
         method: built and on its device.
-        data: of the run.
-        protocol: schedule and optimiser.
         seed: of batches, augmentation and layers that draw numbers.
         cache: for what the method prepares.
         report: called every ``report_every`` updates and at the end.
-        report_every: number of updates.
         checkpoints: to resume from and to save to; None starts from the beginning and saves nothing.
         stop: asked after every update; a signal in it saves a checkpoint and ends the run.
         sync_batch_norm: whether several processes have the batch statistics of one.

@@ -55,30 +55,25 @@ def progress_bar(*, shown: bool) -> Progress:
     )
 
 
-class NotebookBar:
+def _notebook_bar(name: str, total: int) -> Report:
     """A bar in the output of a notebook's cell, which needs no widgets."""
+    from IPython.display import HTML, display  # pyright: ignore[reportMissingImports]
 
-    def __init__(self, name: str, total: int) -> None:
-        from IPython.display import HTML, display  # pyright: ignore[reportMissingImports]
+    def bar(done: int, terms: str = "") -> HTML:
+        left = time_left(time.monotonic() - started, done, total - done)
+        line = f"{name} {how_far(done, total, 'updates', left)} {terms}"
+        return HTML(f'<progress value="{done}" max="{total}"></progress> {html.escape(line)}')
 
-        self._html, self.name, self.total, self._started = HTML, name, total, time.monotonic()
-        self._handle = display(self._bar(0, ""), display_id=True)
-
-    def _bar(self, done: int, terms: str) -> Any:
-        left = time_left(time.monotonic() - self._started, done, self.total - done)
-        line = f"{self.name} {how_far(done, self.total, 'updates', left)} {terms}"
-        return self._html(f'<progress value="{done}" max="{self.total}"></progress> {html.escape(line)}')
-
-    def __call__(self, updates: int, lr: float, terms: dict[str, float]) -> None:
-        """Report of the engine."""
-        self._handle.update(self._bar(updates, shown_terms(terms)))
+    started = time.monotonic()
+    handle: Any = display(bar(0), display_id=True)
+    return lambda updates, lr, terms: handle.update(bar(updates, shown_terms(terms)))
 
 
 @contextmanager
 def shown_bar(name: str, total: int) -> Iterator[Report]:
     """A bar in a notebook or on a terminal, nothing elsewhere: called with the engine's reports."""
     if Console().is_jupyter:
-        yield NotebookBar(name, total)
+        yield _notebook_bar(name, total)
         return
     with progress_bar(shown=sys.stderr.isatty()) as bar:
         task = bar.add_task(name, total=total, shown="")

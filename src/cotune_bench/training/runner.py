@@ -50,7 +50,6 @@ def run(config: DictConfig, *, shown: bool = False) -> Outcome:
     A run that was killed resumes from its last checkpoint.
 
     Args:
-        config: of one run, composed and checked.
         shown: show a progress bar on a terminal, else print a line a minute.
 
     Raises:
@@ -60,7 +59,10 @@ def run(config: DictConfig, *, shown: bool = False) -> Outcome:
     """
     key, store, started = run_key(config), RecordStore(Path(config.results)), time.monotonic()
     if store.finished(key) and not config.force:
-        _require_kept(config, key)
+        if config.keep_checkpoint is True and not (store.results / "runs" / key / CARD).is_file():
+            raise UserError(
+                f"{key} was finished without keeping its weights: force=true trains it again and keeps them"
+            )
         return Outcome(key, SKIPPED, f"{key}: finished before, not run again (force=true does)")
     folder = store.results / "runs" / key
     require_logger(config.logger)
@@ -121,14 +123,6 @@ def failure_line(config: DictConfig, error: Exception) -> str:
     """Why a run failed, and the file that has the traceback."""
     path = Path(config.results) / "runs" / run_key(config) / "failure.json"
     return plain(f"failed: {described(error, path.parent)}" + (f" -> {path}" if path.exists() else ""))
-
-
-def _require_kept(config: DictConfig, key: str) -> None:
-    """UserError if weights are asked for of a run that was finished without keeping them."""
-    if config.keep_checkpoint is True and not (Path(config.results) / "runs" / key / CARD).is_file():
-        raise UserError(
-            f"{key} was finished before and its weights were not kept: force=true trains it again and keeps them"
-        )
 
 
 def _summary(config: DictConfig, record: Record, path: Path) -> str:

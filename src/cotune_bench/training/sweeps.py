@@ -140,7 +140,6 @@ def job(config: DictConfig, folder: Path, number: int) -> None:
     The process of the sweep prints the outcome.
 
     Args:
-        config: of the cell.
         folder: of the sweep, seen by all its jobs.
         number: of the cell in the sweep; a job that is queued again keeps it.
 
