@@ -58,13 +58,12 @@ def run(config: DictConfig, *, shown: bool = False) -> Outcome:
         Exception: whatever went wrong in training, after a failure record was written.
     """
     key, store, started = run_key(config), RecordStore(Path(config.results)), time.monotonic()
-    if store.finished(key) and not config.force:
-        if config.keep_checkpoint is True and not (store.results / "runs" / key / CARD).is_file():
-            raise UserError(
-                f"{key} was finished without keeping its weights: force=true trains it again and keeps them"
-            )
-        return Outcome(key, SKIPPED, f"{key}: finished before, not run again (force=true does)")
     folder = store.results / "runs" / key
+    if store.finished(key) and not config.force:
+        if config.keep_checkpoint is True and not (folder / CARD).is_file():
+            line = f"{key} was finished before and its weights were not kept"
+            raise UserError(f"{line}: force=true trains it again and keeps them")
+        return Outcome(key, SKIPPED, f"{key}: finished before, not run again (force=true does)")
     require_logger(config.logger)
     progress = RunProgress(folder, key, config, shown=shown)
     with _failures(folder, config, progress):
