@@ -52,7 +52,8 @@ class Checkpoints:
 
     def load(self) -> dict | None:
         """The newest intact state with its number of ``updates``, None without one; damaged files are named."""
-        self._clear_halves()
+        for path in self.folder.glob(".checkpoint-*"):  # what a process killed while saving left, each as large
+            path.unlink()
         for path in self.files():
             content = path.read_bytes()
             if hashlib.sha256(content[_DIGEST:]).digest() == content[:_DIGEST]:
@@ -72,10 +73,4 @@ class Checkpoints:
     def delete(self) -> None:
         """Remove all of them, once the record is written."""
         for path in self.files():
-            path.unlink()
-        self._clear_halves()
-
-    def _clear_halves(self) -> None:
-        """Remove what a process killed while saving left behind, each as large as a checkpoint."""
-        for path in self.folder.glob(".checkpoint-*"):
             path.unlink()

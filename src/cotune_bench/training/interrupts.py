@@ -6,9 +6,8 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name)
-)  # Windows has no SIGUSR2
+#: Windows has no SIGUSR2.
+SIGNALS = tuple(one for one in signal.Signals if one.name in ("SIGINT", "SIGTERM", "SIGUSR2"))
 
 
 class InterruptedRun(KeyboardInterrupt):
