@@ -15,14 +15,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from cotune_bench.backbones.base import Backbone
 from cotune_bench.config import build, compose_config, run_config
-from cotune_bench.config.overrides import quoted
+from cotune_bench.config.overrides import value_text
 from cotune_bench.config.protocol import Protocol
 from cotune_bench.data.dataset import Dataset, ImageList
 from cotune_bench.data.target import TargetData
 from cotune_bench.errors import UserError
 from cotune_bench.inference.evaluate import evaluate, predict
 from cotune_bench.inference.execution import devices
-from cotune_bench.inference.kept_network import VERSIONS, Source, preprocessing, reader_values, write_network
+from cotune_bench.inference.kept_network import VERSIONS, preprocessing, reader_values, write_network
 from cotune_bench.inference.network import Input, Network, load, probabilities
 from cotune_bench.inference.predict import Predictor
 from cotune_bench.methods.base import Method
@@ -32,7 +32,7 @@ from cotune_bench.storage.find_run import CARD
 from cotune_bench.storage.summary import Summary
 from cotune_bench.training import engine
 from cotune_bench.training.assemble import assemble, assemble_data
-from cotune_bench.training.progress import shown_bar
+from cotune_bench.training.progress import Report, shown_bar
 from cotune_bench.training.provenance import environment
 
 
@@ -54,7 +54,7 @@ class Data(Summary):
     cache: Path
     seen: Mapping[str, Any]
     about: Mapping[str, Any]
-    source: Source
+    source: Backbone
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -119,10 +119,8 @@ class Fitted(Summary):
             raise UserError("only networks of load_backbone can be saved")
         plain = {name: getattr(self.method, name, None) for name in list(settings)[2:]}
         plain = {name: value for name, value in plain.items() if isinstance(value, str | int | float)}
-        scores, validation = (
-            self.evaluate(),
-            evaluate(self.method, data.target.val)[0] if len(data.target.val) else {},
-        )
+        scores = self.evaluate()
+        validation = evaluate(self.method, data.target.val)[0] if len(data.target.val) else {}
         versions = environment(data.target.test.normalize.device)
         about = {
             **data.about,
@@ -136,11 +134,9 @@ class Fitted(Summary):
         folder.mkdir(parents=True, exist_ok=True)
         write_network(folder, folder.resolve().name, self.method, data.source, data.classes, data.seen, about)
         network, test = load(folder, device="cpu"), data.target.test
-        images, expected = (
-            test.images.take(np.arange(min(4, len(test)))),
-            Predictor(self.method, data.seen, test.normalize.device),
-        )
-        if not np.allclose(network.predict(images), probabilities(expected, images), atol=1e-3):
+        images = test.images.take(np.arange(min(4, len(test))))
+        expected = probabilities(Predictor(self.method, data.seen, test.normalize.device), images)
+        if not np.allclose(network.predict(images), expected, atol=1e-3):
             (folder / CARD).unlink()
             name = type(self.method).__name__
             raise UserError(f"{name} cannot be kept from Python: train it by cotune-bench run keep_checkpoint=true")
@@ -207,12 +203,10 @@ def load_data(
         "data_sha256": target.fingerprint,
         "images": {"train": len(target.plain), "test": len(target.test)},
     }
-    return Data(
-        target, protocol, Path(config.cache), seen, about, Source(backbone.name, backbone.info, backbone.plain)
-    )
+    return Data(target, protocol, cache.folder, seen, about, backbone)
 
 
-def fit(method: Method, data: Data, *, device: str = "auto", report: engine.Report | None = None) -> Fitted:
+def fit(method: Method, data: Data, *, device: str = "auto", report: Report | None = None) -> Fitted:
     """Train a method in place, as a run of the command line does: prepare, all updates, no checkpoints.
 
     Torch's threads and deterministic algorithms are set as for a run. A method draws its new head from torch's
@@ -251,13 +245,5 @@ def fit(method: Method, data: Data, *, device: str = "auto", report: engine.Repo
 def _composed(group: str, name: str, settings: Mapping[str, object], **more: object) -> DictConfig:
     """The configuration in which this choice of a group has these settings."""
     own = {f"{group}.{key}": value for key, value in settings.items()}
-    return compose_config([f"{group}={name}", *(f"{key}={_text(value)}" for key, value in {**own, **more}.items())])
-
-
-def _text(value: object) -> str:
-    """A value in the grammar of the command line."""
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(_text, value))}]"
-    if isinstance(value, str | Path):
-        return quoted(value)
-    return "null" if value is None else str(value).lower()
+    given = [f"{key}={value_text(value)}" for key, value in {**own, **more}.items()]
+    return compose_config([f"{group}={name}", *given])

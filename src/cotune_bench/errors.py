@@ -2,7 +2,7 @@
 
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 #: Errors of a disk or a folder, which no retry cures, and their remedies.
 REMEDIES = {
@@ -43,6 +43,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def count(number: int, noun: str) -> str:
     """``1 record``, ``2 records``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def some(names: Sequence[str], most: int = 3, between: str = ", ") -> str:
+    """The first names and the number of the others."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(names[:most]) + more
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

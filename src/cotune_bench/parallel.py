@@ -154,7 +154,6 @@ def together(method: nn.Module, *, sync_batch_norm: bool = True, sharded: bool =
     """A method whose call also sums its gradients over all processes.
 
     Args:
-        method: the same in each process.
         sync_batch_norm: whether batch statistics are those of the whole batch; else each process has its own, and
             the method ends with the running statistics of the first, as DistributedDataParallel has it.
         sharded: whether the method's parts sum their gradients themselves.

@@ -3,7 +3,7 @@
 from cotune_bench.config.build import build, reader
 from cotune_bench.config.compose import OF_REPLICATE, check_sweep, compose_config
 from cotune_bench.config.groups import CONF, PACKAGE, check_choice, choices
-from cotune_bench.config.keys import key_of, run_config, run_key, upgraded, with_reader, with_targets
+from cotune_bench.config.keys import key_of, run_config, run_key, upgraded, with_targets
 from cotune_bench.config.overrides import axes, parse
 from cotune_bench.config.single_runs import single_key
 
@@ -24,6 +24,5 @@ __all__ = [
     "run_key",
     "single_key",
     "upgraded",
-    "with_reader",
     "with_targets",
 ]

@@ -53,7 +53,7 @@ def _usual(
     own = {"rate": rate, "replicate": replicate, "precision": "${usual_precision:${protocol.name}}"}
     root = OmegaConf.create({**own, **{group: _yaml(f"{group}/{name}") for group, name in chosen.items()}})
     root.merge_with(_yaml(f"tuned/{method}_{data}"))
-    return dict(_resolved(root, ""))
+    return dict(leaves(root))
 
 
 def _yaml(name: str) -> DictConfig:
@@ -62,22 +62,14 @@ def _yaml(name: str) -> DictConfig:
     return OmegaConf.masked_copy(found, [key for key in found if key != "defaults"])  # pyright: ignore
 
 
-def _resolved(node: DictConfig, prefix: str) -> Iterator[tuple[str, Any]]:
-    for name in node:
+def leaves(values: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Dotted names and values of nested mappings, without those that OmegaConf cannot resolve."""
+    for name in values:
         try:
-            value = node[name]
+            value = values[name]
         except OmegaConfBaseException:
             continue
-        if isinstance(value, DictConfig):
-            yield from _resolved(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-
-
-def leaves(values: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Dotted names and values of nested mappings."""
-    for name, value in values.items():
         if isinstance(value, Mapping):
             yield from leaves(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", value
+            yield f"{prefix}{name}", OmegaConf.to_container(value) if OmegaConf.is_config(value) else value

@@ -14,8 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from cotune_bench.config import groups
 from cotune_bench.config.overrides import MOST, axes, parse, readable
 from cotune_bench.config.own_images import (
+    DROP,
     check_name,
-    drop_after,
     folder_name,
     own_images,
     training_images,
@@ -56,7 +56,7 @@ def by_rate(values: Mapping[float, Any], *, _root_: DictConfig) -> Any:
 RESOLVERS = {
     "own_name": folder_name,
     "auto_updates": lambda *, _root_: updates_for(training_images(_root_.data)),
-    "auto_drop": drop_after,
+    "auto_drop": lambda updates: [max(round(DROP * updates), 1)],
     "usual_rate": usual_rate,
     "usual_precision": lambda protocol: "auto" if protocol == "photo" else "fp32",
     "of_replicate": lambda usual, *, _root_: usual if _root_.replicate is None else _root_.replicate,

@@ -32,9 +32,9 @@ def check_choice(group: str, name: str) -> None:
 
 
 def load(group: str, name: str) -> Any:
-    """Settings of a group's yaml file as plain data; UserError if it has none."""
+    """Settings of a group's yaml file as plain data, unresolved; UserError if it has none."""
     try:
-        found = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"), resolve=True)
+        found = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
     except NO_YAML as error:
         raise unreadable(error, f"{group}={name}") from error
     if not found or not isinstance(found, dict):

@@ -69,8 +69,8 @@ def batch_norm_overrides(defining: Mapping[str, Any]) -> list[str]:
 def _settings(method: str) -> dict[str, Any]:
     """Settings of a method's yaml, without its name and its grid."""
     groups.check_choice("method", method)
-    yaml: Any = OmegaConf.to_container(OmegaConf.load(groups.CONF / "method" / f"{method}.yaml"))
-    return {name: value for name, value in yaml.items() if name not in ("_target_", "name", "tune", "defaults")}
+    own = groups.load("method", method).items()
+    return {name: value for name, value in own if name not in ("_target_", "name", "tune", "defaults")}
 
 
 def upgraded(defining: dict) -> dict:
@@ -101,8 +101,7 @@ def with_targets(group: str, section: dict) -> dict:
     if "name" not in section:  # a group of further backbones, or settings of combined methods
         return {**section, **nested}
     groups.check_choice(group, section["name"])
-    yaml = OmegaConf.to_container(OmegaConf.load(groups.CONF / group / f"{section['name']}.yaml"))
-    return {**section, **nested, "_target_": yaml["_target_"]}  # pyright: ignore
+    return {**section, **nested, "_target_": groups.load(group, section["name"])["_target_"]}
 
 
 def without_seeds(value: Any) -> Any:

@@ -67,6 +67,15 @@ def path_override(name: str, path: str | Path) -> str:
     return f"{name}={quoted(path)}"
 
 
+def value_text(value: object) -> str:
+    """A value in the grammar of the command line."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(value_text, value))}]"
+    if isinstance(value, str | Path):
+        return quoted(value)
+    return "null" if value is None else str(value).lower()
+
+
 def quoted(text: str | Path) -> str:
     """A text that Hydra reads as it is, whatever characters are in it."""
     return "'" + re.sub(r"(\\*)'", lambda found: 2 * found[1] + "\\'", str(text)) + "'"

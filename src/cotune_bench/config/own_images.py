@@ -51,11 +51,6 @@ def updates_for(images: int) -> int:
     return ROUND * round(max(wanted, images * LEAST_PASSES / BATCH) / ROUND)
 
 
-def drop_after(updates: int) -> list[int]:
-    """After how many updates the learning rate drops."""
-    return [max(round(DROP * updates), 1)]
-
-
 def usual_rate(reader: str) -> float:
     """The sampling rate where none is given: all images of a folder, else the paper's smallest."""
     return 1.0 if reader == "folder" else 0.15

@@ -4,15 +4,18 @@ from dataclasses import dataclass
 
 from cotune_bench.errors import UserError
 
-HEAD_INITS = ("normal", "torch")
-AUGMENTS = ("none", "shift", "resized_crop")
 VIEWS = ("center", "official10", "torchvision10")
-RESIZE_MODES = ("squash", "short_side")
-FILTERS = ("nearest", "bilinear", "bicubic")
-SPLIT_ORDERS = ("split_then_sample", "sample_then_split")
-PRECISIONS = ("auto", "fp32", "tf32", "bf16")
-OPTIMIZERS = ("sgd", "adamw")
-SCHEDULES = ("step", "cosine")
+CHOICES = {
+    "head_init": ("normal", "torch"),
+    "augment": ("none", "shift", "resized_crop"),
+    "views": VIEWS,
+    "resize_mode": ("squash", "short_side"),
+    "resize_filter": ("nearest", "bilinear", "bicubic"),
+    "split_order": ("split_then_sample", "sample_then_split"),
+    "precision": ("auto", "fp32", "tf32", "bf16"),
+    "optimizer": ("sgd", "adamw"),
+    "schedule": ("step", "cosine"),
+}
 
 
 def channels_last(crop: int) -> bool:
@@ -100,17 +103,7 @@ class Protocol:
         )
         self._require("threads", self.threads is None or self.threads > 0, "above 0, or null for all cores")
         self._require("nesterov", not self.nesterov or self.momentum > 0, "false where momentum is 0")
-        for name, choices in (
-            ("head_init", HEAD_INITS),
-            ("augment", AUGMENTS),
-            ("views", VIEWS),
-            ("resize_mode", RESIZE_MODES),
-            ("resize_filter", FILTERS),
-            ("split_order", SPLIT_ORDERS),
-            ("precision", PRECISIONS),
-            ("optimizer", OPTIMIZERS),
-            ("schedule", SCHEDULES),
-        ):
+        for name, choices in CHOICES.items():
             self._require(name, getattr(self, name) in choices, "one of " + ", ".join(choices))
 
     def _require(self, name: str, holds: bool, rule: str) -> None:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from cotune_bench.config import groups
 from cotune_bench.config.compose import compose_config
 from cotune_bench.config.keys import NOT_DEFINING, run_key, without_seeds
-from cotune_bench.config.overrides import quoted
+from cotune_bench.config.overrides import quoted, value_text
 from cotune_bench.config.own_images import own_images
 
 
@@ -46,13 +46,7 @@ def _plain(section: DictConfig) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{','.join(map(_text, value))}]"
-    return quoted(value) if isinstance(value, str) and not re.fullmatch(r"[\w./-]+", value) else str(value)
+    return value if isinstance(value, str) and re.fullmatch(r"[\w./-]+", value) else value_text(value)
 
 
 OmegaConf.register_new_resolver("single_runs", single_runs, replace=True)

@@ -48,7 +48,7 @@ def check_names(parsed: Iterable[Override], usual: DictConfig) -> None:
             continue
         group, _, key = name.partition(".")
         yamls = groups.choices(group) if group in groups.GROUPS else []
-        others = [other for other in yamls if key in OmegaConf.load(_yaml(group, other))]
+        others = [other for other in yamls if key in OmegaConf.load(groups.CONF / group / f"{other}.yaml")]
         if others:
             others = f"of {group}={usual[group].name}, but of {', '.join(others)}: leave it out"
             raise UserError(f"{name} is not a setting {others}")
@@ -60,10 +60,6 @@ def check_names(parsed: Iterable[Override], usual: DictConfig) -> None:
         inner = [other for other in known if other.endswith(f".{name}")] + ALIASES.get(name, [])
         hint = f"did you mean {' or '.join(sorted(inner))}?" if inner else nearest(name, known).strip()
         raise UserError(f"{name} is not a setting: {hint or 'cotune-bench run --cfg job shows all settings'}")
-
-
-def _yaml(group: str, name: str) -> str:
-    return str(groups.CONF / group / f"{name}.yaml")
 
 
 def _names(values: Any, prefix: str = "") -> Iterable[str]:
@@ -80,23 +76,18 @@ def check_values(parsed: Sequence[Override], config: DictConfig, usual: DictConf
         name = one.key_or_group
         if "/" in name or name.startswith("hydra.") or name in groups.GROUPS:
             continue
-        value, default = OmegaConf.select(config, name), OmegaConf.select(usual, name)
-        _check(f"{name}={value}" if one.input_line is None else one.input_line, name, value, default)
-
-
-def _check(text: str, name: str, value: Any, default: Any) -> None:
-    default = NULLABLE.get(name, default)
-    if name in CHOICES:
-        if not any(value is one or (isinstance(one, str) and value == one) for one in CHOICES[name]):
-            choices = ", ".join(map(str, CHOICES[name])).lower()
-            raise UserError(f"{text} cannot be used: choose {choices}")
-    elif default is not None and not (value is None and name in NULLABLE) and not _alike(value, default):
-        kind = KINDS.get(type(default), KINDS[list]) + (" or null" if name in NULLABLE else "")
-        raise UserError(f"{text} cannot be used: it must be {kind}")
-    if name in FOLDERS and not str(value).strip():
-        raise UserError(f"{text} cannot be used: name a folder, {name}=. for this one")
-    if value is not None:
-        check_range(name, value)
+        value, default = OmegaConf.select(config, name), NULLABLE.get(name, OmegaConf.select(usual, name))
+        if name in CHOICES:
+            if not any(value is choice or (isinstance(choice, str) and value == choice) for choice in CHOICES[name]):
+                choices = ", ".join(map(str, CHOICES[name])).lower()
+                raise UserError(f"{one.input_line} cannot be used: choose {choices}")
+        elif default is not None and not (value is None and name in NULLABLE) and not _alike(value, default):
+            kind = KINDS.get(type(default), KINDS[list]) + (" or null" if name in NULLABLE else "")
+            raise UserError(f"{one.input_line} cannot be used: it must be {kind}")
+        if name in FOLDERS and not str(value).strip():
+            raise UserError(f"{one.input_line} cannot be used: name a folder, {name}=. for this one")
+        if value is not None:
+            check_range(name, value)
 
 
 def _alike(value: Any, default: Any) -> bool:

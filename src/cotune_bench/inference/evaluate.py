@@ -15,15 +15,11 @@ from cotune_bench.parallel import gathered, rank, world
 
 def evaluate(method: Method, images: Views) -> tuple[dict[str, float], np.ndarray]:
     """The task's metrics of outputs summed over the views of each image, and (N,) bool: which images are right."""
-    outputs, labels = _together(method, images), torch.from_numpy(images.labels)
-    return method.task.metrics(outputs, labels), method.task.correct(outputs, labels)
-
-
-def _together(method: Method, images: Views) -> Tensor:
-    """Outputs (N, K) of :func:`predict`; the processes of a run take turns at the batches."""
-    batches = images.batches()
+    batches = images.batches()  # the processes of a run take turns
     parts = gathered(_outputs(method, images, method.predict, batches[rank() :: world()]))
-    return torch.cat([parts[number % world()][number // world()] for number in range(len(batches))])
+    outputs = torch.cat([parts[number % world()][number // world()] for number in range(len(batches))])
+    labels = torch.from_numpy(images.labels)
+    return method.task.metrics(outputs, labels), method.task.correct(outputs, labels)
 
 
 def predict(method: Method, images: Views, ask: Callable[[Tensor], Tensor] | None = None) -> Tensor:

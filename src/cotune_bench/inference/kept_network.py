@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from cotune_bench.backbones.base import Backbone, SourceInfo
+from cotune_bench.backbones.base import Backbone
 from cotune_bench.backbones.plain_network import Plain
 from cotune_bench.config import with_targets
 from cotune_bench.config.own_images import own_images
@@ -95,7 +95,7 @@ class Kept:
         task = Classification(len(self.classes))
         method, _ = make_method(sections["method"], backbone, task, folder, random=True)
         try:
-            method.load_state_dict(load(self._content(WEIGHTS)))
+            method.load_state_dict(load(self._weights()))
         except RuntimeError as error:
             raise UserError(f"{folder / WEIGHTS} has layers of another version: {AGAIN}") from error
         return method
@@ -106,17 +106,18 @@ class Kept:
         if parts is None or plain is None:
             name = self.card["method"]["name"]
             raise UserError(f"method {name} predicts with more than one plain network: it cannot be exported")
-        network = Plain(**plain).build()
-        network.load_state_dict(Plain(**plain).state(*parts))
-        return Plain(**plain), network
+        plain = Plain(**plain)
+        network = plain.build()
+        network.load_state_dict(plain.state(*parts))
+        return plain, network
 
-    def _content(self, name: str) -> bytes:
-        path = self.folder / name
+    def _weights(self) -> bytes:
+        path = self.folder / WEIGHTS
         try:
             content = path.read_bytes()
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror}): {AGAIN}") from error
-        if hashlib.sha256(content).hexdigest() != self.card["files"][name]:
+        if hashlib.sha256(content).hexdigest() != self.card["files"][WEIGHTS]:
             raise UserError(f"{path} is damaged (not the file that {CARD} was written with): {AGAIN}")
         return content
 
@@ -166,14 +167,7 @@ def keep(
 ) -> None:
     """Write state and card of a run's trained method; the card, which says that all is there, comes last.
 
-    Args:
-        config: of the run.
-        record: of the run.
-        method: trained; its state dict is kept.
-        backbone: that it was made of.
-        classes: names of the K classes.
-        files: of the data set; None where it came as pixels.
-        folder: of the run.
+    ``files`` is the data set that the reader gave, None where it gave pixels.
     """
     scores = ("finished", "accuracy", "nll", "val_accuracy", "data_sha256")
     about = {
@@ -183,24 +177,15 @@ def keep(
         "data": reader_values(config),
         "versions": {name: record.environment[name] for name in VERSIONS},
     }
-    source = Source(record.backbone, backbone.info, backbone.plain)
-    write_network(folder, record.key, method, source, classes, preprocessing(config.protocol, backbone, files), about)
-
-
-@dataclass(frozen=True)
-class Source:
-    """The backbone that a method was made of: its name, its weights and what other programs build it with."""
-
-    name: str
-    info: SourceInfo
-    plain: Plain | None
+    seen = preprocessing(config.protocol, backbone, files)
+    write_network(folder, record.key, method, backbone, classes, seen, about)
 
 
 def write_network(
     folder: Path,
     key: str,
     method: Method,
-    source: Source,
+    backbone: Backbone,
     classes: Sequence[str],
     seen: Mapping[str, Any],
     about: Mapping[str, Any],
@@ -208,18 +193,14 @@ def write_network(
     """Write state and card of a trained method.
 
     Args:
-        folder: to write to.
         key: its name in the card.
-        method: trained; its state dict is kept.
-        source: backbone that it was made of.
-        classes: names of the K classes.
         seen: of :func:`preprocessing`.
         about: scores and settings, for the card.
     """
-    plain = source.plain and replace(source.plain, num_classes=len(classes))
+    info, plain = backbone.info, backbone.plain and replace(backbone.plain, num_classes=len(classes))
     foldable = plain is not None and (parts := method.plain()) is not None and plain.fits(*parts)
     state = {name: value.cpu().contiguous() for name, value in method.state_dict().items()}
-    content = in_order(save(state, metadata={"format": "pt", "key": key}))
+    content = save(state, metadata={"format": "pt"})
     card = {
         "schema": SCHEMA,
         "key": key,
@@ -229,11 +210,11 @@ def write_network(
         "precision": method.precision,
         "network": plain.to_dict() if plain and foldable else None,
         "source": {
-            "backbone": source.name,
-            "weights": source.info.weights,
-            "sha256": source.info.sha256,
-            "licence": plain.licence(source.info.weights) if plain else "The terms of their publisher hold.",
-            "classes": list(source.info.classes),
+            "backbone": backbone.name,
+            "weights": info.weights,
+            "sha256": info.sha256,
+            "licence": plain.licence(info.weights) if plain else "The terms of their publisher hold.",
+            "classes": list(info.classes),
         },
         "files": {WEIGHTS: hashlib.sha256(content).hexdigest()},
     }
@@ -241,15 +222,6 @@ def write_network(
     write_atomically(folder / WEIGHTS, content)
     write_atomically(folder / TEXT, card_text(card, WEIGHTS).encode())
     write_atomically(folder / CARD, (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def in_order(content: bytes) -> bytes:
-    """The same safetensors file with a sorted header: the library writes metadata in any order."""
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    header = {"__metadata__": dict(sorted(header.pop("__metadata__", {}).items())), **dict(sorted(header.items()))}
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
-    return content[:8] + text + content[8 + length :]
 
 
 def reader_values(config: DictConfig) -> dict[str, Any]:

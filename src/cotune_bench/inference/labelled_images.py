@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from cotune_bench.config import build, compose_config
 from cotune_bench.data.dataset import Dataset, ImageList
 from cotune_bench.data.readers.folder import class_folders, in_order, scan
-from cotune_bench.errors import UserError, suggest
+from cotune_bench.errors import UserError, some, suggest
 from cotune_bench.inference.kept_network import Kept
 
 
@@ -31,14 +31,10 @@ def labelled_images(kept: Kept, folder: str | None = None, settings: Sequence[st
     missing = [name for name in kept.classes if name not in images.classes]
     unknown = [name for name in images.classes if name not in kept.classes]
     if missing or unknown:
-        found = [f"{kind} {_first(names)}" for kind, names in (("lacks", missing), ("also has", unknown)) if names]
+        found = [f"{kind} {some(names)}" for kind, names in (("lacks", missing), ("also has", unknown)) if names]
         raise UserError(f"data {images.name} has other classes than {kept.card['key']}: it {' and '.join(found)}")
     place = np.array([kept.classes.index(name) for name in images.classes])
     return replace(images, labels=place[images.labels], classes=kept.classes)
-
-
-def _first(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _in_folder(folder: Path) -> ImageList:

@@ -1,7 +1,7 @@
 """Which blocks the images of a test set use in their trained form."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,26 +57,18 @@ class Policies:
         """``policy.csv``, mean shares of all images and by class, and ``policy_images.csv``, a row for each image."""
         labels = np.unique(self.labels)
         parts = [("all", self.shares), *((classes[label], self.shares[self.labels == label]) for label in labels)]
+        means = [[name, len(part), *part.mean(axis=0)] for name, part in parts]
+        names = [classes[label] for label in self.labels]
+        images = zip(range(len(names)), names, self.agreement, *self.shares.T, strict=True)
         return {
-            "policy.csv": _csv(
-                ["class", "images", *self.blocks], [[name, len(part), *part.mean(axis=0)] for name, part in parts]
-            ),
-            "policy_images.csv": _csv(
-                ["image", "class", "agreement", *self.blocks],
-                [
-                    [place, classes[label], agreement, *row]
-                    for place, (label, agreement, row) in enumerate(
-                        zip(self.labels, self.agreement, self.shares, strict=True)
-                    )
-                ],
-            ),
+            "policy.csv": _csv(["class", "images", *self.blocks], means),
+            "policy_images.csv": _csv(["image", "class", "agreement", *self.blocks], images),
         }
 
 
-def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    return csv_lines(
-        [header, *([f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in rows)]
-    )
+def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    shown = [[f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in rows]
+    return csv_lines([header, *shown])
 
 
 def policies_of(method: Method, images: Views) -> Policies | None:

@@ -15,7 +15,7 @@ from cotune_bench.data.decode import Squares
 from cotune_bench.data.scan import look
 from cotune_bench.data.target import Normalize, Views
 from cotune_bench.data.views import crop_offsets
-from cotune_bench.errors import UserError
+from cotune_bench.errors import UserError, some
 from cotune_bench.inference.evaluate import predict
 from cotune_bench.inference.kept_network import Kept
 from cotune_bench.methods.base import Method
@@ -42,7 +42,6 @@ class Predictor:
     Args:
         method: on its device, in its precision and memory layout.
         seen: of :func:`~cotune_bench.inference.kept_network.preprocessing`.
-        device: of the method.
         views: crops of every image, as a protocol names them; None: those of the run's test.
         explain: ask the source head, too, which cotuning trains.
 
@@ -162,10 +161,8 @@ def _readable(images: ImageList | Dataset, skip_bad: bool) -> tuple[np.ndarray, 
     reasons = look(images.root, files, None).reasons
     bad = [f"{images.root / file}: {reason}" for file, reason in zip(files, reasons, strict=True) if reason]
     if bad and not (skip_bad and len(bad) < len(files)):
-        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
         good = len(bad) < len(files)
         remedy = "leave them out, as --skip-bad does" if good else "there is nothing else to predict"
-        raise UserError(
-            f"{len(bad)} of {len(files)} files are no readable images ({'; '.join(bad[:3])}{more}): {remedy}"
-        )
+        named = some(bad, between="; ")
+        raise UserError(f"{len(bad)} of {len(files)} files are no readable images ({named}): {remedy}")
     return images.test[reasons == ""], bad

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 #: C0 and C1 controls, line and paragraph separators, marks of direction, and lone surrogates.
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-#: Beginnings that spreadsheets read as a formula.
 MOST = 4096  # characters of a text in a record
+#: Beginnings that spreadsheets read as a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 

@@ -4,7 +4,7 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-from cotune_bench.errors import UserError
+from cotune_bench.errors import UserError, some
 from cotune_bench.storage.records import Record, RecordStore, key_of, load_record
 
 #: File of a run folder that describes its kept network.
@@ -40,8 +40,7 @@ def find_run(results: Path, text: str) -> Run:
         return _run(results, text)
     found = [key for key in known if text and key.startswith(text)]
     if len(found) > 1:
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        raise UserError(f"{text} means {len(found)} runs: give more of one of {', '.join(found[:SHOWN])}{more}")
+        raise UserError(f"{text} means {len(found)} runs: give more of one of {some(found, SHOWN)}")
     if not found:
         near = difflib.get_close_matches(text, known, n=3, cutoff=0.5)
         guess = f"did you mean {' or '.join(near)}?" if near else "see cotune-bench results list"

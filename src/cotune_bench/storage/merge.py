@@ -9,16 +9,12 @@ from cotune_bench.storage.records import Record, RecordStore
 INPUTS = {"images": "data_sha256", "source weights": "weights_sha256"}
 
 
-def merge(
-    ours: RecordStore, theirs: RecordStore, expected: Callable[[dict], str] | None = None
-) -> tuple[int, int, list[str]]:
+def merge(ours: RecordStore, theirs: RecordStore, expected: Callable[[dict], str]) -> tuple[int, int, list[str]]:
     """Take in the records of another results folder; no file of ours is ever changed.
 
     Of a key that both hold, ours stays.
 
     Args:
-        ours: takes them in.
-        theirs: is only read.
         expected: the key of a record's configuration; a record with another key is named and left out.
 
     Returns:
@@ -32,7 +28,7 @@ def merge(
     read, lines = theirs.read()
     found = []
     for record in read:
-        if expected and (reason := _foreign(record, expected)):
+        if reason := _foreign(record, expected):
             lines.append(f"{record.key} is left out: {reason}")
         else:
             found.append(record)

@@ -4,7 +4,6 @@ import hashlib
 import io
 import logging
 import pickle
-import re
 import time
 from pathlib import Path
 
@@ -24,11 +23,8 @@ class Checkpoints:
     A file appears whole or not at all, and the one before is kept until the new one is safe. Contents are plain
     types and tensors, so that nothing is unpickled on loading.
 
-    Args:
-        folder: of the run.
-        every: number of updates between two checkpoints.
-
     Attributes:
+        every: number of updates between two checkpoints.
         started: value of the monotonic clock at which the run would have begun had nothing interrupted it.
     """
 
@@ -56,7 +52,8 @@ class Checkpoints:
 
     def load(self) -> dict | None:
         """The newest intact state with its number of ``updates``, None without one; damaged files are named."""
-        self._clear_halves()
+        for path in self.folder.glob(".checkpoint-*"):  # what a process killed while saving left, each as large
+            path.unlink()
         for path in self.files():
             content = path.read_bytes()
             if hashlib.sha256(content[_DIGEST:]).digest() == content[:_DIGEST]:
@@ -71,16 +68,9 @@ class Checkpoints:
 
     def files(self) -> list[Path]:
         """The checkpoint files, newest first."""
-        found = self.folder.glob("checkpoint-*.pt")
-        return sorted((path for path in found if re.fullmatch(r"checkpoint-\d{9}\.pt", path.name)), reverse=True)
+        return sorted(self.folder.glob(f"checkpoint-{9 * '[0-9]'}.pt"), reverse=True)
 
     def delete(self) -> None:
         """Remove all of them, once the record is written."""
         for path in self.files():
-            path.unlink()
-        self._clear_halves()
-
-    def _clear_halves(self) -> None:
-        """Remove what a process killed while saving left behind, each as large as a checkpoint."""
-        for path in self.folder.glob(".checkpoint-*"):
             path.unlink()

@@ -4,7 +4,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from cotune_bench.config.keys import processes
 from cotune_bench.storage.records import RecordStore
 from cotune_bench.training.checkpoint import Checkpoints
 from cotune_bench.training.experiment import Experiment
-from cotune_bench.training.interrupts import SIGNALS
+from cotune_bench.training.interrupts import SIGNALS, end_with_parent
 
 PATIENCE = timedelta(minutes=10)  # of a process that waits for another
 
@@ -81,19 +80,12 @@ def _require_alive(others: list[BaseProcess], cause: Exception | None = None) ->
 
 def _started(config: DictConfig, rank: int, port: int) -> None:
     """A process of ``devices=N``, which ends with the first one."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent(lambda: os._exit(1))
     experiment = _built(config)
     store = TCPStore("127.0.0.1", port, config.devices, is_master=False)
     store.add("ready", 1)
     _join(config, store=store, rank=rank)
     _follow(experiment)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent  # noqa: S101
-    parent.join()
-    os._exit(1)
 
 
 def follow(config: DictConfig) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -19,13 +19,9 @@ from cotune_bench.parallel import first_s, rank, together, world
 from cotune_bench.storage.cache import Cache
 from cotune_bench.training.checkpoint import Checkpoints
 from cotune_bench.training.interrupts import InterruptedRun, StopRequest
+from cotune_bench.training.progress import Report
 
 log = logging.getLogger(__name__)
-
-#: Called with the number of updates done, the learning rate of the head and the mean of every term since last time;
-#: of penalties on weights alone, their present value.
-Report = Callable[[int, float, dict[str, float]], None]
-
 
 #: A term this many times the cross-entropy, over this many updates, leaves little of the task.
 DOMINANCE, DOMINANT_UPDATES = 10, 50
@@ -60,12 +56,9 @@ def fit(
 
     Args:
         method: built and on its device.
-        data: of the run.
-        protocol: schedule and optimiser.
         seed: of batches, augmentation and layers that draw numbers.
         cache: for what the method prepares.
         report: called every ``report_every`` updates and at the end.
-        report_every: number of updates.
         checkpoints: to resume from and to save to; None starts from the beginning and saves nothing.
         stop: asked after every update; a signal in it saves a checkpoint and ends the run.
         sync_batch_norm: whether several processes have the batch statistics of one.

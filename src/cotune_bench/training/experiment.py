@@ -30,8 +30,9 @@ from cotune_bench.storage.cache import Cache
 from cotune_bench.storage.records import Record, packed
 from cotune_bench.training.assemble import assemble, assemble_data
 from cotune_bench.training.checkpoint import Checkpoints
-from cotune_bench.training.engine import Report, fit
+from cotune_bench.training.engine import fit
 from cotune_bench.training.interrupts import StopRequest
+from cotune_bench.training.progress import Report
 from cotune_bench.training.provenance import environment
 
 log = logging.getLogger(__name__)
@@ -130,9 +131,9 @@ class Experiment:
         sheets = {"policy_images.png": self.policies.sheet(self.data.test)} if self.policies else {}
         return {name: text.encode() for name, text in texts.items()} | sheets
 
-    def validate(self) -> dict[str, float] | None:
-        """Scores on the validation images, None without any; the test images are not read."""
-        return evaluate(self.method, self.data.val)[0] if len(self.data.val) else None
+    def validate(self) -> dict[str, float]:
+        """Scores on the validation images, empty without any; the test images are not read."""
+        return evaluate(self.method, self.data.val)[0] if len(self.data.val) else {}
 
     def record(self, started: float) -> Record:
         """Validate, read the test set once, and return all scores."""
@@ -150,7 +151,7 @@ class Experiment:
             rate=float(config["rate"]),
             seed=config["seed"],
             metrics=test,
-            validation=self.validate() or {},
+            validation=self.validate(),
             primary=self.data.task.primary,
             costs=costs_of(self.method, self.data),
             train_images=len(self.data.plain),

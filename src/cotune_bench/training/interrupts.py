@@ -1,13 +1,13 @@
 """Graceful stop after the current update, on SIGINT, SIGTERM or SIGUSR2, which Slurm jobs receive."""
 
+import multiprocessing
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
 
-SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name)
-)  # Windows has no SIGUSR2
+#: Windows has no SIGUSR2.
+SIGNALS = tuple(one for one in signal.Signals if one.name in ("SIGINT", "SIGTERM", "SIGUSR2"))
 
 
 class InterruptedRun(KeyboardInterrupt):
@@ -26,6 +26,13 @@ def hand_on(number: int) -> None:
     """
     if callable(signal.getsignal(number)) and number != signal.SIGINT:  # that one is Python's own
         signal.raise_signal(number)
+
+
+def end_with_parent(end: Callable[[], object]) -> None:
+    """Call ``end`` once the process that started this one has ended."""
+    parent = multiprocessing.parent_process()
+    assert parent  # noqa: S101
+    threading.Thread(target=lambda: (parent.join(), end()), daemon=True).start()
 
 
 class StopRequest:

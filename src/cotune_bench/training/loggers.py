@@ -4,7 +4,7 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,36 +17,19 @@ PLAIN = (str, int, float, type(None))  # values that all trackers take
 log = logging.getLogger("cotune_bench.training.loggers")
 
 
-#: Loggers with the package that each needs.
-LOGGERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
-
-
 def require_logger(name: str) -> None:
-    """Raise UserError if this logger is not installed."""
-    if name in LOGGERS and importlib.util.find_spec(LOGGERS[name]) is None:
+    """Raise UserError if this logger is not installed; each has the name of its package."""
+    if name != "none" and importlib.util.find_spec(name) is None:
         raise UserError(f"logger={name} needs a package: pip install -e '.[{name}]'")
 
 
-def make_logger(name: str, folder: Path, key: str, settings: Mapping[str, object]) -> "Logger | None":
-    """The logger of a run; None for ``none``.
-
-    Args:
-        name: a value of the setting ``logger``.
-        folder: of the run.
-        key: of the run.
-        settings: that define its result, by dotted names.
-    """
-    kinds = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow}
-    return kinds[name](folder, key, settings) if name in kinds else None
-
-
 class Logger:
-    """Loss terms, learning rate, scores and settings of a run for a tracker.
+    """Loss terms, learning rate, scores and settings of a run for a tracker; this one, ``none``, logs nothing.
 
     The first error is shown as a warning and logging stops, while the run continues.
     """
 
-    name = ""
+    name = "none"
 
     def __init__(self, folder: Path, key: str = "", settings: Mapping[str, object] | None = None) -> None:
         self.folder, self.key = folder, key
@@ -65,8 +48,7 @@ class Logger:
         values = {"accuracy/test": record.accuracy, "nll/test": record.nll}
         if record.val_accuracy is not None:
             values["accuracy/validation"] = record.val_accuracy
-        self._write(updates, values)
-        self._guarded(self._finish, values)
+        self._write(updates, values, final=True)
 
     def close(self) -> None:
         """Close the tracker's run, however the run ended."""
@@ -74,19 +56,14 @@ class Logger:
             with suppress(Exception):
                 self._close()
 
-    def _write(self, updates: int, values: dict[str, float]) -> None:
-        def write() -> None:
-            if self._writer is None:
-                self._writer = self._open(updates)
-            self._log(updates, values)
-
-        self._guarded(write)
-
-    def _guarded(self, function: Callable, *values: object) -> None:
+    def _write(self, updates: int, values: dict[str, float], *, final: bool = False) -> None:
         if self._broken:
             return
         try:
-            function(*values)
+            self._writer = self._writer or self._open(updates)
+            self._log(updates, values)
+            if final:
+                self._finish(values)
         except Exception as error:
             self._broken = True
             line = f"logger={self.name} failed and is left out from here on: {type(error).__name__}: {error}"
@@ -94,16 +71,16 @@ class Logger:
             print(f"warning: {line}", file=sys.stderr, flush=True)
 
     def _open(self, updates: int) -> Any:
-        raise NotImplementedError
+        """What writes to the tracker from this update on."""
 
     def _log(self, updates: int, values: dict[str, float]) -> None:
-        raise NotImplementedError
+        """Write values."""
 
     def _finish(self, scores: dict[str, float]) -> None:
         """What is written once, with the scores."""
 
     def _close(self) -> None:
-        raise NotImplementedError
+        """Close what ``_open`` gave."""
 
 
 class TensorBoard(Logger):
@@ -177,3 +154,6 @@ class MLflow(Logger):
 
     def _close(self) -> None:
         self._writer.set_terminated(self._run)
+
+
+LOGGERS = {kind.name: kind for kind in (Logger, TensorBoard, WandB, MLflow)}

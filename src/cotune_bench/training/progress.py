@@ -24,11 +24,12 @@ from cotune_bench.config.changed import leaves
 from cotune_bench.storage.files import write_atomically
 from cotune_bench.storage.run_state import how_far, time_left
 from cotune_bench.storage.slurm import job_id
-from cotune_bench.training.loggers import make_logger
+from cotune_bench.training.loggers import LOGGERS
 
 log = logging.getLogger("cotune_bench.training.progress")
 
-#: Of the engine: updates done, learning rate, means of the loss terms.
+#: Called with the number of updates done, the learning rate of the head and the mean of every term since last time;
+#: of penalties on weights alone, their present value.
 Report = Callable[[int, float, dict[str, float]], None]
 
 HEARTBEAT = 5.0  # seconds between two writes of status.json
@@ -54,30 +55,25 @@ def progress_bar(*, shown: bool) -> Progress:
     )
 
 
-class NotebookBar:
+def _notebook_bar(name: str, total: int) -> Report:
     """A bar in the output of a notebook's cell, which needs no widgets."""
+    from IPython.display import HTML, display  # pyright: ignore[reportMissingImports]
 
-    def __init__(self, name: str, total: int) -> None:
-        from IPython.display import HTML, display  # pyright: ignore[reportMissingImports]
+    def bar(done: int, terms: str = "") -> HTML:
+        left = time_left(time.monotonic() - started, done, total - done)
+        line = f"{name} {how_far(done, total, 'updates', left)} {terms}"
+        return HTML(f'<progress value="{done}" max="{total}"></progress> {html.escape(line)}')
 
-        self._html, self.name, self.total, self._started = HTML, name, total, time.monotonic()
-        self._handle = display(self._bar(0, ""), display_id=True)
-
-    def _bar(self, done: int, terms: str) -> Any:
-        left = time_left(time.monotonic() - self._started, done, self.total - done)
-        line = f"{self.name} {how_far(done, self.total, 'updates', left)} {terms}"
-        return self._html(f'<progress value="{done}" max="{self.total}"></progress> {html.escape(line)}')
-
-    def __call__(self, updates: int, lr: float, terms: dict[str, float]) -> None:
-        """Report of the engine."""
-        self._handle.update(self._bar(updates, shown_terms(terms)))
+    started = time.monotonic()
+    handle: Any = display(bar(0), display_id=True)
+    return lambda updates, lr, terms: handle.update(bar(updates, shown_terms(terms)))
 
 
 @contextmanager
 def shown_bar(name: str, total: int) -> Iterator[Report]:
     """A bar in a notebook or on a terminal, nothing elsewhere: called with the engine's reports."""
     if Console().is_jupyter:
-        yield NotebookBar(name, total)
+        yield _notebook_bar(name, total)
         return
     with progress_bar(shown=sys.stderr.isatty()) as bar:
         task = bar.add_task(name, total=total, shown="")
@@ -95,17 +91,13 @@ class RunProgress:
     Inside the context the run is running, with a heartbeat every few seconds, also while it prepares or evaluates.
     A run that resumes from a checkpoint rewrites the rows of ``metrics.csv`` after it.
 
-    Args:
-        folder: of the run.
-        key: of the run.
-        config: of the run.
-        shown: show a progress bar on a terminal, else print a line a minute.
+    With ``shown``, a terminal has a progress bar, and other outputs get a line a minute.
     """
 
     def __init__(self, folder: Path, key: str, config: DictConfig, *, shown: bool) -> None:
         self.folder, self.key = folder, key
         self.updates, self.batch_size = config.protocol.updates, config.protocol.batch_size
-        self.logger = make_logger(config.logger, folder, key, dict(leaves(run_config(config))))
+        self.logger = LOGGERS[config.logger](folder, key, dict(leaves(run_config(config))))
         self.begun = False
         self._started = datetime.now(UTC)
         self._done = 0
@@ -128,8 +120,7 @@ class RunProgress:
 
     def __exit__(self, *_error: object) -> None:
         self._bar.stop()
-        if self.logger:
-            self.logger.close()
+        self.logger.close()
         self._ended.set()
         self._heart.join()
 
@@ -174,8 +165,7 @@ class RunProgress:
         with path.open("a", encoding="utf-8") as file:
             row = [updates, lr, *terms.values(), sum(terms.values())]
             file.write(",".join(f"{value:.8g}" for value in row) + "\n")
-        if self.logger:
-            self.logger.report(updates, lr, terms)
+        self.logger.report(updates, lr, terms)
         self._terms = shown_terms(terms)
         speed = f"  {self.batch_size / self._pace:,.0f} images/s" if self._pace else ""
         self._bar.update(self._task, completed=updates, shown=self._terms + speed)

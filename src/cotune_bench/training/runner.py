@@ -50,7 +50,6 @@ def run(config: DictConfig, *, shown: bool = False) -> Outcome:
     A run that was killed resumes from its last checkpoint.
 
     Args:
-        config: of one run, composed and checked.
         shown: show a progress bar on a terminal, else print a line a minute.
 
     Raises:
@@ -59,10 +58,12 @@ def run(config: DictConfig, *, shown: bool = False) -> Outcome:
         Exception: whatever went wrong in training, after a failure record was written.
     """
     key, store, started = run_key(config), RecordStore(Path(config.results)), time.monotonic()
-    if store.finished(key) and not config.force:
-        _require_kept(config, key)
-        return Outcome(key, SKIPPED, f"{key}: finished before, not run again (force=true does)")
     folder = store.results / "runs" / key
+    if store.finished(key) and not config.force:
+        if config.keep_checkpoint is True and not (folder / CARD).is_file():
+            line = f"{key} was finished before and its weights were not kept"
+            raise UserError(f"{line}: force=true trains it again and keeps them")
+        return Outcome(key, SKIPPED, f"{key}: finished before, not run again (force=true does)")
     require_logger(config.logger)
     progress = RunProgress(folder, key, config, shown=shown)
     with _failures(folder, config, progress):
@@ -89,8 +90,7 @@ def run(config: DictConfig, *, shown: bool = False) -> Outcome:
                         write_atomically(folder / name, content)
                     further = [variant.record(checkpoints.started) for variant in placed.variants()]
                     record = placed.record(checkpoints.started)
-                    if progress.logger:
-                        progress.logger.end(record, config.protocol.updates)
+                    progress.logger.end(record, config.protocol.updates)
                     if kept:  # first: a run that is finished has its weights
                         names, files = placed.data.classes, placed.files
                         keep(config, record, placed.method, placed.backbone, names, files, folder)
@@ -122,14 +122,6 @@ def failure_line(config: DictConfig, error: Exception) -> str:
     """Why a run failed, and the file that has the traceback."""
     path = Path(config.results) / "runs" / run_key(config) / "failure.json"
     return plain(f"failed: {described(error, path.parent)}" + (f" -> {path}" if path.exists() else ""))
-
-
-def _require_kept(config: DictConfig, key: str) -> None:
-    """UserError if weights are asked for of a run that was finished without keeping them."""
-    if config.keep_checkpoint is True and not (Path(config.results) / "runs" / key / CARD).is_file():
-        raise UserError(
-            f"{key} was finished before and its weights were not kept: force=true trains it again and keeps them"
-        )
 
 
 def _summary(config: DictConfig, record: Record, path: Path) -> str:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from cotune_bench.config import compose_config, run_key
 from cotune_bench.errors import UserError, described
 from cotune_bench.storage.files import write_atomically
 from cotune_bench.storage.slurm import ENDED, job_states
-from cotune_bench.training.interrupts import SIGNALS, InterruptedRun, StopRequest, hand_on
+from cotune_bench.training.interrupts import SIGNALS, InterruptedRun, StopRequest, end_with_parent, hand_on
 from cotune_bench.training.runner import FAILED, Outcome, failure_line, run
 
 #: Imported once, by the process that the cells are forked from; the first optimiser of a process imports the second.
@@ -113,7 +112,7 @@ def _run_alone(here: Path, cell: Sequence[str], folder: Path, number: int, place
     """:func:`run_cell` in a process of its own, which saves and stops if the process of the sweep is killed."""
     try:
         os.chdir(here)
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
         run_cell(cell, folder, number, place)
     except InterruptedRun as stopped:
         sys.exit(stopped.exit_code)
@@ -121,13 +120,6 @@ def _run_alone(here: Path, cell: Sequence[str], folder: Path, number: int, place
         sys.exit(f"error: {described(error)}")
     except KeyboardInterrupt:  # before there was anything to save
         sys.exit(128 + signal.SIGINT)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent  # noqa: S101
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run_cell(cell: Sequence[str], folder: Path, number: int, place: str = "auto") -> None:
@@ -148,7 +140,6 @@ def job(config: DictConfig, folder: Path, number: int) -> None:
     The process of the sweep prints the outcome.
 
     Args:
-        config: of the cell.
         folder: of the sweep, seen by all its jobs.
         number: of the cell in the sweep; a job that is queued again keeps it.
 

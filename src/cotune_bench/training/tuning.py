@@ -89,9 +89,7 @@ def validated(overrides: Sequence[str]) -> dict[str, float]:
         raise UserError("there are no validation images to choose on: set protocol.val=0.2")
     placed = experiment.placed()
     placed.train()
-    scores = placed.validate()
-    assert scores is not None  # noqa: S101
-    return scores
+    return placed.validate()
 
 
 def best_of(points: Sequence[Point]) -> Point:

@@ -31,7 +31,6 @@ class SweepWatch:
 
     Args:
         folder: of the sweep, which is made here and removed at the end.
-        results: the results folder.
         labels: for each cell the settings in which it differs from the others.
     """
 
