@@ -55,11 +55,11 @@ def main(arguments: list[str]) -> int:
     Console().print(table)
     if given.figure:
         from cotune_bench.reports.figures.base import image
-        from cotune_bench.reports.figures.resemblance import Resemblance, resemblance_figure
+        from cotune_bench.reports.figures.resemblance import resemblance_figure
         from cotune_bench.storage.files import write_atomically
 
         drawn = [targets.index(name) for name in given.classes or targets]
-        pictured = [Resemblance(targets[label], rows[label], _photograph(experiment, label)) for label in drawn]
+        pictured = [(targets[label], rows[label], _photograph(experiment, label)) for label in drawn]
         write_atomically(given.figure, image(resemblance_figure(pictured), given.figure.suffix[1:]))
         print(f"drawn to {given.figure}")
     return 0

@@ -93,6 +93,7 @@ class Run:
     correct: str = ""
     train_images: int = 0
     test_images: int = 0
+    seconds: float = 0.0
     costs: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 

@@ -43,7 +43,7 @@ def grid_figures(grid: Grid, results: Path) -> tuple[list[NamedFigure], list[str
         return [], ["No figures: no run has finished yet."]
     with settings():
         ranks, left_out = rank_figures(grid)
-        figures = [*accuracy_figures(grid), *pareto_figures(grid, results), *ranks]
+        figures = [*accuracy_figures(grid), *pareto_figures(grid), *ranks]
         for draw, kind, file in OF_RUNS:
             drawn, lacking = draw(grid, results)
             figures += drawn

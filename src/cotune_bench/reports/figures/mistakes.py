@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from cotune_bench.reports.figures.base import WIDTH, new_figure, settings
+from cotune_bench.reports.figures.base import WIDTH, new_figure, settings, shortened
 from cotune_bench.storage.escape import plain
 
 MOST, ACROSS, SIDE, LONGEST = 20, 5, 96, 16  # images, columns, pixels of a side, characters of a name
@@ -33,11 +33,6 @@ def mistakes_figure(
         for cell, picture, label, row in zip(cells, pictures, labels, probabilities, strict=False):
             chosen = int(row.argmax())
             cell.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255)
-            true, predicted = (_short(str(classes[number])) for number in (label, chosen))
+            true, predicted = (shortened(plain(classes[number]), LONGEST) for number in (label, chosen))
             cell.set_title(f"{true}\n→ {predicted} {100 * row[chosen]:.0f} %", fontsize=6)
     return figure
-
-
-def _short(name: str) -> str:
-    text = plain(name)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

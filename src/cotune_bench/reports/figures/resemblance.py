@@ -1,7 +1,6 @@
 """A category relationship in pictures: for each target class a photograph and its largest source classes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,42 +15,31 @@ PHOTO = 160  # pixels of a side
 SHADES = ("#08519C", "#3182BD", "#6BAED6", "#9ECAE1", "#C6DBEF")
 
 
-@dataclass(frozen=True)
-class Resemblance:
-    """One target class.
+def resemblance_figure(rows: Sequence[tuple[str, Sequence[Share], Path | None]]) -> Figure:
+    """For each class its name, its largest source classes as a bar of shades and in words; the rest stays white.
 
-    Attributes:
-        target: its name.
-        shares: of source classes in percent, largest first.
-        photograph: file of one of its images; None for pixels without a file.
+    Args:
+        rows: name of a target class, its shares of source classes, largest first, and the file of one of its images;
+            None for pixels without a file.
     """
-
-    target: str
-    shares: Sequence[Share]
-    photograph: Path | None = None
-
-
-def resemblance_figure(rows: Sequence[Resemblance]) -> Figure:
-    """For each class its name, its largest source classes as a bar of shades and in words; the rest stays white."""
-    top = len(SHADES)
-    photographs = any(row.photograph for row in rows)
+    photographs = any(photograph for _, _, photograph in rows)
     with settings():
         figure = new_figure(WIDTH, ROW * len(rows) + 0.15)
         grid = figure.add_gridspec(len(rows), 2, width_ratios=(ROW, WIDTH - ROW) if photographs else (1e-3, 1))
-        for number, row in enumerate(rows):
-            if row.photograph:
+        for number, (target, shares, photograph) in enumerate(rows):
+            if photograph:
                 axes = figure.add_subplot(grid[number, 0])
-                axes.imshow(_square(row.photograph))
+                axes.imshow(_square(photograph))
                 axes.axis("off")
             axes = figure.add_subplot(grid[number, 1], xlim=(0, 100), ylim=(0, 1))
             axes.axis("off")
             left = 0.0
-            for share, shade in zip(row.shares, SHADES, strict=False):
+            for share, shade in zip(shares, SHADES, strict=False):
                 axes.barh(0.42, share.percent, 0.26, left=left, color=shade)
                 left += share.percent
             axes.barh(0.42, 100, 0.26, color="none", edgecolor="#BBBBBB", linewidth=0.6)
-            axes.text(0, 0.66, row.target, fontweight="bold", va="bottom")
-            axes.text(0, 0.22, in_words(row.shares, top), fontsize=7, va="top")
+            axes.text(0, 0.66, target, fontweight="bold", va="bottom")
+            axes.text(0, 0.22, in_words(shares, len(SHADES)), fontsize=7, va="top")
     return figure
 
 
