@@ -13,9 +13,9 @@ from cotune_bench import metrics
 from cotune_bench.config import CONF
 from cotune_bench.errors import UserError
 from cotune_bench.reports.figures import NamedFigure, grid_figures, image, write_figures
-from cotune_bench.reports.figures.gates import BY_CLASS, FILE, by_stage_of
 from cotune_bench.reports.figures.pareto import front, pareto_figures, points_of
 from cotune_bench.reports.figures.relationship import largest_shares
+from cotune_bench.reports.figures.routing import GATES, GATES_BY_CLASS, by_stage_of
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.storage import calibration_file, relationship_file
 from cotune_bench.storage.relationship_file import Share
@@ -138,8 +138,8 @@ def test_calibration_before_and_after(results):
 def test_gates_by_stage_are_means_of_their_layers(results):
     assert not any("gates" in name for name in drawn(results))
     text = "layer,backbone,moco\nconv1,0.5,0.1\nlayer1.0.conv1,0.2,0.4\nlayer1.0.conv2,0.4,0.8\n"
-    put(results, "cotuning-0.5-1", FILE, text)
-    put(results, "cotuning-0.5-1", BY_CLASS, "class,backbone,moco\n0,0.5,0.25\n1,0.1,0.75\n")
+    put(results, "cotuning-0.5-1", GATES, text)
+    put(results, "cotuning-0.5-1", GATES_BY_CLASS, "class,backbone,moco\n0,0.5,0.25\n1,0.1,0.75\n")
     stages = by_stage_of(text)
     assert list(stages.index) == ["conv1", "layer1", "all layers"]
     np.testing.assert_allclose(stages, [[50, 10], [30, 60], [110 / 3, 130 / 3]])

@@ -1,10 +1,12 @@
 """Arguments of a command: options for argparse beside Hydra's ``name=value``."""
 
 import argparse
+import sys
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from cotune_bench.errors import UserError
+from cotune_bench.storage.escape import plain
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,6 +43,12 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise UserError instead of printing the usage."""
         raise UserError(f"{message}: see {self.prog} --help")
+
+
+def warn(lines: Iterable[str]) -> None:
+    """Print warnings on standard error."""
+    for line in lines:
+        print(f"warning: {plain(line)}", file=sys.stderr)
 
 
 def take_tables(arguments: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -15,7 +15,7 @@ from cotune_bench.config.own_images import own_images
 from cotune_bench.reports.frame import run_frame, usual_values
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.status import CellStatus, TableStatus
-from cotune_bench.reports.tables import METHOD_NAMES
+from cotune_bench.reports.tables import usual_place
 from cotune_bench.storage.files import digest
 from cotune_bench.storage.records import Record, RecordStore
 
@@ -111,14 +111,12 @@ def _table(
     name: str, title: str, unit: str, members: Sequence[Member], results: Path
 ) -> tuple[Grid, TableStatus, list[str]]:
     """Grid and states of a table, and lines on records that are left out."""
-    known = list(METHOD_NAMES)
     blocks, rows = {block: one for one, block, _ in members}, {row: one for one, _, row in members}
-    order = {row: known.index(one.method) if one.method in known else len(known) for row, one in rows.items()}
     spec = TableSpec(
         name=name,
         title=title,
         data=tuple(sorted(blocks)),
-        methods=tuple(sorted(rows, key=lambda row: (order[row], row))),
+        methods=tuple(sorted(rows, key=lambda row: (*usual_place(rows[row].method), row))),
         rates=tuple(sorted({one.rate for one, _, _ in members})),
         units=tuple(sorted({one.seed for one, _, _ in members})),
         unit=unit,

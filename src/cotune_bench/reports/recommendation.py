@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from cotune_bench.reports.frame import run_frame
 from cotune_bench.reports.grid import TableSpec, build_grid, spread
 from cotune_bench.reports.status import duration
-from cotune_bench.reports.tables import METHOD_NAMES, display_name, spaced
+from cotune_bench.reports.tables import display_name, spaced, usual_place
 from cotune_bench.reports.verdict import verdicts
 from cotune_bench.storage.records import Record
 
@@ -53,11 +53,10 @@ def recommendation(found: Runs, val_images: int) -> list[str]:
 
 def _verdict(found: Runs) -> str:
     """The verdict of these runs as one column of a table, in the methods' usual order."""
-    given = {name for _, name in found}
-    methods = [*(name for name in METHOD_NAMES if name in given), *sorted(given - set(METHOD_NAMES))]
+    methods = tuple(sorted({name for _, name in found}, key=usual_place))
     first = next(iter(found.values()))
     units = tuple(sorted({one for one, _ in found}))
-    spec = TableSpec("comparison", "Comparison", (first.data,), tuple(methods), (first.rate,), units)
+    spec = TableSpec("comparison", "Comparison", (first.data,), methods, (first.rate,), units)
     frame, _ = run_frame(list(found.values()))
     (verdict,) = verdicts(build_grid(spec, frame), "--replicates {stop}, with the --budget for it")
     return verdict.sentence

@@ -65,6 +65,11 @@ METHOD_NAMES = {
 }
 
 
+def usual_place(method: str) -> tuple[int, str]:
+    """What methods are sorted by: as above, then the others by name."""
+    return list(METHOD_NAMES).index(method) if method in METHOD_NAMES else len(METHOD_NAMES), method
+
+
 def display_name(method: str) -> str:
     """The name of a method or row as papers write it; unknown ones as they are."""
     return METHOD_NAMES.get(method, method)
@@ -139,7 +144,12 @@ def to_csv(grid: Grid) -> str:
     for cell in grid.cells:
         place = table, cell.data, cell.method, float(cell.rate), unit
         rows.append((*place, cell.n, cell.expected, cell.mean, cell.spread, str(cell.best).lower()))
-    return pd.DataFrame(rows, columns=pd.Index(columns)).to_csv(index=False, lineterminator="\n")
+    return exact_csv(pd.DataFrame(rows, columns=pd.Index(columns)))
+
+
+def exact_csv(frame: pd.DataFrame) -> str:
+    """The text of a CSV file in full precision."""
+    return frame.to_csv(index=False, lineterminator="\n")
 
 
 def to_latex(grid: Grid) -> str:

@@ -8,7 +8,8 @@ from statistics import fmean
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cotune_bench.reports.captions import caption, listed, plural, warnings
+from cotune_bench.errors import count
+from cotune_bench.reports.captions import caption, listed, warnings
 from cotune_bench.reports.costs import cost_listings
 from cotune_bench.reports.figures import NamedFigure, grid_figures, inline_svg
 from cotune_bench.reports.grid import Grid
@@ -88,23 +89,23 @@ def sentences(grid: Grid, paper: str | None, status: TableStatus) -> list[tuple[
 
 
 def _published(grid: Grid, paper: str) -> str:
-    cells = compare(grid, paper)
-    found, random = offsets(cells), sum(one["paper_mean"] is not None and one["random"] > 0 for one in cells)
-    aside = f" {plural(random, 'cell')} with random weights cannot be compared." if random else ""
+    rows = compare(grid, paper)
+    found, random = offsets(rows), sum(one["paper_mean"] is not None and one["random"] > 0 for one in rows)
+    aside = f" {count(random, 'cell')} with random weights cannot be compared." if random else ""
     if not found:
         return "No cell has both values yet." + aside
     means = ", ".join(f"{display_name(method)} {fmean(values):+.2f}" for method, values in found.items())
-    count = sum(map(len, found.values()))
-    return f"Mean difference over {plural(count, 'cell')} with both values: {means} points.{aside}"
+    cells = count(sum(map(len, found.values())), "cell")
+    return f"Mean difference over {cells} with both values: {means} points.{aside}"
 
 
-def _missing(count: int, grid: Grid, status: TableStatus) -> str:
-    if not count:
+def _missing(runs: int, grid: Grid, status: TableStatus) -> str:
+    if not runs:
         return "Nothing: every cell has all its runs."
     failed = sum(cell.state == "failed" for cell in status.cells)
     cells = sum(cell.n < cell.expected for cell in grid.cells)
     end = f"; {failed} of them failed." if failed else "."
-    return f"{plural(count, 'run')}, in {plural(cells, 'cell')}{end}"
+    return f"{count(runs, 'run')}, in {count(cells, 'cell')}{end}"
 
 
 def table_html(grid: Grid, verdict: Sequence[str] = ()) -> str:
