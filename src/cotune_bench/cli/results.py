@@ -56,10 +56,8 @@ def main(arguments: list[str]) -> int:
             taken, kept, notes = merge(store, RecordStore(Path(values[0])), lambda config: key_of(upgraded(config)))
             done = f"{count(taken, 'record')} taken in, {kept} were here"
         elif given.command == "rekey":
-            pairs = rekey(store)
-            done = "\n".join(
-                [*(f"{old} -> {new}" for old, new in pairs.items()), f"{count(len(pairs), 'key')} changed"]
-            )
+            lines = [f"{old} -> {new}" for old, new in rekey(store).items()]
+            done = "\n".join([*lines, f"{count(len(lines), 'key')} changed"])
         warn([*notes, *store.refresh(described_row)[1]])
         print(done)
     return 0

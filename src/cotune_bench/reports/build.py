@@ -14,7 +14,7 @@ from cotune_bench.reports.figures import write_figures
 from cotune_bench.reports.frame import run_frame
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.own_images import own_tables
-from cotune_bench.reports.page import Part, table_html, write_report
+from cotune_bench.reports.page import Part, report_html, table_html
 from cotune_bench.reports.published import compare_texts, paper_table
 from cotune_bench.reports.status import not_begun, table_status
 from cotune_bench.reports.tables import print_grid, to_csv, to_latex, to_markdown
@@ -94,7 +94,9 @@ def make_tables(
         print(f"warning: {line}", file=sys.stderr)
     written = [path for part in parts for path in _part_files(part, console)]
     for results in dict.fromkeys(part.results for part in parts):
-        written.append(write_report([part for part in parts if part.results == results], list(empty), results))
+        page = report_html([part for part in parts if part.results == results], list(empty))
+        write_atomically(results / "report.html", page.encode())
+        written.append(results / "report.html")
     for path in written:
         print(path)
     return written, lacking

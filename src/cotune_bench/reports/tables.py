@@ -115,22 +115,21 @@ def to_markdown(grid: Grid, verdict: Sequence[str] = ()) -> str:
 
 def aligned(rows: list[list[str]], names: int = 2) -> str:
     """Rows, the first a header, as a Markdown table whose columns line up; the first ``names`` are flush left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = ["-" * width if i < names else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    lines = [
-        " | ".join(
-            text.ljust(width) if i < names else text.rjust(width)
-            for i, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in (rows[0], rule, *rows[1:])
-    ]
-    return "\n".join(f"| {line} |" for line in lines)
+    head, *body = _padded(rows, names)
+    rule = ["-" * len(text) if place < names else "-" * (len(text) - 1) + ":" for place, text in enumerate(head)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *body))
 
 
 def spaced(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows as lines of plain text whose columns line up."""
+    return ["  ".join(row).rstrip() for row in _padded(rows, len(rows[0]))]
+
+
+def _padded(rows: Sequence[Sequence[str]], names: int) -> list[list[str]]:
+    """Rows whose columns have one width each; the first ``names`` are flush left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    sides = [str.ljust if place < names else str.rjust for place in range(len(widths))]
+    return [[pad(text, width) for pad, text, width in zip(sides, row, widths, strict=True)] for row in rows]
 
 
 def to_csv(grid: Grid) -> str:

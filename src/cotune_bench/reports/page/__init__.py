@@ -19,7 +19,6 @@ from cotune_bench.reports.ranks import gain_sentence
 from cotune_bench.reports.status import TableStatus
 from cotune_bench.reports.tables import cell_text, display_name, display_rate
 from cotune_bench.reports.verdict import table_sentence, verdicts
-from cotune_bench.storage.files import write_atomically
 from cotune_bench.storage.records import RecordStore
 
 HERE = Path(__file__).parent
@@ -47,15 +46,11 @@ class Part:
         return [one.sentence for one in verdicts(self.grid)], table_sentence(self.grid)
 
 
-def write_report(parts: Sequence[Part], empty: Sequence[str], results: Path) -> Path:
-    """Write ``report.html`` into the results folder; ``empty`` names the tables without a run."""
-    path = Path(results) / "report.html"
-    write_atomically(path, report_html(parts, empty).encode())
-    return path
-
-
 def report_html(parts: Sequence[Part], empty: Sequence[str]) -> str:
-    """One page that needs no other file: summary, grids, runs behind every cell, comparisons and figures."""
+    """One page that needs no other file: summary, grids, runs behind every cell, comparisons and figures.
+
+    ``empty`` names the tables without a run.
+    """
     tables = [
         {
             "grid": part.grid,
