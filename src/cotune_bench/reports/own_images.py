@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import compress, product
 from pathlib import Path
 from typing import Any
 
@@ -64,18 +64,14 @@ def _by_unit(records: Sequence[Record]) -> dict[str, list[Record]]:
     A replicate has the same number for all its seeds, and its setting has several such numbers. A table of seeds has
     all other records, and replicates on whose split there are other seeds.
     """
-    settings = {unit: [digest(_block(one, unit)) for one in records] for unit in ("seed", "replicate")}
+    splits, settings = ([digest(_block(one, unit)) for one in records] for unit in ("seed", "replicate"))
     alike = [one.seed == one.config["split_seed"] == one.config["backbone"].get("seed", one.seed) for one in records]
-    numbers = {
-        (block, one.seed) for block, one, same in zip(settings["replicate"], records, alike, strict=True) if same
-    }
+    numbers = {(block, one.seed) for block, one in compress(zip(settings, records, strict=True), alike)}
     several = Counter(block for block, _ in numbers)
-    replicates = [same and several[block] > 1 for block, same in zip(settings["replicate"], alike, strict=True)]
-    splits = {block for block, replicate in zip(settings["seed"], replicates, strict=True) if not replicate}
-    return {
-        "seed": [one for one, block in zip(records, settings["seed"], strict=True) if block in splits],
-        "replicate": [one for one, replicate in zip(records, replicates, strict=True) if replicate],
-    }
+    replicates = [same and several[block] > 1 for block, same in zip(settings, alike, strict=True)]
+    of_seeds = {block for block, replicate in zip(splits, replicates, strict=True) if not replicate}
+    chosen = {"seed": [block in of_seeds for block in splits], "replicate": replicates}
+    return {unit: list(compress(records, taken)) for unit, taken in chosen.items()}
 
 
 def _block(record: Record, unit: str) -> dict[str, Any]:
