@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cotune_bench.config import choices
 from cotune_bench.errors import count
@@ -44,11 +44,12 @@ def verdicts(grid: Grid, command: str | None = None) -> list[Verdict]:
     if grid.spec.unit == "seed":
         return []
     columns = [find_column(grid, data, rate) for data in grid.spec.data for rate in grid.spec.rates]
-    return [_verdict(grid, found, command or _command(grid)) for found in columns if found.methods]
+    more = command or _command(grid, grid.spec.units[0])
+    return [_verdict(grid, found, more) for found in columns if found.methods]
 
 
-def _command(grid: Grid) -> str:
-    axis = f'replicate="range({grid.spec.units[0]},{{stop}})"'
+def _command(grid: Grid, first: int) -> str:
+    axis = f'replicate="range({first},{{stop}})"'
     return f"cotune-bench run table={grid.spec.name} {axis}" if grid.spec.name in choices("table") else axis
 
 
@@ -126,10 +127,9 @@ def table_sentence(grid: Grid) -> str:
     if not grid.runs():
         return "No run has finished yet."
     if grid.spec.unit == "seed":
-        command = _command(replace(grid, spec=replace(grid.spec, units=(0,))))
         return (
             "No verdict: the repetitions are training seeds on one split, whose spread contains neither split and "
-            f"sample nor the source network. Replicates give one: {command.format(stop=SUGGESTED)}."
+            f"sample nor the source network. Replicates give one: {_command(grid, 0).format(stop=SUGGESTED)}."
         )
     judged = [one for one in verdicts(grid) if one.best]
     if not judged:
