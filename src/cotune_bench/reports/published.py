@@ -16,7 +16,7 @@ from cotune_bench.reports.captions import random_weights, setting
 from cotune_bench.reports.columns import find_column
 from cotune_bench.reports.grid import Grid, Place, spread
 from cotune_bench.reports.statistics import ROUNDING, compare_all
-from cotune_bench.reports.tables import aligned, display_name, display_rate, exact_csv
+from cotune_bench.reports.tables import aligned, display_name, display_rate, exact_csv, mean_text
 from cotune_bench.storage.escape import markdown
 
 PAPER = Path(__file__).parents[1] / "paper"
@@ -247,7 +247,7 @@ def _cell_rows(cells: Rows) -> list[list[str]]:
     for one in cells:
         names = one["data"], display_name(one["method"]), display_rate(one["rate"])
         difference = "random weights" if one["random"] else _number(one["difference"], "+.2f")
-        paper, ours = _sample(one["paper_mean"], one["paper_std"]), _sample(one["mean"], one["std"])
+        paper, ours = mean_text(one["paper_mean"], one["paper_std"]), mean_text(one["mean"], one["std"])
         rows.append([*names, paper, _number(one["tllib"], ".1f"), ours, str(one["n"]), difference])
     return rows
 
@@ -265,10 +265,6 @@ def _gain_rows(cells: Rows, paper: str | None) -> list[list[str]]:
         interval = "–" if one["gain_low"] is None else "[{gain_low:+.2f}, {gain_high:+.2f}]".format(**one)
         rows.append([*row, _number(one["gain"], "+.2f"), *[interval] * tested, str(one["gain_units"])])
     return rows
-
-
-def _sample(mean: float | None, std: float | None) -> str:
-    return _number(mean, ".2f") + ("" if std is None else f" ± {std:.2f}")
 
 
 def _number(value: float | None, form: str) -> str:

@@ -80,13 +80,15 @@ def display_rate(rate: float) -> str:
     return f"{100 * rate:g} %"
 
 
+def mean_text(mean: float | None, spread: float | None) -> str:
+    """Mean ± spread in percent, as far as they exist."""
+    text = "–" if mean is None else f"{mean:.{DECIMALS}f}"
+    return text if spread is None else f"{text} ± {spread:.{DECIMALS}f}"
+
+
 def cell_text(cell: Cell, best: str = "**{}**") -> str:
     """Mean ± spread in percent, put into ``best`` if it is, then "(found/expected)" if runs are missing."""
-    text = "–" if cell.mean is None else f"{cell.mean:.{DECIMALS}f}"
-    if cell.spread is not None:
-        text += f" ± {cell.spread:.{DECIMALS}f}"
-    if cell.best:
-        text = best.format(text)
+    text = (best if cell.best else "{}").format(mean_text(cell.mean, cell.spread))
     return text if cell.n == cell.expected else f"{text} ({cell.n}/{cell.expected})"
 
 
