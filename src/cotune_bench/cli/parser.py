@@ -53,11 +53,6 @@ def warn(lines: Iterable[str]) -> None:
 
 def take_tables(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
     """The names that ``table=NAME`` gives, and all other arguments."""
-    names, rest = [], []
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        if name == "table":
-            names.append(value)
-        else:
-            rest.append(argument)
-    return names, rest
+    given = list(arguments)
+    tables = [text for text in given if text.partition("=")[0] == "table"]
+    return [text.partition("=")[2] for text in tables], [text for text in given if text not in tables]

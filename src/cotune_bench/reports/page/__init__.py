@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
@@ -63,7 +63,7 @@ def report_html(parts: Sequence[Part], empty: Sequence[str]) -> str:
         }
         for part in parts
     ]
-    return _templates().get_template("report.html").render(empty=empty, tables=tables)
+    return TEMPLATES.get_template("report.html").render(empty=empty, tables=tables)
 
 
 def sentences(grid: Grid, paper: str | None, status: TableStatus) -> list[tuple[str, str]]:
@@ -105,7 +105,7 @@ def _missing(runs: int, grid: Grid, status: TableStatus) -> str:
 
 def table_html(grid: Grid, verdict: Sequence[str] = ()) -> str:
     """The table alone, with the sentences of its verdict, its caption and warnings, as a page of its own."""
-    return _templates().get_template("table.html").render(grid=grid, verdict=verdict)
+    return TEMPLATES.get_template("table.html").render(grid=grid, verdict=verdict)
 
 
 def text_columns(rows: Rows) -> set[int]:
@@ -113,23 +113,9 @@ def text_columns(rows: Rows) -> set[int]:
     return {place for place, column in enumerate(zip(*rows[1:], strict=True)) if any(t[:1].isalpha() for t in column)}
 
 
-@cache
-def _templates() -> Environment:
-    templates = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.globals |= {
-        "caption": caption,
-        "warnings": warnings,
-        "cell_text": cell_text,
-        "display_name": display_name,
-        "display_rate": display_rate,
-        "anchor": anchor,
-        "text_columns": text_columns,
-        "style": (HERE / "report.css").read_text(encoding="utf-8"),
-    }
-    return templates
+TEMPLATES = Environment(
+    loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+FUNCTIONS = (anchor, caption, cell_text, display_name, display_rate, text_columns, warnings)
+TEMPLATES.globals |= {one.__name__: one for one in FUNCTIONS}
+TEMPLATES.globals["style"] = (HERE / "report.css").read_text(encoding="utf-8")
