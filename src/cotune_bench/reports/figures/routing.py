@@ -109,9 +109,9 @@ def gate_figures(grid: Grid, results: Path) -> Drawn:
 def by_stage_of(text: str) -> pd.DataFrame:
     """Mean gates in percent by stage (rows, the last is the mean over all layers) and source of a ``gates.csv``."""
     gates = _percent(text)
-    stages = gates.groupby(gates.index.str.partition(".").get_level_values(0), sort=False).mean()
-    stages.loc["all layers"] = gates.mean()
-    return stages
+    stages = gates.index.str.replace(r"\..*", "", regex=True)
+    means = {stage: gates[stages == stage].mean() for stage in stages.unique()}
+    return pd.DataFrame({**means, "all layers": gates.mean()}).T
 
 
 def _of_stages(name: str, cell: Cell, gates: pd.DataFrame) -> NamedFigure:
