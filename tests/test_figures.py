@@ -8,18 +8,16 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from toy import toy_record
 
 from cotune_bench import metrics
 from cotune_bench.config import CONF
 from cotune_bench.errors import UserError
 from cotune_bench.reports.figures import NamedFigure, grid_figures, image, write_figures
-from cotune_bench.reports.figures.gates import BY_CLASS, FILE, by_stage_of
 from cotune_bench.reports.figures.pareto import front, pareto_figures, points_of
 from cotune_bench.reports.figures.relationship import largest_shares
+from cotune_bench.reports.figures.routing import GATES, GATES_BY_CLASS, by_stage_of
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.storage import calibration_file, relationship_file
-from cotune_bench.storage.records import RecordStore
 from cotune_bench.storage.relationship_file import Share
 
 DATA, STEM = "a_b & <c>", "a_b-c"
@@ -140,8 +138,8 @@ def test_calibration_before_and_after(results):
 def test_gates_by_stage_are_means_of_their_layers(results):
     assert not any("gates" in name for name in drawn(results))
     text = "layer,backbone,moco\nconv1,0.5,0.1\nlayer1.0.conv1,0.2,0.4\nlayer1.0.conv2,0.4,0.8\n"
-    put(results, "cotuning-0.5-1", FILE, text)
-    put(results, "cotuning-0.5-1", BY_CLASS, "class,backbone,moco\n0,0.5,0.25\n1,0.1,0.75\n")
+    put(results, "cotuning-0.5-1", GATES, text)
+    put(results, "cotuning-0.5-1", GATES_BY_CLASS, "class,backbone,moco\n0,0.5,0.25\n1,0.1,0.75\n")
     stages = by_stage_of(text)
     assert list(stages.index) == ["conv1", "layer1", "all layers"]
     np.testing.assert_allclose(stages, [[50, 10], [30, 60], [110 / 3, 130 / 3]])
@@ -165,18 +163,16 @@ def test_the_front_has_the_methods_that_no_other_beats():
     assert front(points) == ["slow", "fast", "twin"]
 
 
-def test_accuracy_against_seconds_marks_the_front(tmp_path):
-    seconds = {("cotuning", 1.0): [2, 4, 9], (OWN, 1.0): [30, 10, 20]}
-    for (method, rate), times in seconds.items():
-        for seed, time in enumerate(times):
-            RecordStore(tmp_path).add(toy_record(key=f"{method}-{rate}-{seed}", seconds=float(time)))
-    assert points_of(toy(), tmp_path, DATA) == {"cotuning": (4.0, 81.0), OWN: (20.0, 87.0)}
-    assert pareto_figures(toy(), tmp_path) == []  # of two methods
-    grid = toy()
-    runs = pd.DataFrame([{**vars(run), "seed": run.unit} for cell in grid.cells for run in cell.runs])
+def test_accuracy_against_seconds_marks_the_front():
+    seconds = {"cotuning": [2, 4, 9], OWN: [30, 10, 20]}
+    runs = pd.DataFrame([{**vars(run), "seed": run.unit} for run in toy().runs()])
+    runs["seconds"] = [float(seconds[method][seed]) for method, seed in zip(runs.method, runs.seed, strict=True)]
     runs = runs.assign(finished="2024-05-01T10:00:00+00:00")
+    two = build_grid(toy().spec, runs)
+    assert points_of(two, DATA) == {"cotuning": (4.0, 81.0), OWN: (20.0, 87.0)}
+    assert pareto_figures(two) == []
     third = runs[runs.method == "cotuning"].assign(method="bss", accuracy=60.0)
-    (named,) = pareto_figures(build_grid(grid.spec, pd.concat([runs, third])), tmp_path)
+    (named,) = pareto_figures(build_grid(two.spec, pd.concat([runs, third])))
     assert named.name == f"toy-{STEM}-pareto"
     assert named.rows[1:] == (
         ("BSS", "4.0", "60.00", ""),

@@ -346,7 +346,7 @@ def test_data_that_need_no_download(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["cubs"], "cubs is not a data set: did you mean cub?"),
+        (["cubs"], "data=cubs is unknown: did you mean cub?"),
         ([], "name"),
         (["cub", "--chek"], "--chek"),
         (["cub", "rat=1"], "rate"),

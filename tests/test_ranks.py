@@ -97,13 +97,13 @@ def test_gains_are_tested_with_data_sets_as_units():
 
 def test_rank_plot_shows_every_method_at_its_rank():
     grid = toy({"finetune": [10, 20, 30, 40], "_mine": [50, 60, 70, 80], "bss": [4, 5, 6, 7]})
-    ((named,), left_out) = rank_figures(grid, 5.5)
+    ((named,), left_out) = rank_figures(grid)
     assert left_out == []
     assert named.rows == (("Method", "Average rank"), ("_mine", "1.00"), ("Fine-tune", "2.00"), ("BSS", "3.00"))
     assert "over 4 data sets" in named.caption
     ranks = grid_ranks(grid)
     assert isinstance(ranks, Ranks)
-    (axes,) = draw(ranks, 5.5).axes
+    (axes,) = draw(ranks).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["_mine", "Fine-tune", "BSS"]
     markers = [line.get_xydata().tolist() for line in axes.lines if line.get_marker() in ("o", "v", "*", "H", "1")]
     assert [[2.0, 1.0]] in markers
@@ -112,7 +112,7 @@ def test_rank_plot_shows_every_method_at_its_rank():
 
 
 def test_all_tied_is_no_division_by_zero():
-    ((named,), _) = rank_figures(toy({name: [50, 50, 50] for name in ("finetune", "bss", "delta")}), 5.5)
+    ((named,), _) = rank_figures(toy({name: [50, 50, 50] for name in ("finetune", "bss", "delta")}))
     assert "tied in every data set" in named.caption
 
 

@@ -14,7 +14,7 @@ from cotune_bench import cli
 from cotune_bench.inference.kept_network import in_order
 from cotune_bench.inference.predict import Predicted, surest_mistakes
 from cotune_bench.reports.figures.base import NUMBERED, heat_map, image, settings
-from cotune_bench.reports.figures.mistakes import mistakes_figure
+from cotune_bench.reports.figures.pictures import mistakes_figure
 
 
 def shares(classes: int) -> pd.DataFrame:

@@ -5,7 +5,6 @@ a method. Takes the settings of a run, such as backbone=resnet18. The same comma
 """
 
 import json
-import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -16,10 +15,9 @@ from pathlib import Path
 from cotune_bench.cli.budget import Chosen, choose, has_time, seconds_of
 from cotune_bench.cli.parser import Parser
 from cotune_bench.cli.plan import cost_of, counts_of
+from cotune_bench.cli.run import announce, predict_command
 from cotune_bench.config import build, check_choice, compose_config, run_config, run_key
 from cotune_bench.config.overrides import path_override
-from cotune_bench.config.own_images import auto_line
-from cotune_bench.data.quality import report
 from cotune_bench.errors import UserError
 from cotune_bench.reports.recommendation import Runs, recommendation, scored
 from cotune_bench.storage.files import check_writable, digest, write_atomically
@@ -62,7 +60,7 @@ def main(arguments: list[str]) -> int:
         raise UserError("protocol.val=0 leaves no validation images to choose by: use protocol.val=0.2")
     results = Path(config.results)
     check_writable(results)
-    say(*report(config), *([auto_line(config)] if config.protocol.name == "auto" else []))
+    announce(config)
     asked = {"config": run_config(config), "methods": methods, "replicates": given.replicates, "budget": budget}
     path = results / "comparisons" / f"{config.data.name}-{digest(asked)[:8]}.json"
     if not path.exists():
@@ -134,8 +132,7 @@ def use(found: Runs, results: str) -> list[str]:
     recommended = next(name for _, name in found)
     runs = [record for (_, name), record in found.items() if name == recommended]
     best = max(runs, key=lambda run: run.val_accuracy or 0.0)
-    place = "" if results == "results" else f" results={shlex.quote(results)}"
-    return ["", "Its best network:", f"  cotune-bench predict {best.key} PICTURE...{place}"]
+    return ["", "Its best network:", f"  {predict_command(best.key, results)}"]
 
 
 def say(*lines: str) -> None:

@@ -9,10 +9,9 @@ import re
 import sys
 from pathlib import Path
 
-from cotune_bench.cli.parser import Parser
+from cotune_bench.cli.parser import Parser, warn
 from cotune_bench.config.protocol import VIEWS
 from cotune_bench.inference.kept_network import Kept
-from cotune_bench.storage.escape import plain
 from cotune_bench.storage.files import check_writable
 from cotune_bench.storage.find_run import find_run
 
@@ -40,7 +39,7 @@ def main(arguments: list[str]) -> int:
     from cotune_bench.inference.predict import Predictor, predict_labelled, surest_mistakes, thumbnails
     from cotune_bench.metrics import evaluate
     from cotune_bench.reports import evaluation_files as report
-    from cotune_bench.reports.figures.mistakes import MOST, SIDE, mistakes_figure
+    from cotune_bench.reports.figures.pictures import MOST, SIDE, mistakes_figure
 
     device = devices(given.device)[0]
     images = labelled_images(kept, given.data, settings)
@@ -63,11 +62,10 @@ def main(arguments: list[str]) -> int:
     sheet = mistakes_figure(pictures, labels[places], predicted.probabilities[places], kept.classes)
     written = report.write(evaluation, about, out, sheet)
     print(report.as_json(evaluation, about) if given.json else "\n".join(report.as_lines(evaluation)))
-    for line in bad:
-        print(f"warning: left out {plain(line)}", file=sys.stderr)
+    warn([f"left out {line}" for line in bad])
     recorded = kept.card["accuracy"]
     own = not (given.data or settings or given.views or bad)
     if own and abs(evaluation.accuracy - recorded) > 1e-9:
-        print(f"warning: the record has {recorded:.2f} %: data or libraries have changed since", file=sys.stderr)
+        warn([f"the record has {recorded:.2f} %: data or libraries have changed since"])
     print(f"{', '.join(path.name for path in written)} -> {out}", file=sys.stderr)
     return 0

@@ -1,10 +1,12 @@
 """Arguments of a command: options for argparse beside Hydra's ``name=value``."""
 
 import argparse
+import sys
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from cotune_bench.errors import UserError
+from cotune_bench.storage.escape import plain
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,13 +45,14 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}: see {self.prog} --help")
 
 
+def warn(lines: Iterable[str]) -> None:
+    """Print warnings on standard error."""
+    for line in lines:
+        print(f"warning: {plain(line)}", file=sys.stderr)
+
+
 def take_tables(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
     """The names that ``table=NAME`` gives, and all other arguments."""
-    names, rest = [], []
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        if name == "table":
-            names.append(value)
-        else:
-            rest.append(argument)
-    return names, rest
+    given = list(arguments)
+    tables = [text for text in given if text.partition("=")[0] == "table"]
+    return [text.partition("=")[2] for text in tables], [text for text in given if text not in tables]

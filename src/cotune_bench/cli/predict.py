@@ -5,15 +5,15 @@ results=FOLDER names the results folder, device=cpu the device.
 """
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cotune_bench.cli.parser import Parser
+from cotune_bench.cli.parser import Parser, warn
 from cotune_bench.config.protocol import VIEWS
 from cotune_bench.data.readers.folder import IMAGES
 from cotune_bench.errors import UserError
 from cotune_bench.inference.kept_network import Kept
+from cotune_bench.reports.tables import spaced
 from cotune_bench.storage.escape import plain
 from cotune_bench.storage.find_run import find_run
 from cotune_bench.storage.relationship_file import Share, shares
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
 
     predictor = Predictor.of(kept, devices(given.device)[0], views=given.views, explain=given.explain)
     if given.explain and kept.card["source"]["weights"] == "random":
-        print("warning: the source head has random weights: what a picture resembles means nothing", file=sys.stderr)
+        warn(["the source head has random weights: what a picture resembles means nothing"])
     good, predicted, bad = predict_files(predictor, files, skip_bad=given.skip_bad)
     targets = [shares(row, kept.classes)[: given.top] for row in predicted.probabilities]
     heads = [] if predicted.source is None else predicted.source
@@ -50,11 +50,9 @@ def main(arguments: list[str]) -> int:
     rows = list(zip(good, targets, sources, strict=True))
     for line in as_json(rows) if given.json else as_lines(rows):
         print(line)
-    for line in bad:
-        print(f"warning: left out {plain(line)}", file=sys.stderr)
+    warn([f"left out {line}" for line in bad])
     if bad or ignored:
-        left_out = f"{len(bad)} unreadable and {ignored} other files left out"
-        print(f"warning: {len(good)} pictures predicted, {left_out}", file=sys.stderr)
+        warn([f"{len(good)} pictures predicted, {len(bad)} unreadable and {ignored} other files left out"])
     return 0
 
 
@@ -96,11 +94,9 @@ def as_json(rows: Rows) -> Iterator[str]:
 def as_lines(rows: Rows) -> Iterator[str]:
     """A line for each file, its classes in percent; with a source head, another line of source classes."""
     width = max(len(plain(file)) for file, _, _ in rows)
-    cells = [[_percent(share) for share in targets] for _, targets, _ in rows]
-    columns = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for (file, _, sources), row in zip(rows, cells, strict=True):
-        padded = (text.ljust(wide) for text, wide in zip(row, columns, strict=True))
-        yield f"{plain(file).ljust(width)}  {'  '.join(padded)}".rstrip()
+    lines = spaced([[plain(file), *map(_percent, targets)] for file, targets, _ in rows])
+    for line, (_, _, sources) in zip(lines, rows, strict=True):
+        yield line
         if sources:
             yield f"{' ' * width}  resembles {', '.join(map(_percent, sources))}"
 

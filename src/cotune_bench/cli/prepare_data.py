@@ -3,7 +3,6 @@
 from cotune_bench.cli.parser import Parser
 from cotune_bench.config import choices, compose_config
 from cotune_bench.data.prepare.run import check_data, prepare
-from cotune_bench.errors import UserError, suggest
 
 
 def main(arguments: list[str]) -> int:
@@ -13,8 +12,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("overrides", nargs="*", help="settings of a run, such as data_root=PATH or data.root=PATH")
     parser.add_argument("--check", action="store_true", help="download and unpack nothing")
     given = parser.read(arguments)
-    if given.name not in choices("data"):
-        raise UserError(f"{given.name} is not a data set: {suggest(given.name, choices('data'))}")
     config = compose_config([f"data={given.name}", *given.overrides])
     if not given.check and not prepare(given.name, config):
         return 1

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from scipy.stats import kendalltau
 
 from cotune_bench.cli.parser import Parser
 from cotune_bench.config import compose_config
 from cotune_bench.config.overrides import path_override
+from cotune_bench.reports.tables import spaced
 from cotune_bench.storage.records import Record, RecordStore
 
 SCORES = ("LogME", "LEEP", "NCE", "H-score")
@@ -52,14 +51,11 @@ def main(arguments: list[str]) -> int:
         scores = logme(values, labels), leep(probabilities, labels), nce(source, labels), h_score(values, labels)
         rows.append((name, scores, fine_tuned(records, run.data.name, config.rate, run.backbone.info.sha256)))
     known = any(accuracy is not None for _, _, accuracy in rows)
-    table = Table("backbone", *SCORES, *["fine-tuned (%)"] * known, title=f"{configs[0].data.name}, no training")
+    lines = [["backbone", *SCORES, *["fine-tuned (%)"] * known]]
     for name, scores, accuracy in sorted(rows, key=lambda row: -row[1][0]):
         shown = "" if accuracy is None else f"{accuracy:.2f}"
-        table.add_row(name, *(f"{score:.4f}" for score in scores), *[shown] * known)
-    console = Console()
-    console.print(table)
-    if known:
-        console.print(correlation_line(rows))
+        lines.append([name, *(f"{score:.4f}" for score in scores), *[shown] * known])
+    print("\n".join([f"{configs[0].data.name}, no training", *spaced(lines), *[correlation_line(rows)] * known]))
     return 0
 
 

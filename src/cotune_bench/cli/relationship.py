@@ -55,12 +55,12 @@ def main(arguments: list[str]) -> int:
     Console().print(table)
     if given.figure:
         from cotune_bench.reports.figures.base import image
-        from cotune_bench.reports.figures.resemblance import Resemblance, resemblance_figure
+        from cotune_bench.reports.figures.pictures import relationship_pictures
         from cotune_bench.storage.files import write_atomically
 
         drawn = [targets.index(name) for name in given.classes or targets]
-        pictured = [Resemblance(targets[label], rows[label], _photograph(experiment, label)) for label in drawn]
-        write_atomically(given.figure, image(resemblance_figure(pictured), given.figure.suffix[1:]))
+        pictured = [(targets[label], rows[label], _photograph(experiment, label)) for label in drawn]
+        write_atomically(given.figure, image(relationship_pictures(pictured), given.figure.suffix[1:]))
         print(f"drawn to {given.figure}")
     return 0
 

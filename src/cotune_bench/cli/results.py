@@ -9,10 +9,9 @@
 results=FOLDER names the results folder, results by default.
 """
 
-import sys
 from pathlib import Path
 
-from cotune_bench.cli.parser import Parser
+from cotune_bench.cli.parser import Parser, warn
 from cotune_bench.config import key_of, upgraded
 from cotune_bench.config.changed import described_row
 from cotune_bench.config.rekey import rekey
@@ -50,23 +49,17 @@ def main(arguments: list[str]) -> int:
         records = chosen(store, values[1:])
         export(records, Path(values[0]))
         print(f"{count(len(records), 'record')} -> {values[0]}")
-    elif given.command == "merge":
-        check_writable(store.folder)
-        taken, kept, notes = merge(store, RecordStore(Path(values[0])), lambda config: key_of(upgraded(config)))
-        warn([*notes, *store.refresh(described_row)[1]])
-        print(f"{count(taken, 'record')} taken in, {kept} were here")
-    elif given.command == "refresh":
-        check_writable(store.results)
-        path, damaged = store.refresh(described_row)
-        warn(damaged)
-        print(path)
     else:
-        check_writable(store.results)
-        pairs = rekey(store)
-        for old, new in pairs.items():
-            print(f"{old} -> {new}")
-        warn(store.refresh(described_row)[1])
-        print(f"{count(len(pairs), 'key')} changed")
+        check_writable(store.folder)
+        done, notes = str(store.table), []
+        if given.command == "merge":
+            taken, kept, notes = merge(store, RecordStore(Path(values[0])), lambda config: key_of(upgraded(config)))
+            done = f"{count(taken, 'record')} taken in, {kept} were here"
+        elif given.command == "rekey":
+            lines = [f"{old} -> {new}" for old, new in rekey(store).items()]
+            done = "\n".join([*lines, f"{count(len(lines), 'key')} changed"])
+        warn([*notes, *store.refresh(described_row)[1]])
+        print(done)
     return 0
 
 
@@ -93,9 +86,3 @@ def show(records: list[Record]) -> None:
             ["-" if values[name] is None else plain(form.format(values[name])) for name, form in SHOWN.items()]
         )
     print("\n".join([*spaced(rows), count(len(records), "record")]))
-
-
-def warn(lines: list[str]) -> None:
-    """Print warnings on standard error."""
-    for line in lines:
-        print(f"warning: {plain(line)}", file=sys.stderr)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from cotune_bench import config as settings
 from cotune_bench.cli import COMMANDS
-from cotune_bench.cli.parser import take_tables
+from cotune_bench.cli.parser import take_tables, warn
 from cotune_bench.config import groups
 from cotune_bench.config.changed import described_row
 from cotune_bench.config.overrides import readable
@@ -70,7 +70,7 @@ def _single(overrides: list[str]) -> int:
     config = settings.compose_config(overrides)
     check_writable(Path(config.results))
     if config.force or not RecordStore(Path(config.results)).finished(settings.run_key(config)):
-        _announce(config)
+        announce(config)
     try:
         if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":  # the first process writes
             from cotune_bench.training.company import follow
@@ -85,8 +85,7 @@ def _single(overrides: list[str]) -> int:
         return 1
     print(outcome.line)
     if outcome.state == runner.DONE and (Path(config.results) / "runs" / outcome.key / CARD).exists():
-        place = "" if config.results == "results" else f" results={shlex.quote(str(config.results))}"
-        print(f"its network: cotune-bench predict {outcome.key} PICTURE...{place}", file=sys.stderr)
+        print(f"its network: {predict_command(outcome.key, config.results)}", file=sys.stderr)
     _refresh(Path(config.results))
     return 0
 
@@ -103,7 +102,7 @@ def _sweep(stages: list[list[list[str]]]) -> tuple[int, bool]:
     results = Path(first.results).absolute()
     check_writable(results)
     for one in _configs(parts[0], "data", "data.root"):  # the same in all
-        _announce(one)
+        announce(one)
         _require_data(one, parts)
     for overrides in parts:
         _require_sources(overrides)
@@ -184,8 +183,14 @@ def _require_data(config: DictConfig, parts: list[list[str]]) -> None:
             raise
 
 
-def _announce(config: DictConfig) -> None:
-    """What protocol=auto chose and what is known of one's own images; UserError if they cannot be used."""
+def predict_command(key: str, results: str) -> str:
+    """The command that predicts with the network of a run."""
+    place = "" if results == "results" else f" results={shlex.quote(results)}"
+    return f"cotune-bench predict {key} PICTURE...{place}"
+
+
+def announce(config: DictConfig) -> None:
+    """Print what protocol=auto chose and what is known of one's own images; UserError if they cannot be used."""
     lines = []
     if own_images(config.data):
         from cotune_bench.data.quality import report
@@ -242,5 +247,4 @@ def _refresh(results: Path) -> None:
         _, damaged = RecordStore(results).refresh(described_row)
     except OSError as error:
         damaged = [f"results.csv is not up to date ({error}): cotune-bench results refresh makes it again"]
-    for line in damaged:
-        print(f"warning: {line}", file=sys.stderr)
+    warn(damaged)

@@ -6,13 +6,12 @@ Without table=NAME, the folder first and then all tables; with it, the state of 
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 from cotune_bench.cli.parser import Parser, take_tables
-from cotune_bench.config import choices, compose_config
+from cotune_bench.config import choices
 from cotune_bench.errors import UserError
 from cotune_bench.reports.overview import overview_lines
-from cotune_bench.reports.status import not_begun, rerun_commands, status_lines, table_status
+from cotune_bench.reports.status import not_begun, rerun_commands, results_folder, status_lines, table_status
 
 EVERY = 5.0  # seconds between two screens of --watch
 
@@ -32,7 +31,7 @@ def main(arguments: list[str]) -> int:
         raise UserError("--watch shows states: leave out --failed")
     with suppress(KeyboardInterrupt):
         while True:
-            lines = _states(tables, overrides) if tables else overview_lines(_results(overrides))
+            lines = _states(tables, overrides) if tables else overview_lines(results_folder(overrides))
             clear = "\x1b[H\x1b[2J" if sys.stdout.isatty() else ""
             print(clear + "\n".join([*lines, ""]), flush=True)
             time.sleep(EVERY)
@@ -52,11 +51,7 @@ def _all(tables: list[str], overrides: list[str], *, failed: bool) -> list[str]:
     empty |= {name: len(states.pop(name).cells) for name in missing}
     never = [f"tables not begun: {', '.join(f'{name} ({empty[name]})' for name in sorted(empty))}"] if empty else []
     shown = [line for table in states.values() for line in ["", *status_lines(table)]]
-    return [*overview_lines(_results(overrides)), "", *never, *shown]
-
-
-def _results(overrides: list[str]) -> Path:
-    return Path(compose_config(overrides).results)
+    return [*overview_lines(results_folder(overrides)), "", *never, *shown]
 
 
 def _states(tables: list[str], overrides: list[str]) -> list[str]:

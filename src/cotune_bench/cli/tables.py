@@ -1,11 +1,10 @@
 """Render tables, figures and the report: of every table that has runs, or of those named by table=NAME."""
 
 import sys
-from pathlib import Path
 
 from cotune_bench.cli.parser import Parser, take_tables
-from cotune_bench.config import compose_config
 from cotune_bench.reports.build import make_tables
+from cotune_bench.reports.status import results_folder
 from cotune_bench.storage.files import check_writable
 
 
@@ -18,7 +17,7 @@ def main(arguments: list[str]) -> int:
     )
     given = parser.read(arguments)
     tables, overrides = take_tables(given.overrides)
-    check_writable(Path(compose_config([one for one in overrides if one.startswith("results=")]).results))
+    check_writable(results_folder(overrides))
     _, lacking = make_tables(tables, overrides)
     for line in lacking if given.strict else ():
         print(line, file=sys.stderr)

@@ -7,15 +7,12 @@ where the benchmark has several, source network. Without --write nothing is writ
 
 import shlex
 
-from rich.console import Console
-from rich.table import Table
-
 from cotune_bench.cli.parser import Parser
 from cotune_bench.config import axes, compose_config, groups
 from cotune_bench.config.own_images import own_images
 from cotune_bench.config.validate import number
 from cotune_bench.errors import UserError
-from cotune_bench.reports.tables import display_rate
+from cotune_bench.reports.tables import display_rate, spaced
 from cotune_bench.storage.files import write_atomically
 from cotune_bench.training.tuning import Point, best_of, spread, tune, tuned_yaml
 
@@ -50,7 +47,7 @@ def main(arguments: list[str]) -> int:
     for rate, points in found.items():
         over = f"mean ± standard deviation over {len(points[0].accuracies)} replicates"
         print(f"{name}, rate {display_rate(rate)}, validation images, {over}:")
-        Console().print(table_of(points, best[rate]))
+        print("\n".join(lines_of(points, best[rate])))
     if mine:
         for rate, point in best.items():
             settings = " ".join(f"method.{setting}={value}" for setting, value in point.values.items())
@@ -69,10 +66,10 @@ def values_of(name: str, text: str) -> list[str]:
     return [value.partition("=")[2] for value in found]
 
 
-def table_of(points: list[Point], best: Point) -> Table:
+def lines_of(points: list[Point], best: Point) -> list[str]:
     """The grid of one rate."""
-    table = Table(*best.values, "accuracy %", "nll", "")
+    rows = [[*best.values, "accuracy %", "nll", ""]]
     for point in points:
         scores = [spread(point.accuracies), spread(point.nlls, 4)]
-        table.add_row(*map(str, point.values.values()), *scores, "chosen" if point is best else "")
-    return table
+        rows.append([*map(str, point.values.values()), *scores, "chosen" if point is best else ""])
+    return spaced(rows)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cotune_bench.config import choices, compose_config
+from cotune_bench.config import choices
 from cotune_bench.config.tables import Cells, load_table, table_cells
 from cotune_bench.reports.costs import cost_texts
 from cotune_bench.reports.figures import write_figures
 from cotune_bench.reports.frame import run_frame
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.own_images import own_tables
-from cotune_bench.reports.page import Part, table_html, write_report
+from cotune_bench.reports.page import Part, report_html, table_html
 from cotune_bench.reports.published import compare_texts, paper_table
-from cotune_bench.reports.status import not_begun, table_status
+from cotune_bench.reports.status import not_begun, results_folder, table_status
 from cotune_bench.reports.tables import print_grid, to_csv, to_latex, to_markdown
 from cotune_bench.storage.files import check_writable, write_atomically
 from cotune_bench.storage.records import RecordStore
@@ -86,7 +86,7 @@ def make_tables(
     for name, count in empty.items():
         console.print(f"{name}: no run yet; cotune-bench run table={name} runs its {count} cells")
     if not names:
-        results = Path(compose_config([text for text in overrides if text.startswith("results=")]).results)
+        results = results_folder(overrides)
         own, unread = own_tables(results)
         parts += [Part(grid, None, status, results) for grid, status in own]
         damaged = unread + damaged
@@ -94,7 +94,9 @@ def make_tables(
         print(f"warning: {line}", file=sys.stderr)
     written = [path for part in parts for path in _part_files(part, console)]
     for results in dict.fromkeys(part.results for part in parts):
-        written.append(write_report([part for part in parts if part.results == results], list(empty), results))
+        page = report_html([part for part in parts if part.results == results], list(empty))
+        write_atomically(results / "report.html", page.encode())
+        written.append(results / "report.html")
     for path in written:
         print(path)
     return written, lacking

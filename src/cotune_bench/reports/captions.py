@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 
+from cotune_bench.errors import count
 from cotune_bench.reports.grid import SPREADS, Grid, Run
 
 #: Fields of a run that a table should not mix, by what they are called.
@@ -92,11 +93,8 @@ def warnings(grid: Grid) -> list[str]:
         on_cpu = [run for run in runs if run.device == "cpu" and run.instructions]  # sums are rounded by these
         lines += [_mixture(f"instruction sets in {data}", "instructions", on_cpu), random_weights(grid, data)]
         shared = ("unit",) if grid.spec.unit == "replicate" else ()
-        lines.append(
-            _clash(
-                f"source weights under one name in {data}", "weights_sha256", ("backbone", "weights", *shared), runs
-            )
-        )
+        sources = ("backbone", "weights", *shared)
+        lines.append(_clash(f"source weights under one name in {data}", "weights_sha256", sources, runs))
         lines.append(_clash(f"images in {data}", "images", ("rate", *shared), runs))
     return [line for line in lines if line]
 
@@ -105,18 +103,17 @@ def random_weights(grid: Grid, data: str) -> str:
     """A sentence on the runs of a data set that were not pre-trained, or nothing."""
     runs = grid.runs(data)
     random = sum(run.weights == "random" for run in runs)
-    return f"Random weights, not pre-trained, in {random} of {plural(len(runs), 'run')} of {data}." if random else ""
+    return f"Random weights, not pre-trained, in {random} of {count(len(runs), 'run')} of {data}." if random else ""
 
 
 def _gaps(grid: Grid) -> list[str]:
     lacking, lines = [cell.expected - cell.n for cell in grid.cells if cell.n < cell.expected], []
     if lacking:
-        asked = sum(cell.expected for cell in grid.cells)
-        where = f"{len(lacking)} of {plural(len(grid.cells), 'cell')}"
-        lines.append(f"Runs missing: {sum(lacking)} of {asked}, in {where}.")
+        asked, cells = sum(cell.expected for cell in grid.cells), count(len(grid.cells), "cell")
+        lines.append(f"Runs missing: {sum(lacking)} of {asked}, in {len(lacking)} of {cells}.")
     sizes = Counter(cell.n for cell in grid.cells if cell.n)
     if len(sizes) > 1:
-        counts = ", ".join(f"n = {n} in {plural(sizes[n], 'cell')}" for n in sorted(sizes))
+        counts = ", ".join(f"n = {n} in {count(sizes[n], 'cell')}" for n in sorted(sizes))
         lines.append(f"Unequal numbers of {grid.spec.unit}s: {counts}.")
     return lines
 
@@ -126,9 +123,9 @@ def _mixture(what: str, field: str, runs: Sequence[Run]) -> str:
     counts = Counter(getattr(run, field) or "not recorded" for run in runs)
     if len(counts) < 2:
         return ""
-    text = f"Mixed {what}: " + ", ".join(f"{name} in {plural(counts[name], 'run')}" for name in sorted(counts))
+    text = f"Mixed {what}: " + ", ".join(f"{name} in {count(counts[name], 'run')}" for name in sorted(counts))
     cells = _mixed(runs, field, ("data", "method", "rate"))
-    return text + (f"; within {plural(len(cells), 'cell')}: {_few(cells)}." if cells else ".")
+    return text + (f"; within {count(len(cells), 'cell')}: {_few(cells)}." if cells else ".")
 
 
 def _clash(what: str, field: str, shared: Sequence[str], runs: Sequence[Run]) -> str:
@@ -142,20 +139,14 @@ def _mixed(runs: Sequence[Run], field: str, by: Sequence[str]) -> list[str]:
     groups: dict[str, set[str]] = {}
     for run in runs:
         place = (getattr(run, name) for name in by)
-        groups.setdefault(" ".join(f"{one:g}" if isinstance(one, float) else str(one) for one in place), set()).add(
-            getattr(run, field)
-        )
-    return [place for place, found in groups.items() if len(found) > 1]
+        text = " ".join(f"{one:g}" if isinstance(one, float) else str(one) for one in place)
+        groups.setdefault(text, set()).add(getattr(run, field))
+    return [text for text, found in groups.items() if len(found) > 1]
 
 
 def _few(places: Sequence[str]) -> str:
     more = f" and {len(places) - NAMED} more" if len(places) > NAMED else ""
     return ", ".join(places[:NAMED]) + more
-
-
-def plural(count: int, noun: str) -> str:
-    """Such as "1 run" and "2 runs"."""
-    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 def listed(names: Sequence[str], last: str = "and") -> str:

@@ -7,9 +7,8 @@ from statistics import fmean
 import pandas as pd
 
 from cotune_bench.reports.grid import Grid
-from cotune_bench.reports.published import BASELINE, Rows
-from cotune_bench.reports.tables import aligned, display_name
-from cotune_bench.storage.escape import markdown
+from cotune_bench.reports.published import BASELINE, Listing, Rows, listings_markdown
+from cotune_bench.reports.tables import display_name, exact_csv
 
 COSTS = ("trained_parameters", "parameters", "train_macs", "test_macs")
 TITLE = "Costs"
@@ -28,17 +27,14 @@ def costs(grid: Grid) -> Rows:
     for data, method in product(grid.spec.data, grid.spec.rows):
         known = [run.costs for cell in grid.row(data, method) for run in cell.runs if run.costs]
         if known:
-            row = {name: _mean([one[name] for one in known if name in one]) for name in COSTS}
-            found.append({"table": grid.spec.name, "data": data, "method": method, **row})
+            values = {name: [one[name] for one in known if name in one] for name in COSTS}
+            means = {name: fmean(given) if given else None for name, given in values.items()}
+            found.append({"table": grid.spec.name, "data": data, "method": method, **means})
     return found
 
 
-def _mean(values: list[float]) -> float | None:
-    return fmean(values) if values else None
-
-
-def cost_listings(grid: Grid) -> list[tuple[str, list[list[str]], list[str]]]:
-    """Title, rows and notes of the table of costs, if any run has recorded them; the first row is a header."""
+def cost_listings(grid: Grid) -> list[Listing]:
+    """The table of costs, if any run has recorded them."""
     found = costs(grid)
     usual = {row["data"]: row for row in found if row["method"] == BASELINE}
     rows = [HEADER]
@@ -51,13 +47,13 @@ def cost_listings(grid: Grid) -> list[tuple[str, list[list[str]], list[str]]]:
 
 def cost_texts(grid: Grid) -> dict[str, str]:
     """The table of costs as Markdown, and in full precision as CSV, by file name; none without costs."""
-    texts = {}
-    for title, rows, notes in cost_listings(grid):
-        table = aligned([list(map(markdown, row)) for row in rows])
-        parts = [f"# {markdown(grid.spec.title)}: {title.lower()}", *map(markdown, notes), table]
-        texts[f"{grid.spec.name}-costs.md"] = "\n\n".join(parts) + "\n"
-        texts[f"{grid.spec.name}-costs.csv"] = pd.DataFrame(costs(grid)).to_csv(index=False, lineterminator="\n")
-    return texts
+    if not (tables := cost_listings(grid)):
+        return {}
+    name = f"{grid.spec.name}-costs"
+    return {
+        f"{name}.md": listings_markdown(grid.spec.title, tables),
+        f"{name}.csv": exact_csv(pd.DataFrame(costs(grid))),
+    }
 
 
 def _ratio(row: Mapping, usual: Mapping, name: str) -> str:

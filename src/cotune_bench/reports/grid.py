@@ -93,6 +93,7 @@ class Run:
     correct: str = ""
     train_images: int = 0
     test_images: int = 0
+    seconds: float = 0.0
     costs: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
@@ -188,20 +189,12 @@ def build_grid(spec: TableSpec, runs: pd.DataFrame) -> Grid:
     # mean and stdev round once, from exact fractions: equal values spread by exactly 0, on every machine
     means = {place: statistics.mean(run.accuracy for run in found) for place, found in places.items() if found}
     shown = {place: round(mean, DECIMALS) for place, mean in means.items() if place[1] in spec.methods}
-    highest: dict[tuple[str, float], float] = {}
-    for (data, _, rate), mean in shown.items():
-        highest[data, rate] = max(highest.get((data, rate), 0.0), mean)
-    cells = (
-        Cell(
-            *place,
-            runs=found,
-            expected=len(spec.units),
-            mean=means.get(place),
-            spread=spread((run.accuracy for run in found), spec.std),
-            best=place in shown and shown[place] == highest[place[0], place[2]],
-        )
-        for place, found in places.items()
-    )
+    cells = []
+    for place, found in places.items():
+        column = [shown[one] for one in shown if (one[0], one[2]) == (place[0], place[2])]
+        best = place in shown and shown[place] == max(column)
+        std = spread((run.accuracy for run in found), spec.std)
+        cells.append(Cell(*place, found, len(spec.units), means.get(place), std, best))
     return Grid(spec, tuple(cells))
 
 

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cotune_bench.config.changed import changed_text
+from cotune_bench.reports.status import run_state
 from cotune_bench.storage.escape import plain
 from cotune_bench.storage.records import Record, RecordStore
-from cotune_bench.storage.run_state import duration, how_far, read_status, share_done, silent, time_left
+from cotune_bench.storage.run_state import duration, how_far, read_status, share_done, time_left
 
 SHOWN = 5  # runs of each kind
 
@@ -19,7 +20,8 @@ def overview_lines(results: Path) -> list[str]:
     states = _run_states(results)
     sweeps = [plain(line) for line in _sweeps(results, states)]
     running = [_running(key, state) for key, state in states.items() if state["state"] == "running"]
-    others = {kind: [one for one in states.items() if one[1]["state"] == kind] for kind in ("failed", "interrupted")}
+    kinds = {"failed": ("failed",), "interrupted": ("interrupted", "stale")}
+    others = {kind: [one for one in states.items() if one[1]["state"] in kinds[kind]] for kind in kinds}
     lines = ["running now:" if running or sweeps else "nothing runs now", *sweeps, *running]
     for kind, found in others.items():
         if found:
@@ -35,25 +37,11 @@ def _line(key: str, text: str) -> str:
 
 
 def _run_states(results: Path) -> dict[str, dict]:
-    """Status of every run that has begun and has no record, by key; one whose process is gone is interrupted."""
-    found = {}
+    """Status of every run that has begun and has no record, or runs again, by key."""
     recorded = {path.stem for path in (results / "records").glob("[!.]*.json")}
-    for folder in sorted((results / "runs").glob("[!.]*")):
-        status = read_status(folder / "status.json") or read_status(folder / "failure.json")
-        if status is None or (folder.name in recorded and status.get("state") != "running"):
-            continue
-        state = status.setdefault("state", "failed")
-        if state == "running" and (reason := _why_silent(status)):
-            status |= {"state": "interrupted", "reason": reason}
-        found[folder.name] = status
-    return found
-
-
-def _why_silent(status: dict) -> str:
-    try:
-        return silent(status)
-    except (KeyError, ValueError, TypeError):
-        return "its status cannot be read"
+    states = {folder.name: run_state(folder) for folder in sorted((results / "runs").glob("[!.]*"))}
+    again = ("running", "stale")
+    return {key: one for key, one in states.items() if one and (key not in recorded or one["state"] in again)}
 
 
 def _running(key: str, state: dict) -> str:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import compress, product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from cotune_bench.config.own_images import own_images
 from cotune_bench.reports.frame import run_frame, usual_values
 from cotune_bench.reports.grid import Grid, TableSpec, build_grid
 from cotune_bench.reports.status import CellStatus, TableStatus
-from cotune_bench.reports.tables import METHOD_NAMES
+from cotune_bench.reports.tables import usual_place
 from cotune_bench.storage.files import digest
 from cotune_bench.storage.records import Record, RecordStore
 
@@ -64,18 +64,14 @@ def _by_unit(records: Sequence[Record]) -> dict[str, list[Record]]:
     A replicate has the same number for all its seeds, and its setting has several such numbers. A table of seeds has
     all other records, and replicates on whose split there are other seeds.
     """
-    settings = {unit: [digest(_block(one, unit)) for one in records] for unit in ("seed", "replicate")}
+    splits, settings = ([digest(_block(one, unit)) for one in records] for unit in ("seed", "replicate"))
     alike = [one.seed == one.config["split_seed"] == one.config["backbone"].get("seed", one.seed) for one in records]
-    numbers = {
-        (block, one.seed) for block, one, same in zip(settings["replicate"], records, alike, strict=True) if same
-    }
+    numbers = {(block, one.seed) for block, one in compress(zip(settings, records, strict=True), alike)}
     several = Counter(block for block, _ in numbers)
-    replicates = [same and several[block] > 1 for block, same in zip(settings["replicate"], alike, strict=True)]
-    splits = {block for block, replicate in zip(settings["seed"], replicates, strict=True) if not replicate}
-    return {
-        "seed": [one for one, block in zip(records, settings["seed"], strict=True) if block in splits],
-        "replicate": [one for one, replicate in zip(records, replicates, strict=True) if replicate],
-    }
+    replicates = [same and several[block] > 1 for block, same in zip(settings, alike, strict=True)]
+    of_seeds = {block for block, replicate in zip(splits, replicates, strict=True) if not replicate}
+    chosen = {"seed": [block in of_seeds for block in splits], "replicate": replicates}
+    return {unit: list(compress(records, taken)) for unit, taken in chosen.items()}
 
 
 def _block(record: Record, unit: str) -> dict[str, Any]:
@@ -111,14 +107,12 @@ def _table(
     name: str, title: str, unit: str, members: Sequence[Member], results: Path
 ) -> tuple[Grid, TableStatus, list[str]]:
     """Grid and states of a table, and lines on records that are left out."""
-    known = list(METHOD_NAMES)
     blocks, rows = {block: one for one, block, _ in members}, {row: one for one, _, row in members}
-    order = {row: known.index(one.method) if one.method in known else len(known) for row, one in rows.items()}
     spec = TableSpec(
         name=name,
         title=title,
         data=tuple(sorted(blocks)),
-        methods=tuple(sorted(rows, key=lambda row: (order[row], row))),
+        methods=tuple(sorted(rows, key=lambda row: (*usual_place(rows[row].method), row))),
         rates=tuple(sorted({one.rate for one, _, _ in members})),
         units=tuple(sorted({one.seed for one, _, _ in members})),
         unit=unit,

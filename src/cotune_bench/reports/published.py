@@ -16,13 +16,15 @@ from cotune_bench.reports.captions import random_weights, setting
 from cotune_bench.reports.columns import find_column
 from cotune_bench.reports.grid import Grid, Place, spread
 from cotune_bench.reports.statistics import ROUNDING, compare_all
-from cotune_bench.reports.tables import aligned, display_name, display_rate
+from cotune_bench.reports.tables import aligned, display_name, display_rate, exact_csv, mean_text
 from cotune_bench.storage.escape import markdown
 
 PAPER = Path(__file__).parents[1] / "paper"
 PAPER_SEEDS = 3  # behind the paper's std: an assumption
 BASELINE, CHALLENGER = "finetune", "cotuning"
 Rows = list[dict[str, Any]]
+#: Title, rows of plain text, of which the first is a header, and notes of a table.
+Listing = tuple[str, list[list[str]], list[str]]
 
 BESIDE = "Beside the published numbers"
 CELLS = (
@@ -57,33 +59,30 @@ GAIN = (
 
 
 @cache
-def _rows(name: str) -> Rows:
-    return pd.read_csv(PAPER / name).to_dict("records")  # pyright: ignore[reportReturnType]
-
-
-def _tables() -> Rows:
-    """Every cell of the published tables."""
-    return _rows("cotuning.csv") + _rows("spottune.csv") + _rows("zootuning.csv")
+def _tables() -> pd.DataFrame:
+    """Every cell of the published tables, by data, method and rate."""
+    frames = [pd.read_csv(PAPER / f"{name}.csv") for name in ("cotuning", "spottune", "zootuning")]
+    return pd.concat(frames).set_index(["data", "method", "rate"])
 
 
 @cache
 def published(table: str) -> dict[Place, tuple[float, float | None]]:
     """The paper's (mean, std) of a published table by (data, row, rate); empty for other names.
 
-    The last has no std.
+    Not every table has a std.
     """
-    rows = [row for row in _tables() if row["table"] == table]
-    stds = [None if math.isnan(row["std"]) else row["std"] for row in rows]
+    rows = _tables().query("table == @table")
     return {
-        (row["data"], row["method"], row["rate"]): (row["mean"], std) for row, std in zip(rows, stds, strict=True)
+        place: (mean, None if math.isnan(std) else std)
+        for place, mean, std in rows[["mean", "std"]].itertuples(name=None)
     }
 
 
 @cache
 def tllib() -> dict[Place, float]:
     """TLlib's accuracies with supervised pre-training by (data, method, rate), one run each."""
-    rows = [row for row in _rows("tllib_benchmark.csv") if row["pretraining"] == "imagenet_supervised"]
-    return {(row["data"], row["method"], row["rate"]): row["top1"] for row in rows}
+    rows = pd.read_csv(PAPER / "tllib_benchmark.csv").query("pretraining == 'imagenet_supervised'")
+    return rows.set_index(["data", "method", "rate"])["top1"].to_dict()  # pyright: ignore[reportReturnType]
 
 
 def paper_table(name: str, chosen: str | None) -> str | None:
@@ -93,7 +92,7 @@ def paper_table(name: str, chosen: str | None) -> str | None:
         UserError: the chosen one was not published.
     """
     if chosen is not None and not published(chosen):
-        known = ", ".join(sorted({row["table"] for row in _tables()}))
+        known = ", ".join(sorted(_tables()["table"].unique()))
         raise UserError(f"table {name}: paper={chosen} is unknown: choose {known}, or leave it out")
     return chosen or (name if published(name) else None)
 
@@ -146,9 +145,8 @@ def _gains(grid: Grid) -> dict[Place, tuple[float, float | None, float | None, i
                 found[data, method, rate] = fmean(gains), None, None, len(gains)
         column = find_column(grid, data, rate)
         if grid.spec.unit == "replicate" and len(column.units) > 1 and BASELINE in column.methods:
-            for pair in (
-                one.over(BASELINE) for one in compare_all(column.column) if BASELINE in (one.first, one.second)
-            ):
+            pairs = [one.over(BASELINE) for one in compare_all(column.column) if BASELINE in (one.first, one.second)]
+            for pair in pairs:
                 interval = (pair.low, pair.high) if pair.stderr else (None, None)
                 found[data, pair.first, rate] = pair.difference, *interval, len(column.units)
     return found
@@ -184,31 +182,30 @@ def orders(grid: Grid, cells: Rows) -> Rows:
 def compare_texts(grid: Grid, paper: str | None) -> dict[str, str]:
     """Every file of the comparison by its name; CSV is in full precision."""
     name, cells = f"{grid.spec.name}-compare", compare(grid, paper)
-    texts = {f"{name}.md": compare_markdown(grid, paper), f"{name}.csv": _csv(cells)}
+    texts = {f"{name}.md": compare_markdown(grid, paper), f"{name}.csv": exact_csv(pd.DataFrame(cells))}
     if paper:
-        texts[f"{grid.spec.name}-order.csv"] = _csv(orders(grid, cells), ("data", "rate", "methods", "tau_b"))
+        columns = pd.Index(["data", "rate", "methods", "tau_b"])
+        texts[f"{grid.spec.name}-order.csv"] = exact_csv(pd.DataFrame(orders(grid, cells), columns=columns))
     return texts
-
-
-def _csv(rows: Rows, columns: Sequence[str] | None = None) -> str:
-    frame = pd.DataFrame(rows, columns=None if columns is None else pd.Index(columns))
-    return frame.to_csv(index=False, lineterminator="\n")
 
 
 def compare_markdown(grid: Grid, paper: str | None) -> str:
     """All tables that compare as Markdown."""
-    parts = [f"# {markdown(grid.spec.title)}: " + ("the paper beside ours" if paper else "gain")]
-    for title, rows, notes in listings(grid, paper):
+    title = f"{grid.spec.title}: " + ("the paper beside ours" if paper else "gain")
+    return listings_markdown(title, listings(grid, paper))
+
+
+def listings_markdown(heading: str, tables: Sequence[Listing]) -> str:
+    """Tables, their notes above them, as Markdown; the first that compares is what the heading says."""
+    parts = [f"# {markdown(heading)}"]
+    for title, rows, notes in tables:
         parts += [f"## {title}"] * (title != BESIDE) + [markdown(note) for note in notes]
         parts.append(aligned([list(map(markdown, row)) for row in rows], names=2 if rows[0][0] == "Data set" else 1))
     return "\n\n".join(parts) + "\n"
 
 
-def listings(grid: Grid, paper: str | None) -> list[tuple[str, list[list[str]], list[str]]]:
-    """Title, rows and notes of each table that compares: with the paper, if it was published, and the gain.
-
-    Rows are plain text, the first a header.
-    """
+def listings(grid: Grid, paper: str | None) -> list[Listing]:
+    """Each table that compares: with the paper, if it was published, and the gain."""
     cells, found = compare(grid, paper), []
     if paper:
         spread = WITHOUT_STD if all(std is None for _, std in published(paper).values()) else WITH_STD
@@ -233,7 +230,7 @@ def listings(grid: Grid, paper: str | None) -> list[tuple[str, list[list[str]], 
 
 def backbones(grid: Grid, paper: str) -> str:
     """Our setting and the paper's backbones, and a warning where they differ."""
-    theirs = list(dict.fromkeys(row["backbone"] for row in _tables() if row["table"] == paper))
+    theirs = list(_tables().query("table == @paper")["backbone"].unique())
     sentences = [setting(grid), f"Backbone of the paper: {' and '.join(theirs)}, pre-trained."]
     for field, usual, what in (
         ("backbone", theirs, "backbone than the paper's"),
@@ -250,7 +247,7 @@ def _cell_rows(cells: Rows) -> list[list[str]]:
     for one in cells:
         names = one["data"], display_name(one["method"]), display_rate(one["rate"])
         difference = "random weights" if one["random"] else _number(one["difference"], "+.2f")
-        paper, ours = _sample(one["paper_mean"], one["paper_std"]), _sample(one["mean"], one["std"])
+        paper, ours = mean_text(one["paper_mean"], one["paper_std"]), mean_text(one["mean"], one["std"])
         rows.append([*names, paper, _number(one["tllib"], ".1f"), ours, str(one["n"]), difference])
     return rows
 
@@ -268,10 +265,6 @@ def _gain_rows(cells: Rows, paper: str | None) -> list[list[str]]:
         interval = "–" if one["gain_low"] is None else "[{gain_low:+.2f}, {gain_high:+.2f}]".format(**one)
         rows.append([*row, _number(one["gain"], "+.2f"), *[interval] * tested, str(one["gain_units"])])
     return rows
-
-
-def _sample(mean: float | None, std: float | None) -> str:
-    return _number(mean, ".2f") + ("" if std is None else f" ± {std:.2f}")
 
 
 def _number(value: float | None, form: str) -> str:

@@ -96,9 +96,9 @@ def average_ranks(accuracies: np.ndarray) -> np.ndarray:
     return stats.rankdata(-accuracies, axis=0).mean(axis=1)
 
 
-def critical_difference(methods: int, sets: int, level: float = LEVEL) -> float:
+def critical_difference(methods: int, sets: int) -> float:
     """Nemenyi's q sqrt(M (M + 1) / (6 sets)) with q the studentised range over sqrt 2: of average ranks."""
-    quantile = float(stats.studentized_range.isf(level, methods, np.inf))
+    quantile = float(stats.studentized_range.isf(LEVEL, methods, np.inf))
     return quantile * (methods * (methods + 1) / (12 * sets)) ** 0.5
 
 

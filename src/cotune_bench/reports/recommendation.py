@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from cotune_bench.reports.frame import run_frame
 from cotune_bench.reports.grid import TableSpec, build_grid, spread
 from cotune_bench.reports.status import duration
-from cotune_bench.reports.tables import METHOD_NAMES, display_name, spaced
+from cotune_bench.reports.tables import display_name, mean_text, spaced, usual_place
 from cotune_bench.reports.verdict import verdicts
 from cotune_bench.storage.records import Record
 
@@ -38,8 +38,9 @@ def recommendation(found: Runs, val_images: int) -> list[str]:
     runs = {name: [run for (_, other), run in found.items() if other == name] for _, name in found}
     rows = [["", "validation %", "test %", "a run"]]
     for name, own in runs.items():
-        tests = [run.accuracy for run in own]
-        rows.append([display_name(name), _mean(_validation(own)), _mean(tests), duration(_seconds(own))])
+        scores = _validation(own), [run.accuracy for run in own]
+        texts = [mean_text(statistics.mean(values), spread(values, "sample")) for values in scores]
+        rows.append([display_name(name), *texts, duration(_seconds(own))])
     best, count = display_name(next(iter(runs))), len({one for one, _ in found})
     over = "of one replicate, a guess" if count == 1 else f"over {count} replicates"
     return [
@@ -53,11 +54,10 @@ def recommendation(found: Runs, val_images: int) -> list[str]:
 
 def _verdict(found: Runs) -> str:
     """The verdict of these runs as one column of a table, in the methods' usual order."""
-    given = {name for _, name in found}
-    methods = [*(name for name in METHOD_NAMES if name in given), *sorted(given - set(METHOD_NAMES))]
+    methods = tuple(sorted({name for _, name in found}, key=usual_place))
     first = next(iter(found.values()))
     units = tuple(sorted({one for one, _ in found}))
-    spec = TableSpec("comparison", "Comparison", (first.data,), tuple(methods), (first.rate,), units)
+    spec = TableSpec("comparison", "Comparison", (first.data,), methods, (first.rate,), units)
     frame, _ = run_frame(list(found.values()))
     (verdict,) = verdicts(build_grid(spec, frame), "--replicates {stop}, with the --budget for it")
     return verdict.sentence
@@ -69,8 +69,3 @@ def _validation(runs: Sequence[Record]) -> list[float]:
 
 def _seconds(runs: Sequence[Record]) -> float:
     return statistics.median(run.seconds for run in runs)
-
-
-def _mean(values: Sequence[float]) -> str:
-    std = spread(values, "sample")
-    return f"{statistics.mean(values):.2f}" + (f" ± {std:.2f}" if std is not None else "")

@@ -7,7 +7,6 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 from scipy import stats
@@ -17,8 +16,6 @@ POWER = 0.8
 LIMIT = 100_000  # replicates that nobody runs
 #: Percentage points that equal differences may be apart as floating-point numbers; an image is far more.
 ROUNDING = 1e-9
-
-Design = Literal["crossed", "resampled", "fixed"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Column:
         return self.accuracies.shape[1]
 
     @property
-    def design(self) -> Design:
+    def design(self) -> str:
         """``crossed`` with shared test images, ``resampled`` with drawn ones, ``fixed`` where only these count."""
         if self.correct is not None:
             return "crossed"
@@ -104,9 +101,8 @@ class Pair:
         """The same pair with this method second, whichever is better."""
         if method == self.second:
             return self
-        return replace(
-            self, first=self.second, second=method, difference=-self.difference, low=-self.high, high=-self.low
-        )
+        turned = {"difference": -self.difference, "low": -self.high, "high": -self.low}
+        return replace(self, first=self.second, second=method, **turned)
 
 
 def compare_all(column: Column, against: str | None = None) -> tuple[Pair, ...]:
@@ -167,10 +163,8 @@ def mean_squares(values: np.ndarray) -> tuple[float, float, float]:
     n, images = values.shape
     rows, columns = values.mean(axis=1), values.mean(axis=0)
     by_row, by_column = images * rows.var(ddof=1), n * columns.var(ddof=1)
-    residual = (((values - values.mean()) ** 2).sum() - (n - 1) * by_row - (images - 1) * by_column) / (
-        (n - 1) * (images - 1)
-    )
-    return float(by_row), float(by_column), max(float(residual), 0.0)
+    rest = ((values - values.mean()) ** 2).sum() - (n - 1) * by_row - (images - 1) * by_column
+    return float(by_row), float(by_column), max(float(rest) / ((n - 1) * (images - 1)), 0.0)
 
 
 # Which is best ------------------------------------------------------------------------------------------------------
@@ -182,28 +176,25 @@ def best_set(methods: Sequence[str], pairs: Sequence[Pair]) -> tuple[str, ...]:
     return tuple(method for method in methods if method not in beaten)
 
 
-def replicates_needed(column: Column, points: float = 1.0, power: float = POWER) -> int | None:
-    """Replicates with which a difference of ``points`` between members of the best set is found with this power.
+def replicates_needed(column: Column, points: float = 1.0) -> int | None:
+    """Replicates with which a difference of ``points`` between members of the best set is found with POWER.
 
     Under the same correction as the verdict, by the mean components of their pairs: those of the pair that needs
     most are largely chance (docs/verdict.md). None if no number of replicates is enough, because the test images are
     too few: see :func:`least_difference`.
     """
-    return enough_replicates(_undecided(column), column.pairs, points, power)
+    return enough_replicates(_undecided(column), column.pairs, points)
 
 
-def enough_replicates(parts: Components, pairs: int, points: float = 1.0, power: float = POWER) -> int | None:
-    """The fewest replicates, at least 2, that find a difference of ``points`` with this power; None if none do."""
-
-    def enough(n: int) -> bool:
-        return power_at(parts, n, pairs, points) >= power
-
-    return None if not enough(LIMIT) else 2 + bisect_left(range(2, LIMIT), True, key=enough)
+def enough_replicates(parts: Components, pairs: int, points: float = 1.0) -> int | None:
+    """The fewest replicates, at least 2, that find a difference of ``points`` with POWER; None if none do."""
+    enough = 2 + bisect_left(range(2, LIMIT), POWER, key=lambda n: power_at(parts, n, pairs, points))
+    return enough if enough < LIMIT else None
 
 
-def least_difference(column: Column, power: float = POWER) -> float:
+def least_difference(column: Column) -> float:
     """Points that members of the best set must differ by to be found however many replicates there are."""
-    quantiles = stats.norm.isf(LEVEL / (2 * column.pairs)) + stats.norm.ppf(power)
+    quantiles = stats.norm.isf(LEVEL / (2 * column.pairs)) + stats.norm.ppf(POWER)
     return float(quantiles * _undecided(column).variance(np.inf) ** 0.5)
 
 
@@ -217,7 +208,7 @@ def power_at(parts: Components, n: int, pairs: int, points: float) -> float:
 
 def mean_components(parts: Sequence[Components]) -> Components:
     """Of several pairs of one column."""
-    replicate, images = (float(np.mean([getattr(one, name) for one in parts])) for name in ("replicate", "images"))
+    replicate, images = np.mean([(one.replicate, one.images) for one in parts], axis=0).tolist()
     return Components(replicate, images, parts[0].overlap)
 
 

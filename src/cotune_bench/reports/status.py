@@ -77,7 +77,7 @@ def not_begun(overrides: Sequence[str]) -> dict[str, int]:
     """
     if any(override.key_or_group != "results" for override in settings.parse(overrides)):
         return {}
-    results = Path(settings.compose_config(overrides).results)
+    results = results_folder(overrides)
     cells = {
         path.name.partition("-rate")[0] for folder in ("records", "runs") for path in results.glob(f"{folder}/*")
     }
@@ -91,6 +91,23 @@ def not_begun(overrides: Sequence[str]) -> dict[str, int]:
     return found
 
 
+def results_folder(overrides: Sequence[str]) -> Path:
+    """The results folder under these overrides."""
+    return Path(settings.compose_config([text for text in overrides if text.startswith("results=")]).results)
+
+
+def run_state(folder: Path) -> dict | None:
+    """Status of a run from its folder, stale with a reason if its process is gone; None before it has begun."""
+    status = read_status(folder / "status.json") or read_status(folder / "failure.json")  # it may fail early
+    if status and status.setdefault("state", "failed") == "running":
+        try:
+            reason = silent(status)
+        except (KeyError, ValueError, TypeError):
+            reason = "its status cannot be read"
+        status |= {"state": "stale", "reason": reason} if reason else {}
+    return status
+
+
 def cell_state(store: RecordStore, key: str, jobs: Callable = job_states) -> tuple[str, str]:
     """State of a cell and a line about it; a record is only looked for, not read.
 
@@ -98,21 +115,18 @@ def cell_state(store: RecordStore, key: str, jobs: Callable = job_states) -> tup
     """
     if store.path(key).exists():
         return "done", ""
-    folder = store.results / "runs" / key
-    status = read_status(folder / "status.json") or read_status(
-        folder / "failure.json"
-    )  # a run can fail before it has a status
+    status = run_state(store.results / "runs" / key)
     if status is None:
         return "missing", ""
-    state, progress = status.get("state", "failed"), f"{status.get('done', 0)}/{status.get('updates')} updates"
+    state, progress = status["state"], f"{status.get('done', 0)}/{status.get('updates')} updates"
     if state == "failed":
         return "failed", str(status.get("reason", "")).partition("\n")[0]
     job = f", {_job(status['slurm_job'], jobs())}" if "slurm_job" in status else ""
     if state == "interrupted":
         return "interrupted", f"at {status.get('heard')}{job}"
     where = f"{status.get('host')} pid {status.get('pid')}{job}"
-    if reason := silent(status):
-        return "stale", f"{where}, {progress}, {reason}"
+    if state == "stale":
+        return "stale", f"{where}, {progress}, {status['reason']}"
     left = status.get("eta_s")
     return "running", f"{where}, {progress}" + ("" if left is None else f", {duration(left)} left")
 

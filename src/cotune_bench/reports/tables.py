@@ -65,6 +65,11 @@ METHOD_NAMES = {
 }
 
 
+def usual_place(method: str) -> tuple[int, str]:
+    """What methods are sorted by: as above, then the others by name."""
+    return list(METHOD_NAMES).index(method) if method in METHOD_NAMES else len(METHOD_NAMES), method
+
+
 def display_name(method: str) -> str:
     """The name of a method or row as papers write it; unknown ones as they are."""
     return METHOD_NAMES.get(method, method)
@@ -75,13 +80,15 @@ def display_rate(rate: float) -> str:
     return f"{100 * rate:g} %"
 
 
+def mean_text(mean: float | None, spread: float | None) -> str:
+    """Mean ± spread in percent, as far as they exist."""
+    text = "–" if mean is None else f"{mean:.{DECIMALS}f}"
+    return text if spread is None else f"{text} ± {spread:.{DECIMALS}f}"
+
+
 def cell_text(cell: Cell, best: str = "**{}**") -> str:
     """Mean ± spread in percent, put into ``best`` if it is, then "(found/expected)" if runs are missing."""
-    text = "–" if cell.mean is None else f"{cell.mean:.{DECIMALS}f}"
-    if cell.spread is not None:
-        text += f" ± {cell.spread:.{DECIMALS}f}"
-    if cell.best:
-        text = best.format(text)
+    text = (best if cell.best else "{}").format(mean_text(cell.mean, cell.spread))
     return text if cell.n == cell.expected else f"{text} ({cell.n}/{cell.expected})"
 
 
@@ -110,22 +117,21 @@ def to_markdown(grid: Grid, verdict: Sequence[str] = ()) -> str:
 
 def aligned(rows: list[list[str]], names: int = 2) -> str:
     """Rows, the first a header, as a Markdown table whose columns line up; the first ``names`` are flush left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = ["-" * width if i < names else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    lines = [
-        " | ".join(
-            text.ljust(width) if i < names else text.rjust(width)
-            for i, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in (rows[0], rule, *rows[1:])
-    ]
-    return "\n".join(f"| {line} |" for line in lines)
+    head, *body = _padded(rows, names)
+    rule = ["-" * len(text) if place < names else "-" * (len(text) - 1) + ":" for place, text in enumerate(head)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *body))
 
 
 def spaced(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows as lines of plain text whose columns line up."""
+    return ["  ".join(row).rstrip() for row in _padded(rows, len(rows[0]))]
+
+
+def _padded(rows: Sequence[Sequence[str]], names: int) -> list[list[str]]:
+    """Rows whose columns have one width each; the first ``names`` are flush left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    sides = [str.ljust if place < names else str.rjust for place in range(len(widths))]
+    return [[pad(text, width) for pad, text, width in zip(sides, row, widths, strict=True)] for row in rows]
 
 
 def to_csv(grid: Grid) -> str:
@@ -139,7 +145,12 @@ def to_csv(grid: Grid) -> str:
     for cell in grid.cells:
         place = table, cell.data, cell.method, float(cell.rate), unit
         rows.append((*place, cell.n, cell.expected, cell.mean, cell.spread, str(cell.best).lower()))
-    return pd.DataFrame(rows, columns=pd.Index(columns)).to_csv(index=False, lineterminator="\n")
+    return exact_csv(pd.DataFrame(rows, columns=pd.Index(columns)))
+
+
+def exact_csv(frame: pd.DataFrame) -> str:
+    """The text of a CSV file in full precision."""
+    return frame.to_csv(index=False, lineterminator="\n")
 
 
 def to_latex(grid: Grid) -> str:

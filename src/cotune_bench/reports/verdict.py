@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cotune_bench.config import choices
-from cotune_bench.reports.captions import listed, own_of_replicates, plural
+from cotune_bench.errors import count
+from cotune_bench.reports.captions import listed, own_of_replicates
 from cotune_bench.reports.columns import Found, find_column
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.statistics import LEVEL, Pair, best_set, compare_all, least_difference, replicates_needed
@@ -43,11 +44,12 @@ def verdicts(grid: Grid, command: str | None = None) -> list[Verdict]:
     if grid.spec.unit == "seed":
         return []
     columns = [find_column(grid, data, rate) for data in grid.spec.data for rate in grid.spec.rates]
-    return [_verdict(grid, found, command or _command(grid)) for found in columns if found.methods]
+    more = command or _command(grid, grid.spec.units[0])
+    return [_verdict(grid, found, more) for found in columns if found.methods]
 
 
-def _command(grid: Grid) -> str:
-    axis = f'replicate="range({grid.spec.units[0]},{{stop}})"'
+def _command(grid: Grid, first: int) -> str:
+    axis = f'replicate="range({first},{{stop}})"'
     return f"cotune-bench run table={grid.spec.name} {axis}" if grid.spec.name in choices("table") else axis
 
 
@@ -57,7 +59,7 @@ def _verdict(grid: Grid, found: Found, command: str) -> Verdict:
     if len(found.methods) < 2:
         text = f"only {display_name(next(iter(found.methods)))} has runs, so there is nothing to compare."
     elif len(found.units) < 2:
-        text = f"no verdict: {plural(len(found.units), 'replicate')} with runs of all methods, 2 are needed."
+        text = f"no verdict: {count(len(found.units), 'replicate')} with runs of all methods, 2 are needed."
     else:
         pairs = compare_all(found.column)
         best = best_set(found.methods, pairs)
@@ -94,21 +96,21 @@ def _open(grid: Grid, found: Found, best: Sequence[str], command: str) -> str:
 
 def _basis(grid: Grid, found: Found) -> str:
     """How many replicates, and what the statement is about where it is less than usual."""
-    count, asked = len(found.units), len(grid.spec.units)
-    text = plural(count, "replicate") if count == asked else f"{count} of {asked} replicates, those of all methods"
+    n, asked = len(found.units), len(grid.spec.units)
+    text = count(n, "replicate") if n == asked else f"{n} of {asked} replicates, those of all methods"
     return text + (", for these very test images" if found.column.design == "fixed" else "")
 
 
 def _more(found: Found, first: int, command: str) -> str:
     """What it takes to settle a difference of ``POINTS`` between the methods that may be best."""
-    count, needed = len(found.units), replicates_needed(found.column, POINTS)
+    n, needed = len(found.units), replicates_needed(found.column, POINTS)
     points = f"{POINTS:g} point"
     if needed is None:
         least = least_difference(found.column)
         return f"No number of replicates would settle {points}: the test images settle {least:.1f} points at best."
-    if needed <= count:
+    if needed <= n:
         return f"A difference of {points} would probably have been found in the average pair."
-    more = plural(needed - count, "more replicate")
+    more = count(needed - n, "more replicate")
     return f"{more} would probably settle {points} in the average pair: {command.format(stop=first + needed)}."
 
 
@@ -125,19 +127,18 @@ def table_sentence(grid: Grid) -> str:
     if not grid.runs():
         return "No run has finished yet."
     if grid.spec.unit == "seed":
-        command = _command(replace(grid, spec=replace(grid.spec, units=(0,))))
         return (
             "No verdict: the repetitions are training seeds on one split, whose spread contains neither split and "
-            f"sample nor the source network. Replicates give one: {command.format(stop=SUGGESTED)}."
+            f"sample nor the source network. Replicates give one: {_command(grid, 0).format(stop=SUGGESTED)}."
         )
     judged = [one for one in verdicts(grid) if one.best]
     if not judged:
         return "No verdict yet: no column has 2 methods with 2 common replicates."
     own = f" Each column keeps its {100 * LEVEL:g} % on its own." if len(judged) > 1 else ""
     counts = sorted({len(one.units) for one in judged})
-    replicates = f"{counts[0]} to " * (len(counts) > 1) + plural(counts[-1], "replicate")
+    replicates = f"{counts[0]} to " * (len(counts) > 1) + count(counts[-1], "replicate")
     return (
-        f"Of {plural(len(judged), 'column')} ({replicates}): {_standings(grid, judged)}. "
+        f"Of {count(len(judged), 'column')} ({replicates}): {_standings(grid, judged)}. "
         f"A replicate has its own {own_of_replicates(grid)}, the same for all methods.{own}"
     )
 
@@ -152,6 +153,6 @@ def _standings(grid: Grid, judged: Sequence[Verdict]) -> str:
     parts, never = [], []
     for method in sorted(methods, key=lambda one: (-clear[one], -maybe[one])):
         places = {"is best in": clear[method], "may be best in": maybe[method]}
-        said = " and ".join(f"{how} {count}" for how, count in places.items() if count)
+        said = " and ".join(f"{how} {n}" for how, n in places.items() if n)
         (parts if said else never).append(f"{display_name(method)} {said}".rstrip())
     return "; ".join([*parts, f"{listed(never)} in none"] if never else parts)

@@ -5,14 +5,11 @@ from pathlib import Path
 
 from cotune_bench.reports.figures.base import NamedFigure, image, inline_svg, settings
 from cotune_bench.reports.figures.calibration import calibration_figures
-from cotune_bench.reports.figures.gates import FILE as GATES
-from cotune_bench.reports.figures.gates import gate_figures
 from cotune_bench.reports.figures.pareto import pareto_figures
-from cotune_bench.reports.figures.policy import FILE as POLICY
-from cotune_bench.reports.figures.policy import policy_figures
 from cotune_bench.reports.figures.ranks import rank_figures
 from cotune_bench.reports.figures.rates import accuracy_figures
 from cotune_bench.reports.figures.relationship import relationship_figures
+from cotune_bench.reports.figures.routing import GATES, POLICY, gate_figures, policy_figures
 from cotune_bench.reports.figures.training import training_figures
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.tables import aligned
@@ -43,7 +40,7 @@ def grid_figures(grid: Grid, results: Path) -> tuple[list[NamedFigure], list[str
         return [], ["No figures: no run has finished yet."]
     with settings():
         ranks, left_out = rank_figures(grid)
-        figures = [*accuracy_figures(grid), *pareto_figures(grid, results), *ranks]
+        figures = [*accuracy_figures(grid), *pareto_figures(grid), *ranks]
         for draw, kind, file in OF_RUNS:
             drawn, lacking = draw(grid, results)
             figures += drawn

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from cotune_bench.reports.grid import Cell, Grid
 from cotune_bench.reports.tables import METHOD_NAMES
 
 WIDTH = 5.5  # inches; one text column
-ROW, NAMED, LONGEST = 0.17, 40, 24  # of a heat map: inches for a row, names on an axis, characters of a name
+ROW, NAMED, LONGEST = 0.17, 40, 30  # of a heat map: inches for a row, names on an axis, characters of a name
 NUMBERED = 15  # rows and columns of a heat map whose cells have room for a number
 #: Okabe and Ito's colours for any colour vision; without yellow, too pale for a line on white.
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7")
@@ -43,7 +43,7 @@ RC = {
 #: Without the time of writing and matplotlib's version.
 METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
 
-Content = TypeVar("Content")
+Content = TypeVar("Content", bound=Sized)
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,16 @@ def style(method: str, methods: Sequence[str] = ()) -> dict[str, Any]:
     return {"color": COLOURS[place % len(COLOURS)], "marker": marker, "linestyle": line, "markersize": size}
 
 
+def shortened(name: str, longest: int) -> str:
+    """A name of at most so many characters."""
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+
+
+def evenly_spaced(table: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most so many of a table's rows, the first and the last among them."""
+    return table.iloc[np.linspace(0, len(table) - 1, min(most, len(table))).round().astype(int)]
+
+
 def heat_map(shares: pd.DataFrame, down: str, across: str, label: str, vmax: float | None = None) -> Figure:
     """Shares in percent, white is 0; names of up to NAMED classes on each axis.
 
@@ -104,10 +114,7 @@ def heat_map(shares: pd.DataFrame, down: str, across: str, label: str, vmax: flo
         down, across, label: what rows, columns and colours are.
         vmax: the darkest share; by default the largest.
     """
-    rows, columns = (
-        [name if len(name) <= LONGEST else name[: LONGEST - 1] + "…" for name in names] if len(names) <= NAMED else []
-        for names in shares.axes
-    )
+    rows, columns = ([shortened(name, LONGEST) for name in names if len(names) <= NAMED] for names in shares.axes)
     longest = max(map(len, columns), default=0)
     figure = new_figure(WIDTH, ROW * min(len(shares), NAMED) + 0.06 * longest + 0.9)
     axes = figure.add_subplot(xlabel=across, ylabel=down)
@@ -115,12 +122,11 @@ def heat_map(shares: pd.DataFrame, down: str, across: str, label: str, vmax: flo
     axes.set_yticks(range(len(rows)), rows, fontsize=7)
     axes.set_xticks(range(len(columns)), columns, rotation=0 if longest <= 2 else 90, fontsize=7)
     axes.tick_params(length=0)
-    if max(shares.shape) <= NUMBERED:
-        values = shares.to_numpy()
-        for (row, column), value in np.ndenumerate(values):
-            if value >= 0.5:
-                colour = "white" if value > values.max() / 2 else "black"
-                axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=6, color=colour)
+    darkest = vmax or shares.to_numpy().max()
+    for (row, column), value in np.ndenumerate(shares) if max(shares.shape) <= NUMBERED else ():
+        if value >= 0.5:
+            colour = "white" if value > darkest / 2 else "black"
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=6, color=colour)
     axes.grid(visible=False)
     axes.spines[["top", "right"]].set_visible(True)
     figure.colorbar(picture, ax=axes, label=label, pad=0.02, shrink=0.9)
@@ -153,7 +159,7 @@ def content(path: Path, read: Callable[[str], Content]) -> Content | None:
 def of_methods(
     grid: Grid, results: Path, file: str, read: Callable[[str], Content], draw: Callable[[Cell, Content], NamedFigure]
 ) -> Drawn:
-    """A figure for each data set and method, from the ``file`` in a run folder.
+    """A figure for each data set and method, from the ``file`` in a run folder, unless nothing is read from it.
 
     It is that of the largest sampling rate, and there of the first run that has it.
     """
@@ -163,7 +169,7 @@ def of_methods(
         for method in grid.spec.methods:
             cells = sorted(grid.row(data, method), key=lambda cell: -cell.rate)
             each = ((cell, content(results / "runs" / key / file, read)) for cell in cells for key in cell.keys)
-            found += [draw(cell, one) for cell, one in each if one][:1]
+            found += [draw(cell, one) for cell, one in each if one is not None and len(one)][:1]
         figures += found
         lacking += [data] * bool(not found and grid.runs(data))
     return figures, lacking

@@ -1,7 +1,6 @@
 """Accuracy against the time of a run: which methods are worth their time."""
 
 import statistics
-from pathlib import Path
 from typing import Any
 
 from matplotlib.ticker import LogFormatter
@@ -9,7 +8,6 @@ from matplotlib.ticker import LogFormatter
 from cotune_bench.reports.figures.base import WIDTH, Figure, NamedFigure, new_figure, stem, style
 from cotune_bench.reports.grid import Grid
 from cotune_bench.reports.tables import display_name, display_rate
-from cotune_bench.storage.records import RecordStore
 
 LEAST = 3  # methods; two need no front
 
@@ -17,11 +15,11 @@ LEAST = 3  # methods; two need no front
 Points = dict[str, tuple[float, float]]
 
 
-def pareto_figures(grid: Grid, results: Path) -> list[NamedFigure]:
+def pareto_figures(grid: Grid) -> list[NamedFigure]:
     """One for each data set at its largest rate, where at least LEAST methods have runs."""
     figures = []
     for data in filter(grid.runs, grid.spec.data):
-        points, rate = points_of(grid, results, data), max(grid.spec.rates)
+        points, rate = points_of(grid, data), max(grid.spec.rates)
         if len(points) < LEAST:
             continue
         best = front(points)
@@ -40,15 +38,13 @@ def pareto_figures(grid: Grid, results: Path) -> list[NamedFigure]:
     return figures
 
 
-def points_of(grid: Grid, results: Path, data: str) -> Points:
+def points_of(grid: Grid, data: str) -> Points:
     """The methods and baselines that have runs on a data set at the largest rate."""
-    cells = {method: grid.cell(data, method, max(grid.spec.rates)) for method in grid.spec.rows}
-    records, _ = RecordStore(results).read([key for cell in cells.values() for key in cell.keys])
-    seconds = {record.key: record.seconds for record in records}
+    cells = [grid.cell(data, method, max(grid.spec.rates)) for method in grid.spec.rows]
     return {
-        method: (statistics.median(times), cell.mean)
-        for method, cell in cells.items()
-        if cell.mean is not None and (times := [seconds[key] for key in cell.keys if key in seconds])
+        cell.method: (statistics.median(run.seconds for run in cell.runs), cell.mean)
+        for cell in cells
+        if cell.mean is not None
     }
 
 

@@ -10,20 +10,20 @@ ROW = 0.24  # inches for a method
 BAR = "#555555"
 
 
-def rank_figures(grid: Grid, width: float = WIDTH) -> tuple[list[NamedFigure], list[str]]:
+def rank_figures(grid: Grid) -> tuple[list[NamedFigure], list[str]]:
     """One figure over all data sets, or a sentence that says why there is no figure."""
     ranks = grid_ranks(grid)
     if isinstance(ranks, str):
         return [], [ranks]
     found = zip(map(display_name, ranks.methods), ranks.ranks, strict=True)
     rows = (("Method", "Average rank"), *((name, f"{rank:.2f}") for name, rank in found))
-    return [NamedFigure(stem(grid.spec.name, "ranks"), draw(ranks, width), _caption(ranks), rows)], []
+    return [NamedFigure(stem(grid.spec.name, "ranks"), draw(ranks), _caption(ranks), rows)], []
 
 
-def draw(ranks: Ranks, width: float = WIDTH) -> Figure:
+def draw(ranks: Ranks) -> Figure:
     """Methods from top to bottom by average rank; a bar at the right joins those that may be equally good."""
     count, groups, best = len(ranks.methods), ranks.groups(), ranks.ranks[0]
-    figure = new_figure(width, ROW * (count + 1) + 0.75)
+    figure = new_figure(WIDTH, ROW * (count + 1) + 0.75)
     axes = figure.add_subplot()
     for place, (method, rank) in enumerate(zip(ranks.methods, ranks.ranks, strict=True)):
         axes.plot([1, rank], [place, place], color="#BBBBBB", linewidth=0.8, zorder=1)

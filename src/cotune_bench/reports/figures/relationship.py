@@ -3,10 +3,9 @@
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from cotune_bench.reports.figures.base import Drawn, NamedFigure, heat_map, of_methods, stem
+from cotune_bench.reports.figures.base import Drawn, NamedFigure, evenly_spaced, heat_map, of_methods, stem
 from cotune_bench.reports.grid import Cell, Grid
 from cotune_bench.reports.tables import display_name, display_rate
 from cotune_bench.storage import relationship_file
@@ -41,12 +40,9 @@ def largest_shares(shares: dict[str, list[Share]]) -> pd.DataFrame:
 
     A source class stands beside the target class that it fits best.
     """
-    targets = list(shares)
-    spaced = np.linspace(0, len(targets) - 1, min(TARGETS, len(targets))).round().astype(int)
-    chosen = {targets[place]: shares[targets[place]] for place in spaced}
-    names = {share.number: share.source for row in chosen.values() for share in row}
-    percents = [{share.number: share.percent for share in row} for row in chosen.values()]
-    table = pd.DataFrame(percents, index=pd.Index(chosen)).fillna(0.0)
+    names = {share.number: share.source for row in shares.values() for share in row}
+    percents = {target: {share.number: share.percent for share in row} for target, row in shares.items()}
+    table = evenly_spaced(pd.DataFrame.from_dict(percents, orient="index").fillna(0.0), TARGETS)
     top = max(1, min(TOP, SOURCES // len(table)))
     largest = (table.rank(axis=1, ascending=False, method="first") <= top) & (table > 0)
     table = table.loc[:, largest.any()]

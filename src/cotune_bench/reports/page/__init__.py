@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cotune_bench.reports.captions import caption, listed, plural, warnings
+from cotune_bench.errors import count
+from cotune_bench.reports.captions import caption, listed, warnings
 from cotune_bench.reports.costs import cost_listings
 from cotune_bench.reports.figures import NamedFigure, grid_figures, inline_svg
 from cotune_bench.reports.grid import Grid
@@ -18,7 +19,6 @@ from cotune_bench.reports.ranks import gain_sentence
 from cotune_bench.reports.status import TableStatus
 from cotune_bench.reports.tables import cell_text, display_name, display_rate
 from cotune_bench.reports.verdict import table_sentence, verdicts
-from cotune_bench.storage.files import write_atomically
 from cotune_bench.storage.records import RecordStore
 
 HERE = Path(__file__).parent
@@ -46,15 +46,11 @@ class Part:
         return [one.sentence for one in verdicts(self.grid)], table_sentence(self.grid)
 
 
-def write_report(parts: Sequence[Part], empty: Sequence[str], results: Path) -> Path:
-    """Write ``report.html`` into the results folder; ``empty`` names the tables without a run."""
-    path = Path(results) / "report.html"
-    write_atomically(path, report_html(parts, empty).encode())
-    return path
-
-
 def report_html(parts: Sequence[Part], empty: Sequence[str]) -> str:
-    """One page that needs no other file: summary, grids, runs behind every cell, comparisons and figures."""
+    """One page that needs no other file: summary, grids, runs behind every cell, comparisons and figures.
+
+    ``empty`` names the tables without a run.
+    """
     tables = [
         {
             "grid": part.grid,
@@ -67,7 +63,7 @@ def report_html(parts: Sequence[Part], empty: Sequence[str]) -> str:
         }
         for part in parts
     ]
-    return _templates().get_template("report.html").render(empty=empty, tables=tables)
+    return TEMPLATES.get_template("report.html").render(empty=empty, tables=tables)
 
 
 def sentences(grid: Grid, paper: str | None, status: TableStatus) -> list[tuple[str, str]]:
@@ -88,28 +84,28 @@ def sentences(grid: Grid, paper: str | None, status: TableStatus) -> list[tuple[
 
 
 def _published(grid: Grid, paper: str) -> str:
-    cells = compare(grid, paper)
-    found, random = offsets(cells), sum(one["paper_mean"] is not None and one["random"] > 0 for one in cells)
-    aside = f" {plural(random, 'cell')} with random weights cannot be compared." if random else ""
+    rows = compare(grid, paper)
+    found, random = offsets(rows), sum(one["paper_mean"] is not None and one["random"] > 0 for one in rows)
+    aside = f" {count(random, 'cell')} with random weights cannot be compared." if random else ""
     if not found:
         return "No cell has both values yet." + aside
     means = ", ".join(f"{display_name(method)} {fmean(values):+.2f}" for method, values in found.items())
-    count = sum(map(len, found.values()))
-    return f"Mean difference over {plural(count, 'cell')} with both values: {means} points.{aside}"
+    cells = count(sum(map(len, found.values())), "cell")
+    return f"Mean difference over {cells} with both values: {means} points.{aside}"
 
 
-def _missing(count: int, grid: Grid, status: TableStatus) -> str:
-    if not count:
+def _missing(runs: int, grid: Grid, status: TableStatus) -> str:
+    if not runs:
         return "Nothing: every cell has all its runs."
     failed = sum(cell.state == "failed" for cell in status.cells)
     cells = sum(cell.n < cell.expected for cell in grid.cells)
     end = f"; {failed} of them failed." if failed else "."
-    return f"{plural(count, 'run')}, in {plural(cells, 'cell')}{end}"
+    return f"{count(runs, 'run')}, in {count(cells, 'cell')}{end}"
 
 
 def table_html(grid: Grid, verdict: Sequence[str] = ()) -> str:
     """The table alone, with the sentences of its verdict, its caption and warnings, as a page of its own."""
-    return _templates().get_template("table.html").render(grid=grid, verdict=verdict)
+    return TEMPLATES.get_template("table.html").render(grid=grid, verdict=verdict)
 
 
 def text_columns(rows: Rows) -> set[int]:
@@ -117,23 +113,9 @@ def text_columns(rows: Rows) -> set[int]:
     return {place for place, column in enumerate(zip(*rows[1:], strict=True)) if any(t[:1].isalpha() for t in column)}
 
 
-@cache
-def _templates() -> Environment:
-    templates = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.globals |= {
-        "caption": caption,
-        "warnings": warnings,
-        "cell_text": cell_text,
-        "display_name": display_name,
-        "display_rate": display_rate,
-        "anchor": anchor,
-        "text_columns": text_columns,
-        "style": (HERE / "report.css").read_text(encoding="utf-8"),
-    }
-    return templates
+TEMPLATES = Environment(
+    loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+FUNCTIONS = (anchor, caption, cell_text, display_name, display_rate, text_columns, warnings)
+TEMPLATES.globals |= {one.__name__: one for one in FUNCTIONS}
+TEMPLATES.globals["style"] = (HERE / "report.css").read_text(encoding="utf-8")
