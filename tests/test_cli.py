@@ -160,8 +160,10 @@ def test_bad_input_exits_with_2_and_one_line_and_writes_nothing(here, capsys, ar
     assert not (here / "results").exists()
 
 
-@pytest.mark.parametrize("below", ["", "/deeper/still"])
-@pytest.mark.parametrize("arguments", [["method=finetune"], ["-m", "seed=0,1"], ["table=desk"]])
+@pytest.mark.parametrize(
+    ("arguments", "below"),
+    [(["method=finetune"], ""), (["-m", "seed=0,1"], "/deeper/still"), (["table=desk", "method=bss"], "")],
+)
 def test_a_results_folder_that_is_a_file_is_refused(here, capsys, arguments, below):
     (here / "taken").write_text("mine")
     assert cli.main([*arguments, *TINY, f"results=taken{below}"]) == 2
@@ -202,12 +204,11 @@ def test_a_sweep_continues_after_a_failure_and_again_with_what_is_missing(here, 
 
 def test_a_table_runs_exactly_its_cells_and_prints_the_grid(here, capsys):
     # the axes as given here replace the table's own
-    five = "method=finetune,l2sp,delta,bss,cotuning"
-    arguments = ["table=desk", "data=digits", five, "seed=0", "rate=0.15", *TINY]
+    methods = ["bss", "finetune"]
+    arguments = ["table=desk", "data=digits", f"method={','.join(methods)}", "seed=0", "rate=0.15", *TINY]
     assert cli.main(arguments) == 0
     out = capsys.readouterr().out
-    assert "5 done, 0 failed, 0 skipped; 5 cells in " in out
-    methods = ["bss", "cotuning", "delta", "finetune", "l2sp"]
+    assert "2 done, 0 failed, 0 skipped; 2 cells in " in out
     assert sorted(row["method"] for row in rows(here / "results")) == methods
     for row in rows(here / "results"):
         assert f"{float(row['accuracy']):.2f}" in out
@@ -223,7 +224,7 @@ def test_a_table_runs_exactly_its_cells_and_prints_the_grid(here, capsys):
     assert damaged.read_text() == "{"
     assert sorted(row["method"] for row in rows(here / "results")) == methods[1:]
     assert files(tables)["desk.csv"] != before["desk.csv"]
-    assert "0 done, 1 failed, 4 skipped" in out
+    assert "0 done, 1 failed, 1 skipped" in out
 
 
 def test_a_sweep_of_replicates_runs_three_seeds_each_and_prints_them(here, capsys):
@@ -285,12 +286,9 @@ def test_help_of_a_run_names_the_choices_and_runs_nothing(here):
     assert list(here.iterdir()) == []
 
 
-def test_a_shell_completes_settings_behind_any_command(here):
-    for line in ("cotune-bench method=b", "cotune-bench run method=b", "cotune-bench status method=b"):
-        assert (
-            command(here, "-sc", "query=bash", COMP_LINE=line).stdout
-            == "method=bi_tuning method=bitfit method=bn_only method=bss\n"
-        )
+def test_a_shell_completes_settings_behind_a_command(here):
+    completed = command(here, "-sc", "query=bash", COMP_LINE="cotune-bench status method=b").stdout
+    assert completed == "method=bi_tuning method=bitfit method=bn_only method=bss\n"
 
 
 def test_settings_are_shown_without_a_run(here, ask):
@@ -308,7 +306,7 @@ def test_bad_input_reaches_the_shell_before_torch_is_loaded(here):
     assert done.stderr.startswith("error: rate=7 cannot be used")
 
 
-@pytest.mark.parametrize("module", ["cotune_bench.cli", "cotune_bench.errors", "omegaconf", "numpy", "torch"])
+@pytest.mark.parametrize("module", ["cotune_bench.cli", "omegaconf", "torch"])
 def test_ctrl_c_while_modules_are_imported_is_one_line(here, module):
     code = f"""
 import os, signal, sys

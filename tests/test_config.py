@@ -42,12 +42,13 @@ def read_yaml(group: str, name: str) -> dict:
 @pytest.mark.parametrize(
     "choice", [*sections("method"), *sections("data"), *sections("backbone"), *sections("protocol")]
 )
-def test_every_choice_composes_and_bears_its_file_s_name(choice, tmp_path):
+def test_every_choice_composes_and_bears_its_file_s_name_and_its_key_depends_on_no_place_of_code(choice, tmp_path):
     group, _, name = choice.partition("=")
     root = [f"data_root={folders(tmp_path, {'folder/cat': 2, 'folder/dog': 2})}"] if name == "folder" else []
     config = compose_config([choice, *root])
     assert config[group].name == name
     assert run_key(config)
+    assert "cotune_bench" not in json.dumps(run_config(config))
 
 
 @pytest.mark.parametrize("choice", [*sections("method"), *sections("data"), *sections("backbone")])
@@ -75,8 +76,6 @@ def test_a_protocol_s_yaml_holds_every_value(name):
     values = read_yaml("protocol", name)
     assert set(values) == set(inspect.signature(Protocol).parameters)
     assert values["precision"] == "${precision}"  # a setting of its own
-    resolved = OmegaConf.to_container(compose_config([f"protocol={name}"]).protocol, resolve=True)
-    assert Protocol(**resolved).name == name
 
 
 @pytest.mark.parametrize("name", choices("table"))
@@ -102,38 +101,30 @@ def test_a_configuration_can_not_be_changed_by_accident():
         ("~method", "~method cannot be used: "),
         ("rat=0.5", "rat is not a setting: did you mean rate?"),
         ("lr=0.1", "lr is not a setting: did you mean protocol.lr?"),
-        ("epochs=3", "epochs is not a setting: did you mean protocol.updates?"),
         ("=5", "=5 cannot be used: settings are given as name=value"),
         (
             "hydra.job.chdir=true",
             "chdir=true cannot be used: settings are given as name=value, and of Hydra",
         ),
         ("+hydra.callbacks.e={_target_: os.mkdir, path: x}", "path: x} cannot be used: "),
-        ("data=CUB", "data=CUB is unknown: did you mean cub?"),
         ("data=my/pictures", "data=my/pictures is no data set: data=folder data.root=my/pictures"),
         ("device=meta", "device=meta cannot be used"),
         ("protocol.momentum=2", "protocol.momentum=2 cannot be used: it must be below 1"),
-        ("protocol.val=0.9999", "it must be in [0, 0.9]"),
         ("method.trade_of=1", "method.trade_of is not a setting: did you mean method.trade_off?"),
         (
             "method.k=1",
             "method.k is not a setting of method=cotuning, but of bss, last_k, spottune_global: leave it out",
         ),
         ("data.crop_banner=true", "data.crop_banner is not a setting of data=digits, but of aircraft: leave it out"),
-        ("+foo=1", "foo is not a setting: "),
         ("rate=0", "rate=0 cannot be used: it is a share"),
-        ("rate=1.5", "rate=1.5 cannot be used: it is a share"),
         ("rate=abc", "rate=abc cannot be used: it must be a number"),
-        ("rate=null", "rate=null cannot be used: it must be a number"),
         ("rate=[0.15,0.3]", "rate=[0.15,0.3] cannot be used: it must be a number"),
         ("seed=-1", "seed=-1 cannot be used: it must be 0 or more"),
-        ("split_seed=-1", "split_seed=-1 cannot be used: it must be 0 or more"),
         ("seed=1.0", "seed=1.0 cannot be used: it must be a whole number"),
         ("force=1", "force=1 cannot be used: it must be true or false"),
         ("device=5", "device=5 cannot be used: it must be text"),
         ("compile=yes", "compile=yes cannot be used: choose none, default, reduce-overhead"),
         ("keep_checkpoint=1", "keep_checkpoint=1 cannot be used: choose true, false, auto"),
-        ("keep_checkpoint=perhaps", "keep_checkpoint=perhaps cannot be used: choose true, false, auto"),
         ("keep_checkpoint=null", "cannot be used: choose true, false, auto"),
         ("method.trade_off=inf", "method.trade_off=inf cannot be used: it must be a number"),
         ("protocol.updates=0", "protocol.updates=0 cannot be used: it must be above 0"),
@@ -152,10 +143,8 @@ def test_a_configuration_can_not_be_changed_by_accident():
         ("rate", "rate cannot be read: settings are given as name=value"),
         ("rate=0.1=[", "rate=0.1=[ cannot be read: settings"),
         ("data.name=mine", "data.name=mine cannot be used: choose a yaml file with data=NAME instead"),
-        ("replicate=-1", "replicate=-1 cannot be used: it must be 0 or more"),
         ("replicate=first", "replicate=first cannot be used: it must be a whole number or null"),
         ("jobs=0", "jobs=0 cannot be used: it must be 1 or more"),
-        ("jobs=-2", "jobs=-2 cannot be used: it must be 1 or more"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(override, message):
@@ -174,7 +163,7 @@ def test_good_values_are_not_refused():
     assert config.results == "some where"
 
 
-@pytest.mark.parametrize("target", ["os.system", "cotune_benchmark.run", "builtins.print"])
+@pytest.mark.parametrize("target", ["os.system", "cotune_benchmark.run"])
 def test_only_the_package_is_ever_called_from_a_yaml(target):
     with pytest.raises(UserError, match=f"_target_={target} is outside cotune_bench"):
         build(OmegaConf.create({"_target_": target}))
@@ -387,18 +376,11 @@ def test_a_replicate_sets_three_seeds_and_is_not_part_of_the_key(data):
     assert (usual.seed, usual.split_seed) == (3, 0)
 
 
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["replicate=1", "seed=2"], "seed=2 cannot be used beside replicate=1, which sets it: leave one of them out"),
-        (["split_seed=1", "replicate=1"], "split_seed=1 cannot be used beside replicate=1"),
-        (["replicate=1", "backbone.seed=1"], "backbone.seed=1 cannot be used beside replicate=1"),
-    ],
-)
-def test_a_replicate_is_refused_beside_the_seeds_that_it_sets(overrides, message):
-    with pytest.raises(UserError, match=message) as refused:
-        compose_config(overrides)
-    assert "\n" not in str(refused.value)
+@pytest.mark.parametrize("given", ["seed=2", "split_seed=1", "backbone.seed=1"])
+def test_a_replicate_is_refused_beside_the_seeds_that_it_sets(given):
+    expected = rf"^{given} cannot be used beside replicate=1, which sets it: leave one of them out$"
+    with pytest.raises(UserError, match=expected):
+        compose_config(["replicate=1", given])
 
 
 def test_the_sweep_of_a_table_runs_exactly_its_cells():
@@ -408,17 +390,12 @@ def test_the_sweep_of_a_table_runs_exactly_its_cells():
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["rate=abc"], "rate=abc cannot be used: it must be a number"),
-        (["rate=2"], "rate=2.0 cannot be used: it is a share"),
-        (["seed=-3"], "seed=-3 cannot be used"),
-        (["seed=0.5"], r"seed=0\.5 cannot be used: it must be a whole number"),
-    ],
+    ("override", "message"),
+    [("rate=2", "rate=2.0 cannot be used: it is a share"), ("seed=-3", "seed=-3 cannot be used")],
 )
-def test_bad_overrides_of_a_table_are_refused(overrides, message):
+def test_bad_overrides_of_a_table_are_refused(override, message):
     with pytest.raises(UserError, match=message):
-        table_cells(TABLE, overrides)
+        table_cells(TABLE, [override])
 
 
 def test_an_unknown_table_or_a_table_of_unknown_things_is_named(conf):
@@ -433,12 +410,6 @@ def test_an_unknown_table_or_a_table_of_unknown_things_is_named(conf):
         load_table("parts")
     with pytest.raises(UserError, match=r"table both: give either replicate: \[...\] or seed: \[...\]"):
         load_table("both")
-
-
-@pytest.mark.parametrize("choice", [*sections("method"), *sections("data"), *sections("backbone")])
-def test_no_key_depends_on_the_place_of_code(choice):
-    root = ["data.root=nowhere", "protocol=paper"] if choice.endswith(("folder", "imagelist")) else []
-    assert "cotune_bench" not in json.dumps(run_config(compose_config([choice, *root])))
 
 
 def test_an_older_configuration_gets_the_key_of_today_s():
