@@ -13,7 +13,6 @@ import pytest
 import torch
 from conftest import PROTOCOL, make_backbone, make_data
 from filelock import FileLock
-from kept_runs import train
 from PIL import Image
 from torch import Tensor, nn
 
@@ -21,12 +20,9 @@ from cotune_bench.api import load_backbone
 from cotune_bench.backbones.base import Backbone, SourceInfo
 from cotune_bench.config import compose_config, run_key
 from cotune_bench.data.dataset import Dataset
-from cotune_bench.data.readers.digits import read
 from cotune_bench.errors import UserError
-from cotune_bench.inference.evaluate import evaluate, predict
+from cotune_bench.inference.evaluate import evaluate
 from cotune_bench.inference.policies import Policies, policies_of
-from cotune_bench.inference.predict import Predictor, predict_labelled
-from cotune_bench.methods.base import Method
 from cotune_bench.methods.feature_extractor import FeatureExtractor
 from cotune_bench.methods.finetune import FineTune
 from cotune_bench.methods.policy_network import PolicyNetwork
@@ -36,9 +32,7 @@ from cotune_bench.methods.routing import routed, uniform_of
 from cotune_bench.methods.spottune import SpotTune, gate, straight_through_gumbel
 from cotune_bench.methods.spottune_global import SpotTuneGlobal, count_penalty, share_entropy
 from cotune_bench.storage.records import RecordStore
-from cotune_bench.training.checkpoint import Checkpoints
 from cotune_bench.training.engine import fit
-from cotune_bench.training.interrupts import InterruptedRun
 from cotune_bench.training.runner import run
 
 SMALL = {"policy_size": 8, "policy_widths": (4,), "policy_blocks": 1}
@@ -368,37 +362,6 @@ def test_routing_wins_where_half_of_the_images_need_the_frozen_features_and_half
 # Runs ---------------------------------------------------------------------------------------------------------------
 
 
-class Signal:
-    """A signal that comes in this update."""
-
-    def __init__(self, update: int) -> None:
-        self.left = update
-
-    @property
-    def number(self) -> int:
-        self.left -= 1
-        return 15 if self.left == 0 else 0
-
-
-@kinds
-def test_a_stopped_run_resumes_bit_for_bit(kind, cache, tmp_path):
-    def trained(*stops: int) -> Method:
-        for stop in [*stops, 0]:
-            torch.manual_seed(3)
-            method = kind(make_backbone(), 3)
-            checkpoints = Checkpoints(tmp_path / str(stops), 100)
-            try:
-                fit(method, make_data(), PROTOCOL, seed=3, cache=cache, checkpoints=checkpoints, stop=Signal(stop))
-            except InterruptedRun:
-                assert stop
-        return method
-
-    whole, resumed = trained(), trained(2, 3)
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[name]), name
-    assert torch.equal(predict(whole, make_data().test), predict(resumed, make_data().test))
-
-
 def settings(folder: Path, *more: str) -> list[str]:
     small = ["policy_widths=[4]", "policy_blocks=1", "policy_lr=0.5"]
     values = [
@@ -523,16 +486,6 @@ def test_a_progressive_column_may_start_at_random():
         "adapters": 0.2,
     }
     assert len(Progressive(load_backbone("resnet18", weights="random"), 3).adapters) == 4
-
-
-@pytest.mark.parametrize("name", ["spottune", "spottune_global", "progressive"])
-def test_a_kept_network_predicts_as_its_run_did(tmp_path, name):
-    kept = train(tmp_path, f"method={name}", "data=digits", "rate=0.15", "protocol.updates=20")
-    predicted, rows, _ = predict_labelled(Predictor.of(kept, torch.device("cpu")), read("digits"))
-    labels = read("digits").labels[rows]
-    assert 100 * (predicted.logits.argmax(1).numpy() == labels).mean() == pytest.approx(kept.card["accuracy"])
-    assert kept.card["accuracy"] > 60
-    assert (kept.card["network"] is None) == (name != "spottune_global")
 
 
 def test_a_plain_trunk_of_global_k_has_the_fixed_copies(cache):
