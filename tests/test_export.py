@@ -58,6 +58,11 @@ def test_three_printed_lines_load_a_network_without_this_package(kept_here, caps
         about = json.loads(Path(f"{name}.json").read_text(encoding="utf-8"))
         assert about["classes"] == list(source.classes)
         assert about["input"] == source.card["input"]
+        if to == "onnx":
+            graph = pytest.importorskip("onnx").load(name).graph
+            shapes = [value.type.tensor_type.shape.dim for value in (*graph.input, *graph.output)]
+            assert [shape[0].dim_param for shape in shapes] == ["batch", "batch"]
+            assert [axis.dim_value for axis in shapes[0][1:]] == [1, 8, 8]
     ended = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     for to, logits in expected.items():

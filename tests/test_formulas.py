@@ -184,7 +184,7 @@ class Wrapped(nn.Module):
         return self.inner(images)
 
 
-@pytest.mark.parametrize("batch_size", [None, 4, 5, 100])
+@pytest.mark.parametrize("batch_size", [None, 4, 100])
 @pytest.mark.parametrize("kind", ["sequential", "wrapped", "deep head"])
 def test_filter_importance_equals_the_naive_loop(ablation, kind, batch_size):
     model, head, layers, images, labels = ablation

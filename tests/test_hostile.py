@@ -17,12 +17,10 @@ from cotune_bench import cli
 from cotune_bench.config import compose, groups
 from cotune_bench.config.overrides import axes, readable
 from cotune_bench.data.readers.folder import read
-from cotune_bench.errors import UserError
 from cotune_bench.inference.model_card import card_text
 from cotune_bench.metrics import Reliability, evaluate
 from cotune_bench.reports import evaluation_files
 from cotune_bench.storage import cache, calibration_file, relationship_file
-from cotune_bench.storage.cache import Cache
 from cotune_bench.storage.escape import csv_lines, latex, markdown, plain, uncell
 from cotune_bench.storage.files import write_atomically
 
@@ -248,12 +246,6 @@ def test_temporary_files_of_killed_writers_are_removed_after_a_day(tmp_path):
         os.utime(path, (time.time() - 90_000,) * 2)
     write_atomically(tmp_path / "z", b"")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([new.name, other.name, "z"])
-
-
-def test_a_cache_that_is_a_file_names_the_remedy(tmp_path):
-    (tmp_path / "cache").write_text("")
-    with pytest.raises(UserError, match=r"cannot be used .* choose another cache=FOLDER"):
-        Cache(tmp_path / "cache").get("kind", {}, dict)
 
 
 @pytest.mark.parametrize(

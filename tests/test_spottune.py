@@ -195,13 +195,6 @@ def test_as_released_the_batch_normalisation_of_frozen_blocks_and_the_stem_train
     assert not torch.equal(method.trunk.conv1.weight, source.conv1.weight)
 
 
-@pytest.mark.parametrize("kind", [SpotTune, SpotTuneGlobal, RandomPolicy, Progressive])
-def test_a_backbone_without_named_blocks_is_refused(kind):
-    given = make_backbone()
-    with pytest.raises(UserError, match=r"backbone bare names no residual blocks.*use glyphnet or ResNets"):
-        kind(Backbone("bare", given.trunk, given.source_head, given.info), 3)
-
-
 @pytest.mark.parametrize("kind", [*KINDS.values(), Progressive], ids=[*KINDS, "progressive"])
 @pytest.mark.parametrize(("name", "shape"), [("glyphnet", (1, 8)), ("resnet18", (3, 64))])
 def test_real_networks_are_routed(kind, name, shape):
