@@ -1,6 +1,5 @@
 """What people show to others: figures, model cards, contact sheets, exported networks."""
 
-
 import numpy as np
 import pandas as pd
 import pytest
