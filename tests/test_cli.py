@@ -126,9 +126,7 @@ def test_a_failed_build_leaves_the_status_of_another_process_at_the_cell(here, m
     ("arguments", "message"),
     [
         (["method=bsss"], "method=bsss is unknown: did you mean bss?"),
-        (["rate=2"], "rate=2 cannot be used"),
         (["status", "--falied"], "unrecognized arguments: --falied: see cotune-bench status --help"),
-        (["run", "nonsense"], "nonsense cannot be read: settings are given as name=value"),
         (["tabels"], "tabels is not a command: did you mean tables? choose run, tables,"),
         (["--quick"], "--quick is not an option of a run: see cotune-bench run --help"),
         (["seed=0,1"], "seed=0,1 names several values: add -m to run them all"),

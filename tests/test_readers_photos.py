@@ -8,10 +8,7 @@ from trees import refused
 
 from cotune_bench.config import compose_config
 from cotune_bench.data.prepare.run import check_data
-from cotune_bench.data.readers import (
-    clothing,
-    grocery,
-)
+from cotune_bench.data.readers import clothing, grocery
 
 
 @pytest.mark.parametrize("root", [".", "clothing-dataset-small"])

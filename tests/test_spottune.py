@@ -179,11 +179,9 @@ def test_as_released_the_batch_normalisation_of_frozen_blocks_and_the_stem_train
 
 
 @pytest.mark.parametrize("kind", [*KINDS.values(), Progressive], ids=[*KINDS, "progressive"])
-@pytest.mark.parametrize(("name", "shape"), [("glyphnet", (1, 8)), ("resnet18", (3, 64))])
-def test_real_networks_are_routed(kind, name, shape):
-    method = kind(load_backbone(name, weights="random"), 3)
-    channels, side = shape
-    logits = method.train().predict(torch.randn(4, channels, side, side))
+def test_a_real_network_is_routed(kind):
+    method = kind(load_backbone("resnet18", weights="random"), 3)
+    logits = method.train().predict(torch.randn(4, 3, 64, 64))
     assert logits.shape == (4, 3)
     logits.sum().backward()
     assert all(p.grad is not None for p in method.parameters() if p.requires_grad)
