@@ -4,6 +4,7 @@ After a wanted change of the output: COTUNE_UPDATE_GOLDEN=1 pytest tests/test_go
 """
 
 import csv
+import functools
 import io
 import os
 import shutil
@@ -31,6 +32,7 @@ def latex_toy() -> Grid:
     return build_grid(spec, runs.assign(data=runs["data"].replace("cub", ODD)))
 
 
+@functools.cache
 def texts() -> dict[str, str]:
     found = {"latex_toy.tex": to_latex(latex_toy())}
     for grid in (toy_grid(), build_grid(GRID, pd.read_csv(GOLDEN / "grid_runs.csv"))):
