@@ -11,9 +11,35 @@ from cotune_bench.data.prepare.run import check_data
 from cotune_bench.data.readers import clothing, grocery
 
 
+def put_clothing(root: Path) -> Path:
+    """Two kinds of clothes: 2, 1 and 1 images of each in train, validation and test."""
+    counts = {"train": 2, "validation": 1, "test": 1}
+    return trees.folders(
+        root, {f"{part}/{kind}": count for part, count in counts.items() for kind in ("hat", "t-shirt")}
+    )
+
+
+def put_grocery(root: Path) -> Path:
+    """3 fine classes in 2 coarse ones: 4, 1 and 2 images in train, val and test; class 1 has no validation image."""
+    home = root / "dataset"
+    parts = {"train": (0, 0, 1, 2), "val": (2,), "test": (1, 2)}
+    for part, labels in parts.items():
+        files = [f"{part}/Fruit/{label}/{number}.jpg" for number, label in enumerate(labels)]
+        for file in files:
+            trees.put_image(home / file)
+        trees.put_lines(
+            home / f"{part}.txt", [f"{f}, {label}, {label // 2}" for f, label in zip(files, labels, strict=True)]
+        )
+    names = ("Gala,0,Apple,0", "Granny-Smith,1,Apple,0", "Banana,2,Banana,1")
+    trees.put_lines(
+        home / "classes.csv", ["Class Name (str),Class ID (int),...", *(f"{name},a.jpg,b.txt" for name in names)]
+    )
+    return root
+
+
 @pytest.mark.parametrize("root", [".", "clothing-dataset-small"])
 def test_clothing(tmp_path, root):
-    trees.clothing(tmp_path / root)
+    put_clothing(tmp_path / root)
     data = clothing.read("clothing", str(tmp_path), "split")
     assert data.classes == ("hat", "t-shirt")
     assert (len(data.train), data.val, len(data.test)) == (6, None, 2)
@@ -30,7 +56,7 @@ def test_clothing(tmp_path, root):
     [("fine", ("Gala", "Granny-Smith", "Banana"), [0, 0, 1, 2]), ("coarse", ("Apple", "Banana"), [0, 0, 0, 1])],
 )
 def test_grocery(tmp_path, labels, classes, train):
-    trees.grocery(tmp_path / "GroceryStoreDataset")
+    put_grocery(tmp_path / "GroceryStoreDataset")
     data = grocery.read("grocery", str(tmp_path), labels, "official")
     assert data.classes == classes
     assert data.labels[data.train].tolist() == train
@@ -41,7 +67,7 @@ def test_grocery(tmp_path, labels, classes, train):
 
 
 def test_grocery_damaged(tmp_path):
-    home = trees.grocery(tmp_path) / "dataset"
+    home = put_grocery(tmp_path) / "dataset"
     refused(lambda: grocery.read("grocery", str(tmp_path), "both", "split"), "data.labels=both", "fine or coarse")
     trees.put_lines(home / "val.txt", ["val/Fruit/2/0.jpg, 2"])
     refused(lambda: grocery.read("grocery", str(tmp_path), "fine", "split"), "val.txt", "'<file>, <label>, <label>'")
