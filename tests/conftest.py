@@ -1,5 +1,6 @@
 """A small residual backbone with random weights and small random data, in place of downloads."""
 
+import functools
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import pytest
 import torch
 import yaml
 from kept_runs import DESK, FOLDER, put_pets, train
+from omegaconf import base as omegaconf_base
 from torch import nn
 
 from cotune_bench import cli
@@ -24,6 +26,7 @@ from cotune_bench.data.target import TargetData, target_data
 from cotune_bench.storage.cache import Cache
 
 yaml.SafeLoader = yaml.CSafeLoader  # OmegaConf's parent class: half the time of each configuration
+omegaconf_base.parse = functools.cache(omegaconf_base.parse)  # of the same interpolations; a sixth of it
 
 SOURCE_CLASSES = 5
 

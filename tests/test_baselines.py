@@ -6,14 +6,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import PROTOCOL, make_backbone, make_data, make_dataset
-from kept_runs import train
 from scipy.special import softmax
 from torch import nn
 
-from cotune_bench.data.readers.digits import read
 from cotune_bench.errors import UserError
 from cotune_bench.inference.evaluate import evaluate, predict
-from cotune_bench.inference.predict import Predictor, predict_labelled
 from cotune_bench.methods.linear_probe import LinearProbe, logistic_regression
 from cotune_bench.methods.random_start import RandomStart, reset
 from cotune_bench.methods.svm import SVM, pixels
@@ -110,16 +107,6 @@ def test_without_validation_images_the_fixed_c_is_used(kind, cache):
 def test_penalties_are_above_0(kind, name, values):
     with pytest.raises(UserError, match=f"method.{name}=.* give values above 0"):
         solved(kind, *values)
-
-
-def test_a_kept_probe_predicts_as_its_run_did(tmp_path):
-    kept = train(tmp_path, "method=linear_probe", "data=digits", "backbone.weights=random", "rate=0.15")
-    digits = read("digits")
-    predicted, rows, _ = predict_labelled(Predictor.of(kept, torch.device("cpu")), digits)
-    labels = digits.labels[rows]
-    assert 100 * (predicted.logits.argmax(1).numpy() == labels).mean() == pytest.approx(kept.card["accuracy"])
-    assert kept.card["accuracy"] > 60  # of random features
-    assert not (kept.folder / "metrics.csv").exists()
 
 
 def test_decision_values_of_two_classes_are_those_of_the_kernel_expansion(cache):

@@ -2,10 +2,7 @@
 
 import csv
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +15,6 @@ from cotune_bench.methods.bss import BSS
 from cotune_bench.methods.finetune import FineTune
 from cotune_bench.training.experiment import Experiment
 
-ROOT = Path(cli.__file__).parents[3]
 TINY = ("backbone.weights=random", "protocol.updates=2", "device=cpu")
 
 
@@ -130,9 +126,7 @@ def test_a_failed_build_leaves_the_status_of_another_process_at_the_cell(here, m
     ("arguments", "message"),
     [
         (["method=bsss"], "method=bsss is unknown: did you mean bss?"),
-        (["rate=2"], "rate=2 cannot be used"),
         (["status", "--falied"], "unrecognized arguments: --falied: see cotune-bench status --help"),
-        (["run", "nonsense"], "nonsense cannot be read: settings are given as name=value"),
         (["tabels"], "tabels is not a command: did you mean tables? choose run, tables,"),
         (["--quick"], "--quick is not an option of a run: see cotune-bench run --help"),
         (["seed=0,1"], "seed=0,1 names several values: add -m to run them all"),
@@ -160,8 +154,10 @@ def test_bad_input_exits_with_2_and_one_line_and_writes_nothing(here, capsys, ar
     assert not (here / "results").exists()
 
 
-@pytest.mark.parametrize("below", ["", "/deeper/still"])
-@pytest.mark.parametrize("arguments", [["method=finetune"], ["-m", "seed=0,1"], ["table=desk"]])
+@pytest.mark.parametrize(
+    ("arguments", "below"),
+    [(["method=finetune"], ""), (["-m", "seed=0,1"], "/deeper/still"), (["table=desk", "method=bss"], "")],
+)
 def test_a_results_folder_that_is_a_file_is_refused(here, capsys, arguments, below):
     (here / "taken").write_text("mine")
     assert cli.main([*arguments, *TINY, f"results=taken{below}"]) == 2
@@ -202,12 +198,11 @@ def test_a_sweep_continues_after_a_failure_and_again_with_what_is_missing(here, 
 
 def test_a_table_runs_exactly_its_cells_and_prints_the_grid(here, capsys):
     # the axes as given here replace the table's own
-    five = "method=finetune,l2sp,delta,bss,cotuning"
-    arguments = ["table=desk", "data=digits", five, "seed=0", "rate=0.15", *TINY]
+    methods = ["bss", "finetune"]
+    arguments = ["table=desk", "data=digits", f"method={','.join(methods)}", "seed=0", "rate=0.15", *TINY]
     assert cli.main(arguments) == 0
     out = capsys.readouterr().out
-    assert "5 done, 0 failed, 0 skipped; 5 cells in " in out
-    methods = ["bss", "cotuning", "delta", "finetune", "l2sp"]
+    assert "2 done, 0 failed, 0 skipped; 2 cells in " in out
     assert sorted(row["method"] for row in rows(here / "results")) == methods
     for row in rows(here / "results"):
         assert f"{float(row['accuracy']):.2f}" in out
@@ -223,7 +218,7 @@ def test_a_table_runs_exactly_its_cells_and_prints_the_grid(here, capsys):
     assert damaged.read_text() == "{"
     assert sorted(row["method"] for row in rows(here / "results")) == methods[1:]
     assert files(tables)["desk.csv"] != before["desk.csv"]
-    assert "0 done, 1 failed, 4 skipped" in out
+    assert "0 done, 1 failed, 1 skipped" in out
 
 
 def test_a_sweep_of_replicates_runs_three_seeds_each_and_prints_them(here, capsys):
@@ -248,92 +243,3 @@ def test_a_replicate_without_a_source_network_is_refused_before_the_sweep(here, 
     assert cli.main(["-m", "method=finetune", "replicate=0,1,2", *TINY]) == 2
     assert capsys.readouterr().err == "error: backbone.seed=2 has no shipped source network: choose 0 to 1\n"
     assert not (here / "results").exists()
-
-
-def command(here: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-c", "import sys; from cotune_bench.cli import main; sys.exit(main())", *arguments],
-        cwd=here,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_every_command_has_a_line_in_the_help_and_explains_itself(ask):
-    done = ask("--help")
-    assert (done.code, done.out) == (0, ask().out)
-    for name, line in cli.COMMANDS.items():
-        assert re.search(rf"^  {name} +{re.escape(line)}$", done.out, re.MULTILINE)
-
-
-@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name != "run"])
-def test_a_command_explains_itself(name, capsys):
-    with pytest.raises(SystemExit, match=r"^0$"):
-        cli.main([name, "--help"])
-    out = capsys.readouterr().out
-    assert out.startswith(f"usage: cotune-bench {name} ")
-    assert len(out) > 150
-
-
-def test_help_of_a_run_names_the_choices_and_runs_nothing(here):
-    done = command(here, "run", "--help")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "method: bi_tuning, bitfit, bn_only, bss, combine, cotuning, delta," in done.stdout.replace("\n", " ")
-    assert "cotune-bench run table=desk" in done.stdout
-    assert list(here.iterdir()) == []
-
-
-def test_a_shell_completes_settings_behind_any_command(here):
-    for line in ("cotune-bench method=b", "cotune-bench run method=b", "cotune-bench status method=b"):
-        assert (
-            command(here, "-sc", "query=bash", COMP_LINE=line).stdout
-            == "method=bi_tuning method=bitfit method=bn_only method=bss\n"
-        )
-
-
-def test_settings_are_shown_without_a_run(here, ask):
-    done = ask("method=l2sp", "--cfg", "job")
-    assert done.code == 0
-    assert "scope: all" in done.out
-    assert "updates: 300" in done.out
-    assert list(here.iterdir()) == []
-
-
-def test_bad_input_reaches_the_shell_before_torch_is_loaded(here):
-    code = "import sys; from cotune_bench.cli import main; print(main(['rate=7']), 'torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=True)
-    assert done.stdout == "2 False\n"
-    assert done.stderr.startswith("error: rate=7 cannot be used")
-
-
-@pytest.mark.parametrize("module", ["cotune_bench.cli", "cotune_bench.errors", "omegaconf", "numpy", "torch"])
-def test_ctrl_c_while_modules_are_imported_is_one_line(here, module):
-    code = f"""
-import os, signal, sys
-class Press:
-    def find_spec(self, name, *_):
-        if name == {module!r}:
-            os.kill(os.getpid(), signal.SIGINT)
-sys.meta_path.insert(0, Press())
-from cotune_bench.__main__ import main
-sys.exit(main(["run", "method=finetune", "protocol.updates=1"]))
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (130, "")
-    assert done.stderr.splitlines()[-1:] == ["interrupted; the same command continues with what is missing"]
-    assert "Traceback" not in done.stderr
-
-
-def test_a_reader_that_leaves_early_is_no_failure():
-    command = (
-        "import sys; from cotune_bench.cli import guarded; sys.exit(guarded(lambda _: print('x' * 9**6) or 0, []))"
-    )
-    done = subprocess.run(
-        ["bash", "-c", 'set -o pipefail; "$0" -c "$1" | head -c 1', sys.executable, command],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.stdout, done.stderr, done.returncode) == ("x", "", 141)

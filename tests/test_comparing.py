@@ -196,11 +196,10 @@ def test_a_failed_run_costs_its_replicate(compare, monkeypatch):
         return run(config, **options)
 
     monkeypatch.setattr(compare_methods.runner, "run", failing)
-    done = compare("--budget", "1h", "--replicates", "2")
+    done = compare("--budget", "1h", "--replicates", "2", "results=my results")
     assert done.code == 1
     assert "bss replicate 1 failed: RuntimeError: out of luck" in done.err
     assert "of one replicate, a guess" in done.out
-    done = compare("--budget", "1h", "--replicates", "1", "results=my results")
     assert "PICTURE... results='my results'" in done.out
 
 

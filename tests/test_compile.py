@@ -27,7 +27,7 @@ def graphs(monkeypatch) -> list[torch.fx.GraphModule]:
     return found
 
 
-@pytest.mark.parametrize("name", ["finetune", "l2sp", "bss", "cotuning"])
+@pytest.mark.parametrize("name", ["finetune", "bss", "cotuning"])
 def test_training_is_compiled_once_and_gives_what_it_gave(name, graphs, cache):
     weights = {}
     for mode in ("none", "reduce-overhead"):

@@ -1,9 +1,8 @@
-"""Configuration: every yaml holds what its target takes, bad input is refused in one line, tables name runs."""
+"""Configuration: every yaml holds what its target takes, and bad input is refused in one line."""
 
 import importlib
 import inspect
 import json
-from itertools import product
 
 import pytest
 import yaml
@@ -24,7 +23,7 @@ from cotune_bench.config import (
     upgraded,
 )
 from cotune_bench.config.protocol import Protocol
-from cotune_bench.config.tables import load_table, table_cells, table_overrides, table_sweeps
+from cotune_bench.config.tables import load_table
 from cotune_bench.errors import UserError
 
 #: What the caller of each group's target gives beside the yaml's values.
@@ -42,12 +41,13 @@ def read_yaml(group: str, name: str) -> dict:
 @pytest.mark.parametrize(
     "choice", [*sections("method"), *sections("data"), *sections("backbone"), *sections("protocol")]
 )
-def test_every_choice_composes_and_bears_its_file_s_name(choice, tmp_path):
+def test_every_choice_composes_and_bears_its_file_s_name_and_its_key_depends_on_no_place_of_code(choice, tmp_path):
     group, _, name = choice.partition("=")
     root = [f"data_root={folders(tmp_path, {'folder/cat': 2, 'folder/dog': 2})}"] if name == "folder" else []
     config = compose_config([choice, *root])
     assert config[group].name == name
     assert run_key(config)
+    assert "cotune_bench" not in json.dumps(run_config(config))
 
 
 @pytest.mark.parametrize("choice", [*sections("method"), *sections("data"), *sections("backbone")])
@@ -75,8 +75,6 @@ def test_a_protocol_s_yaml_holds_every_value(name):
     values = read_yaml("protocol", name)
     assert set(values) == set(inspect.signature(Protocol).parameters)
     assert values["precision"] == "${precision}"  # a setting of its own
-    resolved = OmegaConf.to_container(compose_config([f"protocol={name}"]).protocol, resolve=True)
-    assert Protocol(**resolved).name == name
 
 
 @pytest.mark.parametrize("name", choices("table"))
@@ -102,39 +100,28 @@ def test_a_configuration_can_not_be_changed_by_accident():
         ("~method", "~method cannot be used: "),
         ("rat=0.5", "rat is not a setting: did you mean rate?"),
         ("lr=0.1", "lr is not a setting: did you mean protocol.lr?"),
-        ("epochs=3", "epochs is not a setting: did you mean protocol.updates?"),
         ("=5", "=5 cannot be used: settings are given as name=value"),
         (
             "hydra.job.chdir=true",
             "chdir=true cannot be used: settings are given as name=value, and of Hydra",
         ),
         ("+hydra.callbacks.e={_target_: os.mkdir, path: x}", "path: x} cannot be used: "),
-        ("data=CUB", "data=CUB is unknown: did you mean cub?"),
         ("data=my/pictures", "data=my/pictures is no data set: data=folder data.root=my/pictures"),
         ("device=meta", "device=meta cannot be used"),
         ("protocol.momentum=2", "protocol.momentum=2 cannot be used: it must be below 1"),
-        ("protocol.val=0.9999", "it must be in [0, 0.9]"),
         ("method.trade_of=1", "method.trade_of is not a setting: did you mean method.trade_off?"),
         (
             "method.k=1",
             "method.k is not a setting of method=cotuning, but of bss, last_k, spottune_global: leave it out",
         ),
         ("data.crop_banner=true", "data.crop_banner is not a setting of data=digits, but of aircraft: leave it out"),
-        ("+foo=1", "foo is not a setting: "),
         ("rate=0", "rate=0 cannot be used: it is a share"),
-        ("rate=1.5", "rate=1.5 cannot be used: it is a share"),
         ("rate=abc", "rate=abc cannot be used: it must be a number"),
-        ("rate=null", "rate=null cannot be used: it must be a number"),
-        ("rate=[0.15,0.3]", "rate=[0.15,0.3] cannot be used: it must be a number"),
         ("seed=-1", "seed=-1 cannot be used: it must be 0 or more"),
-        ("split_seed=-1", "split_seed=-1 cannot be used: it must be 0 or more"),
-        ("seed=1.0", "seed=1.0 cannot be used: it must be a whole number"),
         ("force=1", "force=1 cannot be used: it must be true or false"),
         ("device=5", "device=5 cannot be used: it must be text"),
         ("compile=yes", "compile=yes cannot be used: choose none, default, reduce-overhead"),
         ("keep_checkpoint=1", "keep_checkpoint=1 cannot be used: choose true, false, auto"),
-        ("keep_checkpoint=perhaps", "keep_checkpoint=perhaps cannot be used: choose true, false, auto"),
-        ("keep_checkpoint=null", "cannot be used: choose true, false, auto"),
         ("method.trade_off=inf", "method.trade_off=inf cannot be used: it must be a number"),
         ("protocol.updates=0", "protocol.updates=0 cannot be used: it must be above 0"),
         ("protocol.updates=2.5", "protocol.updates=2.5 cannot be used: it must be a whole number"),
@@ -152,10 +139,7 @@ def test_a_configuration_can_not_be_changed_by_accident():
         ("rate", "rate cannot be read: settings are given as name=value"),
         ("rate=0.1=[", "rate=0.1=[ cannot be read: settings"),
         ("data.name=mine", "data.name=mine cannot be used: choose a yaml file with data=NAME instead"),
-        ("replicate=-1", "replicate=-1 cannot be used: it must be 0 or more"),
-        ("replicate=first", "replicate=first cannot be used: it must be a whole number or null"),
         ("jobs=0", "jobs=0 cannot be used: it must be 1 or more"),
-        ("jobs=-2", "jobs=-2 cannot be used: it must be 1 or more"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(override, message):
@@ -174,7 +158,7 @@ def test_good_values_are_not_refused():
     assert config.results == "some where"
 
 
-@pytest.mark.parametrize("target", ["os.system", "cotune_benchmark.run", "builtins.print"])
+@pytest.mark.parametrize("target", ["os.system", "cotune_benchmark.run"])
 def test_only_the_package_is_ever_called_from_a_yaml(target):
     with pytest.raises(UserError, match=f"_target_={target} is outside cotune_bench"):
         build(OmegaConf.create({"_target_": target}))
@@ -240,143 +224,6 @@ def test_every_value_of_a_sweep_is_checked_before_it_starts(overrides, message):
         check_sweep(overrides)
 
 
-TABLE = {"data": ["digits"], "method": ["bss", "cotuning"], "rate": [0.15, 1], "seed": [0, 2]}
-LOWER = {**TABLE, "baseline": ["finetune"]}
-
-
-def composed(overrides: list[str], **axes_: list) -> list[str]:
-    """Keys of all cells, each from a configuration of its own."""
-    swept = {**TABLE, **axes_}
-    return [
-        run_key(compose_config([f"data={data}", f"method={method}", f"rate={rate}", f"seed={seed}", *overrides]))
-        for data in swept["data"]
-        for method in swept["method"]
-        for rate in swept["rate"]
-        for seed in swept["seed"]
-    ]
-
-
-def test_cells_of_a_table_are_the_keys_of_its_runs():
-    cells = table_cells(TABLE)
-    assert list(cells.keys) == composed([])
-    assert (cells.data, cells.method, cells.rate) == (("digits",), ("bss", "cotuning"), (0.15, 1.0))
-    assert (cells.unit, cells.units, cells.baseline) == ("seed", (0, 2), ())
-    assert cells.results == "results"
-
-
-def test_overrides_replace_an_axis_and_reach_every_cell():
-    cells = table_cells(TABLE, ["seed=5", "rate=0.3,0.5", "protocol.updates=2", "results=here"])
-    assert list(cells.keys) == composed(["protocol.updates=2"], rate=[0.3, 0.5], seed=[5])
-    assert cells.results == "here"
-
-
-def test_cells_of_replicates_are_those_of_their_three_seeds():
-    table = {name: value for name, value in TABLE.items() if name != "seed"} | {"replicate": [0, 3]}
-    for cells in (table_cells(table), table_cells(TABLE, ["replicate=0,3"])):
-        assert (cells.unit, cells.units) == ("replicate", (0, 3))
-        three = [[f"seed={one}", f"split_seed={one}", f"backbone.seed={one}"] for one in (0, 3)]
-        places = [(method, rate) for method in TABLE["method"] for rate in TABLE["rate"]]
-        assert list(cells.keys) == [
-            run_key(compose_config([f"method={method}", f"rate={rate}", *seeds]))
-            for method, rate in places
-            for seeds in three
-        ]
-    assert table_cells(table, ["seed=0,2"]) == table_cells(TABLE)
-    assert "replicate=0,3" in table_overrides(table, [])
-    with pytest.raises(UserError, match="give replicate= or seed=, not both"):
-        table_overrides(TABLE, ["replicate=0", "seed=1"])
-
-
-def test_baselines_of_a_table_are_run_with_it_and_kept_apart():
-    cells = table_cells(LOWER)
-    assert (cells.method, cells.baseline) == (("bss", "cotuning"), ("finetune",))
-    assert list(cells.keys) == composed([], method=["bss", "cotuning", "finetune"])
-    assert "method=bss,cotuning,finetune" in table_overrides(LOWER, [])
-    chosen = table_cells(LOWER, ["method=finetune,bss"])
-    assert (chosen.method, chosen.baseline) == (("bss",), ("finetune",))
-    alone = table_cells(LOWER, ["method=finetune"])
-    assert (alone.method, alone.baseline) == (("finetune",), ())
-
-
-ROWS = {
-    **TABLE,
-    "method": ["finetune", "last_2", "spottune_tuned", "spottune"],
-    "baseline": ["deep"],
-    "rows": {
-        "last_2": ["method=last_k", "method.k=2"],
-        "spottune_tuned": ["method=spottune", "method.test_policy=tuned"],
-        "deep": ["method=finetune", "backbone=resnet101"],
-    },
-}
-
-
-def test_a_row_may_have_settings_of_its_own_and_its_cells_are_the_runs_of_these_settings():
-    cells = table_cells(ROWS, ["protocol.updates=2"])
-    assert (cells.method, cells.baseline) == (("finetune", "last_2", "spottune_tuned", "spottune"), ("deep",))
-    settings = [["method=finetune"], *list(ROWS["rows"].values())[:2], ["method=spottune"], ROWS["rows"]["deep"]]
-    assert list(cells.keys) == [
-        run_key(compose_config(["data=digits", *row, f"rate={rate}", f"seed={seed}", "protocol.updates=2"]))
-        for row in settings
-        for rate in (0.15, 1)
-        for seed in (0, 2)
-    ]
-    assert cells.places[4] == ("digits", "last_2", 0.15, 0)
-    # sweeps over exactly these: methods first, so that rows of one training find its records
-    common = ["data=digits", "rate=0.15,1", "seed=0,2", "protocol.updates=2"]
-    (sweeps,) = table_sweeps(ROWS, ["protocol.updates=2"])
-    assert sweeps[0] == ["method=finetune,spottune", *common]
-    assert sweeps[1:] == [[*row, *common] for row in ROWS["rows"].values()]
-    ran = [run_key(compose_config(cell)) for sweep in sweeps for cell in product(*axes(sweep))]
-    assert sorted(ran) == sorted(cells.keys)
-
-
-def test_the_parts_of_a_table_run_first_and_keep_their_networks():
-    table = {**ROWS, "parts": ["last_2", "finetune"], "settings": ["backbone.weights=letters", "method.k=7"]}
-    given = ["data=digits", "rate=1", "seed=0"]
-    parts, others = table_sweeps(table, given)
-    common, kept = table["settings"], "keep_checkpoint=true"
-    last_2 = ["method=last_k", "method.k=2", common[0], kept]  # its own k
-    assert parts == [["method=finetune", *common, kept, *given], [*last_2, *given]]
-    assert others[0] == ["method=spottune", *common, *given]
-    assert [sweep[:2] for sweep in others[1:]] == [ROWS["rows"][row] for row in ("spottune_tuned", "deep")]
-    assert table_cells(table, ["method=last_2"]).given == {"last_2": last_2}
-    assert table_sweeps(table, [*given, "method=spottune"]) == [[[*common, *given, "method=spottune"]]]
-    assert compose_config(["keep_checkpoint=true", "keep_checkpoint=false"]).keep_checkpoint is False
-
-
-def test_rows_are_chosen_by_name():
-    chosen = table_cells(ROWS, ["method=deep,last_2", "seed=1", "rate=1"])
-    assert (chosen.method, chosen.baseline, len(chosen.keys)) == (("last_2",), ("deep",), 2)
-    wanted = ["data=digits", "rate=1", "seed=1"]
-    (sweeps,) = table_sweeps(ROWS, ["method=deep,last_2", "seed=1", "rate=1"])
-    assert [set(sweep) for sweep in sweeps] == [{*ROWS["rows"][row], *wanted} for row in ("deep", "last_2")]
-    with pytest.raises(UserError, match="method=last_7 is unknown"):
-        table_cells(ROWS, ["method=last_7"])
-
-
-def test_two_rows_that_are_the_same_runs_are_refused():
-    table = {**TABLE, "method": ["last_k", "last_1"], "rows": {"last_1": ["method=last_k", "method.k=1"]}}
-    with pytest.raises(
-        UserError, match=r"the rows last_k and last_1 are the same runs, digits-last_k-rate0\.15-seed0-"
-    ):
-        table_cells(table)
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ("{bss: [method=bss, method.weight=2]}", "table odd: the row bss has the name of a method"),
-        ("{more: [method.weight=2]}", "the row more of a table needs one method=NAME among its settings"),
-        ("{more: [method=bsx]}", "table odd: method=bsx is unknown: did you mean bss"),
-    ],
-)
-def test_rows_that_cannot_be_used_are_refused(conf, rows, message):
-    text = f"data: [digits]\nmethod: [bss, more]\nseed: [0]\nrows: {rows}\n"
-    (conf / "table" / "odd.yaml").write_text(text)
-    with pytest.raises(UserError, match=message):
-        load_table("odd")
-
-
 @pytest.mark.parametrize("data", ["digits", "cub"])
 def test_a_replicate_sets_three_seeds_and_is_not_part_of_the_key(data):
     source = ["backbone.seed=3"] if data == "digits" else []
@@ -387,58 +234,11 @@ def test_a_replicate_sets_three_seeds_and_is_not_part_of_the_key(data):
     assert (usual.seed, usual.split_seed) == (3, 0)
 
 
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["replicate=1", "seed=2"], "seed=2 cannot be used beside replicate=1, which sets it: leave one of them out"),
-        (["split_seed=1", "replicate=1"], "split_seed=1 cannot be used beside replicate=1"),
-        (["replicate=1", "backbone.seed=1"], "backbone.seed=1 cannot be used beside replicate=1"),
-    ],
-)
-def test_a_replicate_is_refused_beside_the_seeds_that_it_sets(overrides, message):
-    with pytest.raises(UserError, match=message) as refused:
-        compose_config(overrides)
-    assert "\n" not in str(refused.value)
-
-
-def test_the_sweep_of_a_table_runs_exactly_its_cells():
-    sweep = table_overrides(TABLE, ["method=l2sp", "protocol.updates=2"])
-    assert sweep == ["data=digits", "rate=0.15,1", "seed=0,2", "method=l2sp", "protocol.updates=2"]
-    assert check_sweep(sweep) == len(table_cells(TABLE, ["method=l2sp", "protocol.updates=2"]).keys) == 4
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["rate=abc"], "rate=abc cannot be used: it must be a number"),
-        (["rate=2"], "rate=2.0 cannot be used: it is a share"),
-        (["seed=-3"], "seed=-3 cannot be used"),
-        (["seed=0.5"], r"seed=0\.5 cannot be used: it must be a whole number"),
-    ],
-)
-def test_bad_overrides_of_a_table_are_refused(overrides, message):
-    with pytest.raises(UserError, match=message):
-        table_cells(TABLE, overrides)
-
-
-def test_an_unknown_table_or_a_table_of_unknown_things_is_named(conf):
-    with pytest.raises(UserError, match="table=desc is unknown: did you mean desk"):
-        load_table("desc")
-    (conf / "table" / "odd.yaml").write_text("data: [digits]\nmethod: [bss, bsx]\nseed: [0]\n")
-    (conf / "table" / "both.yaml").write_text("data: [digits]\nmethod: [bss]\nseed: [0]\nreplicate: [0]\n")
-    with pytest.raises(UserError, match=r"table odd: method=bsx is unknown: did you mean bss\? choose bi_tuning"):
-        load_table("odd")
-    (conf / "table" / "parts.yaml").write_text("data: [digits]\nmethod: [bss]\nseed: [0]\nparts: [l2sp]\n")
-    with pytest.raises(UserError, match="table parts: the part l2sp is no row: choose bss"):
-        load_table("parts")
-    with pytest.raises(UserError, match=r"table both: give either replicate: \[...\] or seed: \[...\]"):
-        load_table("both")
-
-
-@pytest.mark.parametrize("choice", [*sections("method"), *sections("data"), *sections("backbone")])
-def test_no_key_depends_on_the_place_of_code(choice):
-    root = ["data.root=nowhere", "protocol=paper"] if choice.endswith(("folder", "imagelist")) else []
-    assert "cotune_bench" not in json.dumps(run_config(compose_config([choice, *root])))
+@pytest.mark.parametrize("given", ["seed=2", "split_seed=1", "backbone.seed=1"])
+def test_a_replicate_is_refused_beside_the_seeds_that_it_sets(given):
+    expected = rf"^{given} cannot be used beside replicate=1, which sets it: leave one of them out$"
+    with pytest.raises(UserError, match=expected):
+        compose_config(["replicate=1", given])
 
 
 def test_an_older_configuration_gets_the_key_of_today_s():

@@ -14,19 +14,17 @@ from cotune_bench.errors import UserError
 
 
 @pytest.mark.parametrize("alphabet", letters.ALPHABETS)
-def test_an_alphabet_has_40_images_of_each_character_to_train_and_100_to_test(alphabet, tmp_path):
+def test_an_alphabet_has_40_images_of_each_character_to_train_and_100_to_test_and_is_drawn_once(
+    alphabet, tmp_path, monkeypatch
+):
     data = letters.read(alphabet, alphabet, tmp_path)
     assert data.pixels.shape == (140 * len(data.classes), 8, 8, 1)
     assert (np.bincount(data.labels[data.train]) == 40).all()
     assert (np.bincount(data.labels[data.test]) == 100).all()
     assert len(set(data.classes)) == len(data.classes) == len(np.unique(data.labels))
     assert data.pixels.mean() / 255 == pytest.approx(MEAN, abs=0.02)
-
-
-def test_letters_are_drawn_once_and_then_read(tmp_path, monkeypatch):
-    first = letters.read("greek", "greek", tmp_path)
-    monkeypatch.setattr(letters, "glyphs", None)  # would raise TypeError
-    np.testing.assert_array_equal(letters.read("greek", "greek", tmp_path).pixels, first.pixels)
+    monkeypatch.setattr(letters, "glyphs", None)  # drawing again would raise TypeError
+    np.testing.assert_array_equal(letters.read(alphabet, alphabet, tmp_path).pixels, data.pixels)
 
 
 def test_an_unknown_alphabet_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +16,20 @@ from cotune_bench.cli import export as command
 from cotune_bench.inference import export as exporting
 from cotune_bench.inference.export import FORMATS, example
 
-#: Runs the printed lines, then predicts the images beside them; this package can neither be found nor imported.
-OUTSIDE = """
+#: This package can neither be found nor imported.
+ALONE = """
 import sys
 sys.modules["cotune_bench"] = None
 import numpy, torch
-images = numpy.load("images.npy")
+torch.set_grad_enabled(False)
+"""
+#: Runs the printed lines, then predicts the images beside them.
+OUTSIDE = """
+images = numpy.load("{data}.npy")
 images = images if "{to}" == "onnx" else torch.from_numpy(images)
 {lines}
 {predict}
-numpy.save("logits.npy", numpy.asarray(logits))
-try:
-    import cotune_bench
-except ImportError:
-    print("alone")
+numpy.save("{to}.npy", numpy.asarray(logits))
 """
 
 
@@ -36,37 +37,36 @@ def ask(*arguments: str) -> int:
     return cli.main(["export", *arguments])
 
 
-@pytest.mark.parametrize(
-    ("data", "to", "name"),
-    [
-        ("folder", "state_dict", 'it\'s "mine" ä.pt'),
-        ("digits", "torch_export", "network.pt2"),
-        ("digits", "onnx", "network.onnx"),
-    ],
-)
 @pytest.mark.filterwarnings("default")  # of exporters
-def test_three_printed_lines_load_the_network_without_this_package(kept_here, capsys, data, to, name):
-    for library in {"onnx": ["onnx", "onnxscript", "onnxruntime"]}.get(to, []):
-        pytest.importorskip(library)
-    assert ask(data, "--to", to, "--out", name) == 0
-    told = capsys.readouterr().out.splitlines()
-    if data == "folder":  # ResNet-18 without its classifier has 11,176,512 parameters; 3 classes add 3 x 512 + 3
-        assert "11,178,051 parameters" in told[0]
-    source = kept(kept_here / "results", data)
-    images = example(source, 3)
-    np.save("images.npy", images.numpy())
-    predict = "" if "logits" in told[-1] else "logits = network(images).detach()"
-    code = OUTSIDE.format(to=to, lines="\n".join(told[-3:]), predict=predict).replace(
-        "logits = network(images)\n", "logits = network(images).detach()\n"
-    )
+def test_three_printed_lines_load_a_network_without_this_package(kept_here, capsys):
+    files = [("folder", "state_dict", 'it\'s "mine" ä.pt'), ("digits", "torch_export", "network.pt2")]
+    if all(find_spec(library) for library in ("onnx", "onnxscript", "onnxruntime")):
+        files.append(("digits", "onnx", "network.onnx"))
+    code, expected = ALONE, {}
+    for data, to, name in files:
+        assert ask(data, "--to", to, "--out", name) == 0
+        told = capsys.readouterr().out.splitlines()
+        if data == "folder":  # ResNet-18 without its classifier has 11,176,512 parameters; 3 classes add 3 x 512 + 3
+            assert "11,178,051 parameters" in told[0]
+        source = kept(kept_here / "results", data)
+        images = example(source, 3)
+        np.save(f"{data}.npy", images.numpy())
+        predict = "" if "logits" in told[-1] else "logits = network(images)"
+        code += OUTSIDE.format(data=data, to=to, lines="\n".join(told[-3:]), predict=predict)
+        with torch.no_grad():
+            expected[to] = source.method().predict(images).numpy()
+        about = json.loads(Path(f"{name}.json").read_text(encoding="utf-8"))
+        assert about["classes"] == list(source.classes)
+        assert about["input"] == source.card["input"]
+        if to == "onnx":
+            graph = pytest.importorskip("onnx").load(name).graph
+            shapes = [value.type.tensor_type.shape.dim for value in (*graph.input, *graph.output)]
+            assert [shape[0].dim_param for shape in shapes] == ["batch", "batch"]
+            assert [axis.dim_value for axis in shapes[0][1:]] == [1, 8, 8]
     ended = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stdout) == (0, "alone\n"), ended.stderr
-    with torch.no_grad():
-        expected = source.method().predict(images).numpy()
-    np.testing.assert_allclose(np.load("logits.npy"), expected, rtol=1e-4, atol=1e-5)
-    about = json.loads(Path(f"{name}.json").read_text(encoding="utf-8"))
-    assert about["classes"] == list(source.classes)
-    assert about["input"] == source.card["input"]
+    assert ended.returncode == 0, ended.stderr
+    for to, logits in expected.items():
+        np.testing.assert_allclose(np.load(f"{to}.npy"), logits, rtol=1e-4, atol=1e-5)
 
 
 def test_a_network_that_computes_anything_else_is_not_written(kept_here, monkeypatch):

@@ -205,9 +205,15 @@ def test_missing_and_damaged_files_leave_a_sentence(results):
 
 
 def test_files_are_the_same_twice_whatever_the_users_settings(results):
-    one = write_figures(grid_figures(toy(), results)[0], results / "one")
+    def written(place: str) -> list[Path]:
+        wanted = ("accuracy", "relationship")
+        return write_figures(
+            [one for one in grid_figures(toy(), results)[0] if one.name.endswith(wanted)], results / place
+        )
+
+    one = written("one")
     with matplotlib.rc_context({"font.size": 20, "axes.grid": False, "savefig.dpi": 50}):
-        two = write_figures(grid_figures(toy(), results)[0], results / "two")
+        two = written("two")
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
     found = {path.name.removeprefix(f"toy-{STEM}-"): path.read_bytes() for path in one}
     assert {name.partition(".")[2] for name in found} == {"pdf", "png", "md"}

@@ -106,7 +106,7 @@ def test_a_changed_file_is_refused(tmp_path, monkeypatch):
     assert glyphnet.load("glyphnet", tmp_path, weights="marks", seed=0).info.weights == "marks"
 
 
-@pytest.mark.parametrize("name", glyphnet.ZOO)
+@pytest.mark.parametrize("name", glyphnet.ZOO[:2])  # letters, and one of the others
 def test_a_network_of_the_zoo_is_the_same_in_every_replicate(name, tmp_path):
     weights = f"backbone.weights={name}"
     keys = [

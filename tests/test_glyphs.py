@@ -52,14 +52,14 @@ def test_source_classes_are_many_and_distinct_and_leave_the_targets_out():
     assert not set(DEJAVU) & set(STIX)
 
 
-def test_the_seed_decides_and_global_state_does_not(drawn):
+def test_the_seed_decides_and_global_state_does_not():
     np.random.seed(3)
     before = np.random.rand()
     np.random.seed(3)
-    again, _ = glyphs(CLASSES, DEJAVU, 4, seed=0)
-    np.testing.assert_array_equal(again, drawn[0])
+    first, again, other = (glyphs(CLASSES[:20], DEJAVU, 4, seed=seed)[0] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(again, first)
     assert np.random.rand() == before
-    assert (glyphs(CLASSES, DEJAVU, 4, seed=1)[0] != drawn[0]).any(axis=(1, 2, 3)).mean() > 0.99
+    assert (other != first).any(axis=(1, 2, 3)).mean() > 0.95
 
 
 def test_pixels_are_counts_of_sixteenths(drawn):

@@ -3,11 +3,9 @@
 import pytest
 import torch
 from conftest import PROTOCOL, make_backbone, make_data
-from kept_runs import train
 from torch import nn
 
 from cotune_bench.errors import UserError
-from cotune_bench.inference.export import example, export
 from cotune_bench.methods.lora import LoRA, low_rank_weight
 from cotune_bench.training.engine import fit
 
@@ -66,16 +64,3 @@ def test_factors_learn_at_the_rate_of_the_head_and_settings_are_checked():
     assert (groups["lora"]["lr"], groups["head"]["lr"], groups["pretrained"]["params"]) == (0.2, 0.2, [])
     with pytest.raises(UserError, match=r"method.rank=0 cannot be used: it must be 1 or more"):
         LoRA(make_backbone(), 3, rank=0)
-
-
-def test_the_kept_network_is_exported_with_its_changes(tmp_path):
-    kept = train(
-        tmp_path, "method=lora", "data=digits", "backbone.weights=random", "protocol.updates=20", "rate=0.15"
-    )
-    method, (_, network) = kept.method(), kept.plain()
-    images = example(kept, 5)
-    with torch.no_grad():
-        assert (network(images) - method.predict(images)).abs().max() < 1e-6 * method.predict(
-            images
-        ).abs().max() + 1e-6
-    assert export(kept, "torch_export", tmp_path / "network.pt2")[1].startswith("checked on 4 images")

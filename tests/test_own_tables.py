@@ -8,6 +8,7 @@ from toy import toy_record
 
 from cotune_bench import cli
 from cotune_bench.config import compose_config, run_config, run_key
+from cotune_bench.reports import page
 from cotune_bench.reports.own_images import own_tables
 from cotune_bench.reports.tables import to_markdown
 from cotune_bench.storage.records import RecordStore
@@ -107,7 +108,8 @@ def test_a_block_names_model_and_weights_without_their_path(here):
     assert "/home/me" not in text
 
 
-def test_make_tables_writes_them_beside_the_named_ones(here, capsys):
+def test_make_tables_writes_them_beside_the_named_ones(here, capsys, monkeypatch):
+    monkeypatch.setattr(page, "grid_figures", lambda *_: ([], []))
     finish(80, "method=finetune", "protocol.updates=3")
     finish(90, "method=cotuning")
     assert cli.main(["tables"]) == 0

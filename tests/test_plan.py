@@ -45,7 +45,7 @@ def test_a_finished_table_costs_nothing_and_is_not_timed(tmp_path, ask):
 
 
 def test_several_devices_share_the_runs_but_none_takes_less_than_one(tmp_path):
-    table = table_status("desk", [f"results={tmp_path}"])
+    table = table_status("desk", [f"results={tmp_path}", "data=digits", "method=bss", "rate=0.15", "replicate=0"])
     pace = Pace(1.0, 0.0, 0, "abacus")
     items = [Item("d", "m", cells, Cost(updates, pace, 0.0)) for cells, updates in ((3, 1000), (1, 2500))]
     for devices, line in ((1, "on one device (abacus): 92 min"), (2, "on 2 such devices: 46 min")):

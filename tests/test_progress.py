@@ -117,7 +117,8 @@ def test_the_overview_shows_what_runs_what_failed_and_what_finished_last(tmp_pat
         "finished last:",
         f"  {record.key}  50.00 %  {record.finished[:16]}  method.weight=0.5 protocol.updates=60",
     ]
-    assert cli.main(["status", f"results={tmp_path}", "table=desk"]) == 0
+    one = ["data=digits", "method=bss", "rate=0.15", "replicate=0"]
+    assert cli.main(["status", f"results={tmp_path}", "table=desk", *one]) == 0
     assert "running now" not in capsys.readouterr().out
 
 

@@ -16,13 +16,11 @@ from cotune_bench.data.readers import (
     aircraft,
     cars,
     cifar100,
-    clothing,
     coco70,
     cub,
     dmlab,
     eurosat,
     flowers,
-    grocery,
     indoors,
     sketches,
     wikiart,
@@ -211,6 +209,7 @@ def test_a_run_stops_where_images_are_missing(tmp_path):
 
 # Yaml files ---------------------------------------------------------------------------------------------------------
 
+
 TREES = {
     "cub": trees.cub,
     "cars": trees.cars,
@@ -254,50 +253,3 @@ def test_the_page_of_data_sets_has_the_official_numbers(module):
     ]
     official = module.READER.official
     assert numbers == [official[part] for part in ("classes", "train", "val", "test") if part in official]
-
-
-@pytest.mark.parametrize("root", [".", "clothing-dataset-small"])
-def test_clothing(tmp_path, root):
-    trees.clothing(tmp_path / root)
-    data = clothing.read("clothing", str(tmp_path), "split")
-    assert data.classes == ("hat", "t-shirt")
-    assert (len(data.train), data.val, len(data.test)) == (6, None, 2)
-    held = clothing.read("clothing", str(tmp_path), "official")
-    assert held.val is not None
-    assert (len(held.train), len(held.val), len(held.test)) == (4, 2, 2)
-    assert held.files == data.files
-    refused(lambda: clothing.read("clothing", str(tmp_path), "val"), "data.validation=val", "official or split")
-    refused(lambda: clothing.read("clothing", str(tmp_path / "none"), "split"), "is missing", "prepare-data clothing")
-
-
-@pytest.mark.parametrize(
-    ("labels", "classes", "train"),
-    [("fine", ("Gala", "Granny-Smith", "Banana"), [0, 0, 1, 2]), ("coarse", ("Apple", "Banana"), [0, 0, 0, 1])],
-)
-def test_grocery(tmp_path, labels, classes, train):
-    trees.grocery(tmp_path / "GroceryStoreDataset")
-    data = grocery.read("grocery", str(tmp_path), labels, "official")
-    assert data.classes == classes
-    assert data.labels[data.train].tolist() == train
-    assert data.val is not None
-    assert (len(data.val), len(data.test)) == (1, 2)
-    assert data.files[0] == "train/Fruit/0/0.jpg"
-    assert len(grocery.read("grocery", str(tmp_path), labels, "split").train) == 5
-
-
-def test_grocery_damaged(tmp_path):
-    home = trees.grocery(tmp_path) / "dataset"
-    refused(lambda: grocery.read("grocery", str(tmp_path), "both", "split"), "data.labels=both", "fine or coarse")
-    trees.put_lines(home / "val.txt", ["val/Fruit/2/0.jpg, 2"])
-    refused(lambda: grocery.read("grocery", str(tmp_path), "fine", "split"), "val.txt", "'<file>, <label>, <label>'")
-    (home / "val.txt").unlink()
-    refused(lambda: grocery.read("grocery", str(tmp_path), "fine", "split"), "val.txt is missing")
-
-
-@pytest.mark.photos
-@pytest.mark.parametrize("name", ["clothing", "grocery"])
-def test_the_photographs_are_complete(name):
-    config = compose_config([f"data={name}"])
-    if not Path(config.data.root).is_dir():
-        pytest.skip(f"{config.data.root} is not there: cotune-bench prepare-data {name}")
-    assert check_data(name, config) == 0

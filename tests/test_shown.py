@@ -1,7 +1,5 @@
 """What people show to others: figures, model cards, contact sheets, exported networks."""
 
-import io
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +8,6 @@ import yaml
 from kept_runs import kept
 from safetensors.torch import load, save
 
-from cotune_bench import cli
 from cotune_bench.inference.kept_network import in_order
 from cotune_bench.inference.predict import Predicted, surest_mistakes
 from cotune_bench.reports.figures.base import NUMBERED, heat_map, image, settings
@@ -76,16 +73,6 @@ def test_a_model_card_has_metadata_code_limits_and_a_citation(kept_here):
     assert names["probabilities"].shape == (1, 10)
     assert "\n## Limits\n" in page
     assert "\n## Citation\n" in page
-
-
-def test_the_batch_axis_of_an_onnx_file_is_called_batch(kept_here):
-    onnx = pytest.importorskip("onnx")
-    run = kept(kept_here / "results", "digits")
-    assert cli.main(["export", run.card["key"], "--to", "onnx", "--out", "x.onnx"]) == 0
-    graph = onnx.load(io.BytesIO((kept_here / "x.onnx").read_bytes())).graph
-    axes = [value.type.tensor_type.shape.dim[0].dim_param for value in (*graph.input, *graph.output)]
-    assert axes == ["batch", "batch"]
-    assert [axis.dim_value for axis in graph.input[0].type.tensor_type.shape.dim[1:]] == [1, 8, 8]
 
 
 def test_two_networks_of_equal_tensors_are_equal_files():

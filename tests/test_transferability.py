@@ -69,12 +69,6 @@ def test_logme_is_the_mean_over_one_hot_targets():
     assert logme(informative, LABELS) > logme(FEATURES, LABELS)
 
 
-def test_the_command_prints_the_scores_of_each_backbone_best_first(here, ask):
-    answer = ask("rank-backbones", "data=digits", "rate=0.15", "--backbones", "glyphnet")
-    assert answer.code == 0
-    assert all(word in answer.out for word in ("glyphnet", "LogME", "LEEP", "NCE", "H-score"))
-
-
 def test_ranks_are_correlated_to_the_records_of_the_same_weights_data_and_rate():
     usual = {"method": "finetune", "data": "digits", "rate": 0.15, "weights_sha256": "aa"}
     other = [{"method": "bss"}, {"data": "greek"}, {"rate": 1.0}, {"weights_sha256": "bb"}]
@@ -94,4 +88,6 @@ def test_fine_tuned_accuracy_stands_beside_the_scores(here, ask):
         toy_record(key="one", method="finetune", data="digits", rate=0.15, weights_sha256=sha, accuracy=77.25)
     )
     answer = ask("rank-backbones", "data=digits", "rate=0.15", "--backbones", "glyphnet")
-    assert (answer.code, "77.25" in answer.out, "1 found" in answer.out) == (0, True, True)
+    assert answer.code == 0
+    for text in ("77.25", "1 found", "glyphnet", "LogME", "LEEP", "NCE", "H-score"):
+        assert text in answer.out

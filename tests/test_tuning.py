@@ -150,7 +150,6 @@ def test_without_write_nothing_is_written_and_with_it_later_runs_use_it(conf, sc
         (["seed=3"], "seed= cannot be used here: give replicates=0,1,2"),
         (["replicates=a"], "replicates=a cannot be used: it must be a whole number"),
         (["jobs=0"], "jobs=0 cannot be used"),
-        (["rate=2"], "rate=2.0 cannot be used"),
         (["data=folder", "data.root=.", "protocol=paper", "backbone=resnet18", "--write"], "--write cannot be used"),
     ],
 )

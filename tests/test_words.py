@@ -4,7 +4,6 @@ import ast
 import io
 import re
 import tokenize
-from pathlib import Path
 
 import pytest
 
@@ -45,32 +44,23 @@ def refused(text: str) -> list[str]:
             for pattern, instead in REFUSED for found in pattern.finditer(text)]  # fmt: skip
 
 
-def name_of(path: Path) -> str:
-    return str(path.relative_to(ROOT))
+def test_prose_and_settings_have_none_of_the_refused_words():
+    for page in (*PAGES, *SETTINGS):
+        text = page.read_text(encoding="utf-8")
+        text = re.sub(r"^```.*?^```$|^<!-- \w+:\w+ -->$.*?^<!-- end -->$", "", text, flags=re.DOTALL | re.MULTILINE)
+        assert refused(text) == [], page
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_prose_has_none_of_the_refused_words(page):
-    text = page.read_text(encoding="utf-8")
-    text = re.sub(r"^```.*?^```$|^<!-- \w+:\w+ -->$.*?^<!-- end -->$", "", text, flags=re.DOTALL | re.MULTILINE)
-    assert refused(text) == []
-
-
-@pytest.mark.parametrize("file", SETTINGS, ids=lambda file: str(file.relative_to(CONF)))
-def test_comments_of_settings_have_none_of_the_refused_words(file):
-    assert refused(file.read_text(encoding="utf-8")) == []
-
-
-@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_strings_comments_and_names_of_a_module_have_none_of_the_refused_words(file):
-    source = file.read_text(encoding="utf-8")
-    strings = [node.value for node in ast.walk(ast.parse(source))
-               if isinstance(node, ast.Constant) and isinstance(node.value, str)]  # fmt: skip
-    tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
-    comments = "\n".join(token.string for token in tokens if token.type == tokenize.COMMENT)
-    names = {part for token in tokens if token.type == tokenize.NAME for part in token.string.lower().split("_")}
-    assert [found for text in [*strings, comments] for found in refused(text)] == []
-    assert names & NAMES == set()
+def test_strings_comments_and_names_of_modules_have_none_of_the_refused_words():
+    for file in MODULES:
+        source = file.read_text(encoding="utf-8")
+        strings = [node.value for node in ast.walk(ast.parse(source))
+                   if isinstance(node, ast.Constant) and isinstance(node.value, str)]  # fmt: skip
+        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+        comments = "\n".join(token.string for token in tokens if token.type == tokenize.COMMENT)
+        names = {part for token in tokens if token.type == tokenize.NAME for part in token.string.lower().split("_")}
+        assert [found for text in [*strings, comments] for found in refused(text)] == [], file
+        assert names & NAMES == set(), file
 
 
 def test_names_of_tests_have_none_of_the_refused_words():

@@ -1,12 +1,14 @@
 """Methods on the toy backbone, as their yaml files have them."""
 
 import copy
+import functools
 import tempfile
 from itertools import count
 from pathlib import Path
 
 import torch
 from conftest import make_backbone, make_data, make_dataset
+from omegaconf import DictConfig
 from safetensors.torch import save_file
 from toy import toy_record
 
@@ -23,11 +25,13 @@ OF_TWO_BLOCKS = {"random_policy": ["method.always=1"], "spottune_global": ["meth
 FINISHED = tempfile.TemporaryDirectory()  # of runs that methods read
 
 
+@functools.cache
+def section_of(name: str) -> DictConfig:
+    return compose_config([f"method={name}", *OF_TWO_BLOCKS.get(name, ())]).method
+
+
 def make_method(name: str, seed: int = 0, *, classes: int = CLASSES, head_init: str = "normal", **options) -> Method:
-    section, first = (
-        compose_config([f"method={name}", *OF_TWO_BLOCKS.get(name, ())]).method,
-        make_backbone(seed, **options),
-    )
+    section, first = section_of(name), make_backbone(seed, **options)
     seeds = count(seed + 1)
     further = further_backbones(section, first, lambda _section: make_backbone(next(seeds)))
     if "parts" in section:

@@ -294,27 +294,3 @@ def refused(call, *fragments: str) -> str:
     for fragment in fragments:
         assert fragment in text
     return text
-
-
-def clothing(root: Path) -> Path:
-    """Two kinds of clothes: 2, 1 and 1 images of each in train, validation and test."""
-    counts = {"train": 2, "validation": 1, "test": 1}
-    return folders(root, {f"{part}/{kind}": count for part, count in counts.items() for kind in ("hat", "t-shirt")})
-
-
-def grocery(root: Path) -> Path:
-    """3 fine classes in 2 coarse ones: 4, 1 and 2 images in train, val and test; class 1 has no validation image."""
-    home = root / "dataset"
-    parts = {"train": (0, 0, 1, 2), "val": (2,), "test": (1, 2)}
-    for part, labels in parts.items():
-        files = [f"{part}/Fruit/{label}/{number}.jpg" for number, label in enumerate(labels)]
-        for file in files:
-            put_image(home / file)
-        put_lines(
-            home / f"{part}.txt", [f"{f}, {label}, {label // 2}" for f, label in zip(files, labels, strict=True)]
-        )
-    names = ("Gala,0,Apple,0", "Granny-Smith,1,Apple,0", "Banana,2,Banana,1")
-    put_lines(
-        home / "classes.csv", ["Class Name (str),Class ID (int),...", *(f"{name},a.jpg,b.txt" for name in names)]
-    )
-    return root
