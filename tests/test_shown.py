@@ -3,12 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import yaml
 from kept_runs import kept
-from safetensors.torch import load, save
 
-from cotune_bench.inference.kept_network import in_order
 from cotune_bench.inference.predict import Predicted, surest_mistakes
 from cotune_bench.reports.figures.base import NUMBERED, heat_map, image, settings
 from cotune_bench.reports.figures.pictures import mistakes_figure
@@ -73,11 +70,3 @@ def test_a_model_card_has_metadata_code_limits_and_a_citation(kept_here):
     assert names["probabilities"].shape == (1, 10)
     assert "\n## Limits\n" in page
     assert "\n## Citation\n" in page
-
-
-def test_two_networks_of_equal_tensors_are_equal_files():
-    state, pairs = {"b": torch.ones(2), "a": torch.ones(3)}, [("x", "1"), ("k", "é")]
-    made = {in_order(save(state, metadata=dict(order))) for order in (pairs, pairs[::-1])}
-    assert len(made) == 1
-    (content,) = made
-    assert load(content)["a"].tolist() == [1, 1, 1]

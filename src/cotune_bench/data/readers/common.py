@@ -27,7 +27,7 @@ def find(root: str | Path, folders: Iterable[str], *needs: str) -> Path | None:
 
 
 def require(name: str, root: str | Path, folders: Iterable[str], *needs: str, expected: str = "") -> Path:
-    """As :func:`find`; if there is none, UserError names ``expected`` below ``root``, by default the first need."""
+    """As :func:`find`, but UserError if nothing is there; it names ``expected``, by default the first need."""
     home = find(root, folders, *needs)
     if home is None:
         raise missing(name, Path(root, expected or needs[0]))
