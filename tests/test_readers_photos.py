@@ -1,13 +1,16 @@
 """Readers of the photographs of clothes and groceries."""
 
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trees
 from trees import refused
 
-from cotune_bench.config import compose_config
-from cotune_bench.data.prepare.run import check_data
+from cotune_bench.config import build, compose_config
+from cotune_bench.data.prepare.run import SOURCES, check_data, prepare
 from cotune_bench.data.readers import clothing, grocery
 
 
@@ -73,6 +76,27 @@ def test_grocery_damaged(tmp_path):
     refused(lambda: grocery.read("grocery", str(tmp_path), "fine", "split"), "val.txt", "'<file>, <label>, <label>'")
     (home / "val.txt").unlink()
     refused(lambda: grocery.read("grocery", str(tmp_path), "fine", "split"), "val.txt is missing")
+
+
+@pytest.mark.parametrize(
+    ("name", "put", "inside"),
+    [
+        ("clothing", put_clothing, SOURCES["clothing"][0].holds),
+        ("grocery", put_grocery, "GroceryStoreDataset-fc80ba90f803d79d0383df52c5a4ac5de99ff6fc"),
+    ],
+)
+def test_an_archive_in_the_folder_of_its_data_set_is_unpacked_there(
+    tmp_path, monkeypatch, name: str, put: Callable[[Path], Path], inside: str
+):
+    (source,) = SOURCES[name]
+    monkeypatch.setitem(SOURCES, name, (replace(source, lists={}),))
+    (tmp_path / "data" / name).mkdir(parents=True)
+    put(tmp_path / "packed" / inside)
+    archive = tmp_path / "data" / name / source.file
+    shutil.make_archive(str(archive.with_suffix("")), "zip", tmp_path / "packed")
+    config = compose_config([f"data={name}", f"data_root={tmp_path / 'data'}"])
+    assert prepare(name, config)
+    assert len(build(config.data).train) > 4
 
 
 @pytest.mark.photos

@@ -65,7 +65,8 @@ def _obtain(source: Source, root: Path, store: Path) -> bool:
     if not files:
         return False
     if source.holds is not None:
-        target = target / target.name if _in_use(target) else target  # the readers look there, too
+        if _in_use(target):  # the readers look there, too
+            target /= Path(source.holds).name or target.name
         if _in_use(target):
             raise UserError(f"{target} is there, but not complete: move it away and run this command again")
         print(f"unpacking {files[0].name} to {target}; the archive is kept")

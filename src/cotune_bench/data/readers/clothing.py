@@ -4,7 +4,8 @@ from cotune_bench.data.dataset import ImageList, Reader
 from cotune_bench.data.readers.common import require, with_validation
 from cotune_bench.data.readers.folder import read_split
 
-HOMES = (".", "clothing-dataset-small", "clothing-dataset-small-master")
+ARCHIVE = "clothing-dataset-small"
+HOMES = (".", ARCHIVE, f"{ARCHIVE}-master", f"{ARCHIVE}-11961516512414bf9f6c150a832cfd21b54a6b54")
 
 
 def read(name: str, root: str, validation: str) -> ImageList:
